@@ -1,0 +1,182 @@
+//! Users, what they granted, and the tokens that stand for it.
+
+use std::collections::HashMap;
+
+use serde::{Deserialize, Serialize};
+
+/// What a token may do. Each includes those before it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Permission {
+    /// Nothing that needs a login.
+    None,
+    /// Read private information.
+    Read,
+    /// Add, edit, upload.
+    Write,
+    /// Delete photos.
+    Delete,
+}
+
+impl Permission {
+    pub(crate) fn parse(text: &str) -> Option<Self> {
+        Some(match text {
+            "none" => Self::None,
+            "read" => Self::Read,
+            "write" => Self::Write,
+            "delete" => Self::Delete,
+            _ => return None,
+        })
+    }
+
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::Read => "read",
+            Self::Write => "write",
+            Self::Delete => "delete",
+        }
+    }
+}
+
+/// A user with an access token, as `POST /_mock/users` and the OAuth flow make them.
+#[derive(Debug, Clone, Serialize)]
+pub struct MockUser {
+    /// Flickr's id of the user, such as `10000001@N01`.
+    pub user_nsid: String,
+    /// The screen name.
+    pub username: String,
+    /// The real name.
+    pub fullname: String,
+    /// The access token.
+    pub oauth_token: String,
+    /// The access token's secret.
+    pub oauth_token_secret: String,
+    /// What the token may do.
+    pub perms: Permission,
+}
+
+/// A person with an account.
+#[derive(Debug, Clone)]
+pub(crate) struct Account {
+    pub(crate) nsid: String,
+    pub(crate) username: String,
+    pub(crate) fullname: String,
+}
+
+/// An access token.
+#[derive(Debug, Clone)]
+pub(crate) struct AccessToken {
+    pub(crate) secret: String,
+    pub(crate) consumer_key: Option<String>,
+    pub(crate) nsid: String,
+    pub(crate) perms: Permission,
+}
+
+/// A request token on its way through the OAuth flow.
+#[derive(Debug, Clone)]
+pub(crate) struct RequestToken {
+    pub(crate) secret: String,
+    pub(crate) consumer_key: String,
+    pub(crate) callback: String,
+    /// Set when a user has approved: the verifier, who, and what for.
+    pub(crate) approval: Option<(String, String, Permission)>,
+}
+
+/// All accounts and tokens.
+#[derive(Debug, Default)]
+pub(crate) struct Users {
+    accounts: HashMap<String, Account>,
+    pub(crate) access_tokens: HashMap<String, AccessToken>,
+    pub(crate) request_tokens: HashMap<String, RequestToken>,
+}
+
+impl Users {
+    /// The account of that screen name, made if there is none.
+    pub(crate) fn account(&mut self, username: &str) -> Account {
+        if let Some(found) = self
+            .accounts
+            .values()
+            .find(|account| account.username == username)
+        {
+            return found.clone();
+        }
+        let account = Account {
+            nsid: format!("{}@N01", 10_000_001 + self.accounts.len()),
+            username: username.to_owned(),
+            fullname: format!("{username} of the mock"),
+        };
+        self.accounts.insert(account.nsid.clone(), account.clone());
+        account
+    }
+
+    /// The account of that id.
+    pub(crate) fn by_nsid(&self, nsid: &str) -> Option<&Account> {
+        self.accounts.get(nsid)
+    }
+
+    /// A new access token of an account. Without a `consumer_key`, any application may use it.
+    pub(crate) fn grant(
+        &mut self,
+        account: &Account,
+        perms: Permission,
+        consumer_key: Option<String>,
+    ) -> MockUser {
+        let user = MockUser {
+            user_nsid: account.nsid.clone(),
+            username: account.username.clone(),
+            fullname: account.fullname.clone(),
+            oauth_token: format!("72157-{}", random_hex()),
+            oauth_token_secret: random_hex(),
+            perms,
+        };
+        self.access_tokens.insert(
+            user.oauth_token.clone(),
+            AccessToken {
+                secret: user.oauth_token_secret.clone(),
+                consumer_key,
+                nsid: account.nsid.clone(),
+                perms,
+            },
+        );
+        user
+    }
+
+    /// Takes all tokens of a user away; how many there were.
+    pub(crate) fn revoke(&mut self, nsid: &str) -> usize {
+        let before = self.access_tokens.len();
+        self.access_tokens.retain(|_, token| token.nsid != nsid);
+        before - self.access_tokens.len()
+    }
+}
+
+/// 64 random bits in hexadecimal.
+pub(crate) fn random_hex() -> String {
+    format!("{:016x}", rand::random::<u64>())
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_is_one_account_with_as_many_tokens_as_granted() {
+        let mut users = Users::default();
+        let bees = users.account("bees");
+        assert_eq!(users.account("bees").nsid, bees.nsid);
+        assert_ne!(users.account("wasps").nsid, bees.nsid);
+        let first = users.grant(&bees, Permission::Read, None);
+        let second = users.grant(&bees, Permission::Write, None);
+        assert_ne!(first.oauth_token, second.oauth_token);
+        assert_eq!(users.revoke(&bees.nsid), 2);
+        assert!(users.access_tokens.is_empty());
+        assert!(users.by_nsid(&bees.nsid).is_some());
+    }
+
+    #[test]
+    fn more_permission_includes_less() {
+        assert!(Permission::parse("delete").unwrap() > Permission::parse("write").unwrap());
+        assert_eq!(Permission::parse("admin"), None);
+    }
+}
