@@ -1,0 +1,20 @@
+//! Callbacks: what a client is told when its job is finished, by the Standard Webhooks scheme.
+//!
+//! A delivery is tried until the receiver answers 2xx, refuses for good, or a day has passed ([`next_try`]). The
+//! receiver can get the same event more than once (a process can die between the answer and its note in MongoDB), and
+//! tells them apart by the header `webhook-id`, which stays the same.
+//!
+//! The address comes from a client, so it is not trusted: see [`AddressPolicy`].
+
+mod address;
+mod client;
+mod payload;
+mod resolver;
+mod schedule;
+mod sign;
+
+pub use address::{AddressPolicy, CallbackUrlError};
+pub use client::{CallbackClient, CallbackClientError, DeliveryOutcome};
+pub use payload::{EVENT_TYPE, payload};
+pub use schedule::next_try;
+pub use sign::{SignError, Signature, sign};

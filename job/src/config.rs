@@ -1,0 +1,309 @@
+//! The file that configures the API, the workers and the dispatcher: `/etc/flickrhub/config.yaml`.
+//!
+//! The operator writes it into a ConfigMap from the `FlickrHub` resource, with these very types, so that writer and
+//! readers cannot drift apart. It holds no secret: secrets are files of their own that this file names, mounted from
+//! Secrets, and read anew at every use that opens a connection, so a rotated credential is picked up.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use ipnet::IpNet;
+use secrecy::SecretString;
+use serde::{Deserialize, Serialize};
+use url::Url;
+
+use crate::queue::Queue;
+
+/// Where the file is mounted in every pod.
+pub const CONFIG_PATH: &str = "/etc/flickrhub/config.yaml";
+
+/// The configuration of every process of one hub.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Config {
+    /// The name of the `FlickrHub` resource, a label of logs and metrics.
+    pub hub: String,
+    /// Redis behind Sentinel.
+    pub redis: RedisConfig,
+    /// The MongoDB replica set.
+    pub mongodb: MongoConfig,
+    /// The RabbitMQ cluster.
+    pub rabbitmq: RabbitConfig,
+    /// Vault or OpenBao.
+    pub vault: VaultConfig,
+    /// Flickr and our applications there.
+    pub flickr: FlickrConfig,
+    /// Settings of each queue.
+    pub queues: BTreeMap<Queue, QueueConfig>,
+    /// What a user may ask of the hub.
+    pub limits: LimitsConfig,
+    /// The HTTP API.
+    pub api: ApiConfig,
+    /// Callbacks to clients.
+    pub callbacks: CallbackConfig,
+    /// Days after which a finished job is deleted.
+    pub retention_days: u32,
+}
+
+/// How to reach Redis.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RedisConfig {
+    /// The Sentinels, each as `host:port`.
+    pub sentinels: Vec<String>,
+    /// The name under which the Sentinels monitor the master.
+    pub master_name: String,
+    /// File with the password of Redis and of its Sentinels.
+    pub password_file: PathBuf,
+}
+
+/// How to reach MongoDB.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct MongoConfig {
+    /// The members, each as `host:port`.
+    pub hosts: Vec<String>,
+    /// The name of the replica set.
+    pub replica_set: String,
+    /// The database of the hub.
+    pub database: String,
+    /// The user, created in `admin`.
+    pub username: String,
+    /// File with its password.
+    pub password_file: PathBuf,
+    /// Most connections that one process keeps to one member.
+    pub max_pool_size: u32,
+}
+
+/// How to reach RabbitMQ.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RabbitConfig {
+    /// The nodes (or a Service before them), each as `host:port`, tried in turn.
+    pub hosts: Vec<String>,
+    /// The virtual host.
+    pub vhost: String,
+    /// The user.
+    pub username: String,
+    /// File with its password.
+    pub password_file: PathBuf,
+    /// Members that a quorum queue starts with.
+    pub quorum_group_size: u32,
+}
+
+/// How to reach Vault or OpenBao, and the names of its transit keys.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct VaultConfig {
+    /// For example `http://gallery-vault:8200`.
+    pub address: Url,
+    /// The namespace, where the server has namespaces.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub namespace: Option<String>,
+    /// File with the CA certificates (PEM) that sign the server's certificate; the public ones without it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ca_file: Option<PathBuf>,
+    /// How to log in.
+    pub auth: VaultAuth,
+    /// Where the transit engine is mounted.
+    pub transit_mount: String,
+    /// The transit key of users' Flickr tokens.
+    pub user_tokens_key: String,
+    /// The transit key of application credentials and webhook secrets.
+    pub app_credentials_key: String,
+}
+
+/// How a process logs in to Vault.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", rename_all_fields = "camelCase", tag = "method")]
+pub enum VaultAuth {
+    /// The service account's token (the `kubernetes` auth method).
+    Kubernetes {
+        /// Where the auth method is mounted.
+        mount: String,
+        /// The role to log in to. The operator writes one role for each component: `<role>-api`, `<role>-worker`.
+        role: String,
+        /// File with the service account's token.
+        token_file: PathBuf,
+    },
+    /// `AppRole`.
+    AppRole {
+        /// Where the auth method is mounted.
+        mount: String,
+        /// File with the role id.
+        role_id_file: PathBuf,
+        /// File with the secret id.
+        secret_id_file: PathBuf,
+    },
+    /// A token that something else renews.
+    Token {
+        /// File with the token.
+        token_file: PathBuf,
+    },
+}
+
+/// Flickr and our applications there.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct FlickrConfig {
+    /// Where Flickr is.
+    pub endpoints: FlickrEndpoints,
+    /// The applications registered at Flickr; a user's token belongs to one of them.
+    pub apps: Vec<FlickrApp>,
+}
+
+/// The addresses of Flickr.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct FlickrEndpoints {
+    /// The REST endpoint, `https://api.flickr.com/services/rest`.
+    pub rest: Url,
+    /// The base of `upload/` and `replace/`, `https://up.flickr.com/services`.
+    pub upload: Url,
+    /// The base of `request_token`, `authorize` and `access_token`, `https://www.flickr.com/services/oauth`.
+    pub oauth: Url,
+}
+
+/// One application key of Flickr.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct FlickrApp {
+    /// Our name of it.
+    pub name: String,
+    /// File with the consumer key.
+    pub consumer_key_file: PathBuf,
+    /// File with the consumer secret.
+    pub consumer_secret_file: PathBuf,
+    /// Requests that Flickr allows the key in an hour, over all of its users.
+    pub requests_per_hour: u32,
+}
+
+/// Settings of one queue.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct QueueConfig {
+    /// Jobs that one worker runs at a time.
+    pub concurrency: u32,
+    /// Messages that RabbitMQ hands to one worker ahead of their acknowledgement; at least `concurrency`.
+    pub prefetch: u16,
+    /// Jobs released to RabbitMQ and not finished, over all workers. Small, so that order is decided late.
+    pub window: u32,
+    /// Accepted jobs that are not finished, over all users; past it the API answers 503.
+    pub buffer: u32,
+    /// Attempts before a job is dead.
+    pub max_attempts: u32,
+    /// Seconds until one attempt is given up.
+    pub timeout_seconds: u32,
+}
+
+/// What a user may ask of the hub.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct LimitsConfig {
+    /// Accepted jobs of one user that are not finished.
+    pub pending_per_user: u32,
+    /// Flickr requests of one user in an hour.
+    pub per_user_per_hour: u32,
+    /// Seconds from acceptance to `expires_at` when the client names no other time.
+    pub default_expires_in_seconds: u32,
+}
+
+/// The HTTP API.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ApiConfig {
+    /// The address under which browsers reach the API; Flickr sends users back to `<public_url>/api/v1/oauth/callback`.
+    pub public_url: Url,
+    /// Origins that may call the API from a browser; none by default.
+    #[serde(default)]
+    pub cors_allowed_origins: Vec<String>,
+    /// Largest upload in bytes.
+    pub max_upload_bytes: u64,
+    /// Largest other request body in bytes.
+    pub max_body_bytes: u64,
+}
+
+/// Callbacks to clients.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct CallbackConfig {
+    /// Networks that are allowed although they are private; plain http is allowed only into these.
+    #[serde(default)]
+    pub allowed_networks: Vec<IpNet>,
+}
+
+/// The configuration, or a secret that it names, cannot be read.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// The file is missing or not readable.
+    #[error("cannot read {path}: {source}")]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The file is not a configuration.
+    #[error("{path} is not a valid configuration: {source}")]
+    Parse {
+        /// The file.
+        path: PathBuf,
+        /// Where and why.
+        source: serde_yaml_ng::Error,
+    },
+    /// The secret file has no content.
+    #[error("{0} is empty")]
+    EmptySecret(PathBuf),
+    /// A queue has no settings.
+    #[error("the configuration has no settings for queue {0}")]
+    MissingQueue(Queue),
+}
+
+impl Config {
+    /// Reads the configuration.
+    ///
+    /// # Errors
+    /// When the file cannot be read, is not YAML of this shape, or lacks a queue.
+    pub fn load(path: &Path) -> Result<Self, ConfigError> {
+        let text = read(path)?;
+        let config: Self = serde_yaml_ng::from_str(&text).map_err(|source| ConfigError::Parse {
+            path: path.to_owned(),
+            source,
+        })?;
+        match Queue::ALL
+            .into_iter()
+            .find(|queue| !config.queues.contains_key(queue))
+        {
+            Some(queue) => Err(ConfigError::MissingQueue(queue)),
+            None => Ok(config),
+        }
+    }
+
+    /// The settings of a queue.
+    ///
+    /// # Errors
+    /// [`ConfigError::MissingQueue`]; cannot happen after [`Config::load`].
+    pub fn queue(&self, queue: Queue) -> Result<&QueueConfig, ConfigError> {
+        self.queues.get(&queue).ok_or(ConfigError::MissingQueue(queue))
+    }
+}
+
+/// Reads a secret from its file, without the white space around it.
+///
+/// # Errors
+/// When the file cannot be read or is empty.
+pub fn read_secret(path: &Path) -> Result<SecretString, ConfigError> {
+    let text = zeroize::Zeroizing::new(read(path)?);
+    let secret = text.trim();
+    if secret.is_empty() {
+        return Err(ConfigError::EmptySecret(path.to_owned()));
+    }
+    Ok(SecretString::from(secret))
+}
+
+fn read(path: &Path) -> Result<String, ConfigError> {
+    std::fs::read_to_string(path).map_err(|source| ConfigError::Read {
+        path: path.to_owned(),
+        source,
+    })
+}

@@ -1,0 +1,157 @@
+//! RabbitMQ: one connection to any node of the cluster, opened again on another node when it is lost.
+//!
+//! A channel dies with its connection; whoever holds one asks for a new one when an operation on it fails. Deliveries
+//! that were not acknowledged on the lost channel are delivered again by the broker.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use lapin::uri::{AMQPAuthority, AMQPQueryString, AMQPScheme, AMQPUri, AMQPUserInfo};
+use lapin::{Channel, Connection, ConnectionProperties};
+use secrecy::ExposeSecret;
+use tokio::sync::Mutex;
+use tokio::time::timeout;
+
+use super::ConnectError;
+use super::address::host_and_port;
+use crate::config::{RabbitConfig, read_secret};
+
+/// Seconds between two signs of life; a node that is silent for twice as long is left.
+const HEARTBEAT_SECONDS: u16 = 10;
+/// How long one node may take to accept a connection.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long a channel may take to open; a node that takes longer is left.
+const CHANNEL_TIMEOUT: Duration = Duration::from_secs(5);
+const SERVICE: &str = "RabbitMQ";
+
+/// A handle on one connection; clones share it.
+#[derive(Clone)]
+pub struct Rabbit {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    config: RabbitConfig,
+    connection: Mutex<Option<Connection>>,
+}
+
+impl Rabbit {
+    /// Connects to the first node that accepts.
+    ///
+    /// # Errors
+    /// When the password cannot be read, an address is not `host:port`, or no node accepts; then the error is that of
+    /// the last node asked.
+    pub async fn connect(config: &RabbitConfig) -> Result<Self, ConnectError> {
+        let connection = open(config).await?;
+        Ok(Self {
+            shared: Arc::new(Shared {
+                config: config.clone(),
+                connection: Mutex::new(Some(connection)),
+            }),
+        })
+    }
+
+    /// Opens a channel, on a new connection if the present one is lost. One task reconnects for all.
+    ///
+    /// # Errors
+    /// When no node accepts a connection, or the node refuses the channel.
+    pub async fn channel(&self) -> Result<Channel, ConnectError> {
+        let mut slot = self.shared.connection.lock().await;
+        // The connection stays in its slot while it is asked: a caller that stops waiting must not take it, and every
+        // consumer on it, down.
+        if let Some(connection) = slot.as_ref().filter(|connection| connection.status().connected()) {
+            match timeout(CHANNEL_TIMEOUT, connection.create_channel()).await {
+                Ok(Ok(channel)) => return Ok(channel),
+                Ok(Err(error)) if connection.status().connected() => return Err(error.into()),
+                // Lost meanwhile, or the node hangs.
+                Ok(Err(_)) | Err(_) => {}
+            }
+        }
+        let connection = open(&self.shared.config).await?;
+        let channel = timeout(CHANNEL_TIMEOUT, connection.create_channel())
+            .await
+            .map_err(|_| ConnectError::Timeout(SERVICE))??;
+        *slot = Some(connection);
+        Ok(channel)
+    }
+
+    /// Whether a channel can be opened.
+    ///
+    /// # Errors
+    /// As [`Rabbit::channel`].
+    pub async fn ping(&self) -> Result<(), ConnectError> {
+        let channel = self.channel().await?;
+        // 200 is the reply code of a close without an error (AMQP 0-9-1 section 1.1).
+        channel.close(200, "".into()).await?;
+        Ok(())
+    }
+}
+
+/// Tries the nodes in turn, beginning with any of them so that the processes spread over the nodes.
+async fn open(config: &RabbitConfig) -> Result<Connection, ConnectError> {
+    let uris = uris(config)?;
+    let first = rand::random_range(0..uris.len().max(1));
+    let mut last = ConnectError::Address {
+        service: SERVICE,
+        address: String::new(),
+    };
+    for uri in uris.iter().cycle().skip(first).take(uris.len()) {
+        let properties = ConnectionProperties::default().with_connection_name("flickrhub".into());
+        match timeout(CONNECT_TIMEOUT, Connection::connect_uri(uri.clone(), properties)).await {
+            Ok(Ok(connection)) => return Ok(connection),
+            Ok(Err(error)) => last = error.into(),
+            Err(_) => last = ConnectError::Timeout(SERVICE),
+        }
+    }
+    Err(last)
+}
+
+fn uris(config: &RabbitConfig) -> Result<Vec<AMQPUri>, ConnectError> {
+    let password = read_secret(&config.password_file)?;
+    let milliseconds = u64::try_from(CONNECT_TIMEOUT.as_millis()).unwrap_or(u64::MAX);
+    config
+        .hosts
+        .iter()
+        .map(|text| {
+            let (host, port) = host_and_port(SERVICE, text)?;
+            Ok(AMQPUri {
+                scheme: AMQPScheme::AMQP,
+                authority: AMQPAuthority {
+                    userinfo: AMQPUserInfo {
+                        username: config.username.clone(),
+                        password: password.expose_secret().to_owned(),
+                    },
+                    host,
+                    port,
+                },
+                vhost: config.vhost.clone(),
+                query: AMQPQueryString {
+                    heartbeat: Some(HEARTBEAT_SECONDS),
+                    connection_timeout: Some(milliseconds),
+                    ..AMQPQueryString::default()
+                },
+            })
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn without_a_node_the_configuration_is_at_fault() {
+        let directory = std::env::temp_dir().join(format!("flickrhub-{}", uuid::Uuid::now_v7()));
+        assert!(std::fs::write(&directory, "secret").is_ok());
+        let config = RabbitConfig {
+            hosts: Vec::new(),
+            vhost: "/".to_owned(),
+            username: "flickrhub".to_owned(),
+            password_file: directory.clone(),
+            quorum_group_size: 3,
+        };
+        let outcome = Rabbit::connect(&config).await;
+        assert!(matches!(outcome, Err(ConnectError::Address { .. })));
+        assert!(std::fs::remove_file(&directory).is_ok());
+    }
+}

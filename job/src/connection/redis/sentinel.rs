@@ -1,0 +1,120 @@
+//! Finding the master.
+//!
+//! Every Sentinel is asked at once, and whatever it names is believed only when it says itself that it is a master:
+//! a Sentinel that was cut off still names the old one. The first to lead to a master wins.
+
+use std::time::Duration;
+
+use futures::FutureExt;
+use futures::future::select_ok;
+use redis::aio::MultiplexedConnection;
+use redis::io::tcp::TcpSettings;
+use redis::{AsyncConnectionConfig, Client, ErrorKind, IntoConnectionInfo, RedisConnectionInfo, Value};
+use secrecy::{ExposeSecret, SecretString};
+
+use super::{ConnectError, RESPONSE_TIMEOUT};
+use crate::config::{RedisConfig, read_secret};
+use crate::connection::address::host_and_port;
+
+/// How long a connection may take to be established, per server.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// A new connection to the master; `response_timeout` bounds every answer on it.
+pub(super) async fn connect_to_master(
+    config: &RedisConfig,
+    response_timeout: Option<Duration>,
+) -> Result<MultiplexedConnection, ConnectError> {
+    let password = read_secret(&config.password_file)?;
+    let sentinels = config
+        .sentinels
+        .iter()
+        .map(|text| host_and_port("Redis Sentinel", text))
+        .collect::<Result<Vec<_>, _>>()?;
+    if sentinels.is_empty() {
+        return Err(
+            redis::RedisError::from((ErrorKind::EmptySentinelList, "no Sentinel is configured")).into(),
+        );
+    }
+    let ways = sentinels
+        .into_iter()
+        .map(|sentinel| by_way_of(sentinel, &config.master_name, &password, response_timeout).boxed());
+    let (connection, _others) = select_ok(ways).await?;
+    Ok(connection)
+}
+
+async fn by_way_of(
+    sentinel: (String, u16),
+    master_name: &str,
+    password: &SecretString,
+    response_timeout: Option<Duration>,
+) -> Result<MultiplexedConnection, ConnectError> {
+    let mut sentinel = open(sentinel, password, Some(RESPONSE_TIMEOUT)).await?;
+    let master: Option<(String, u16)> = redis::cmd("SENTINEL")
+        .arg("GET-MASTER-ADDR-BY-NAME")
+        .arg(master_name)
+        .query_async(&mut sentinel)
+        .await?;
+    let Some(master) = master else {
+        return Err(no_master("the Sentinel does not know the master's name").into());
+    };
+    let mut connection = open(master, password, response_timeout).await?;
+    let ask_role = redis::cmd("ROLE");
+    let role = tokio::time::timeout(RESPONSE_TIMEOUT, ask_role.query_async(&mut connection))
+        .await
+        .map_err(|_| ConnectError::Timeout("Redis"))??;
+    if is_master(&role) {
+        Ok(connection)
+    } else {
+        Err(no_master("the Sentinel names a server that is not a master").into())
+    }
+}
+
+async fn open(
+    address: (String, u16),
+    password: &SecretString,
+    response_timeout: Option<Duration>,
+) -> Result<MultiplexedConnection, ConnectError> {
+    let settings = RedisConnectionInfo::default()
+        .set_password(password.expose_secret())
+        .set_skip_set_lib_name();
+    let info = address
+        .into_connection_info()?
+        .set_tcp_settings(TcpSettings::default().set_nodelay(true))
+        .set_redis_settings(settings);
+    let timeouts = AsyncConnectionConfig::new()
+        .set_connection_timeout(Some(CONNECT_TIMEOUT))
+        .set_response_timeout(response_timeout);
+    Ok(Client::open(info)?
+        .get_multiplexed_async_connection_with_config(&timeouts)
+        .await?)
+}
+
+fn no_master(why: &'static str) -> redis::RedisError {
+    redis::RedisError::from((ErrorKind::MasterNameNotFoundBySentinel, why))
+}
+
+/// Reads the answer of `ROLE`, a list that begins with the role.
+fn is_master(role: &Value) -> bool {
+    let Value::Array(parts) = role else {
+        return false;
+    };
+    match parts.first() {
+        Some(Value::BulkString(name)) => name == b"master",
+        Some(Value::SimpleString(name)) => name == "master",
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_role_of_a_master_is_believed() {
+        let role = |name: &str| Value::Array(vec![Value::BulkString(name.into()), Value::Int(0)]);
+        assert!(is_master(&role("master")));
+        assert!(!is_master(&role("slave")));
+        assert!(!is_master(&role("sentinel")));
+        assert!(!is_master(&Value::Nil));
+    }
+}

@@ -1,0 +1,14 @@
+-- Puts a job into its lane. With 'requeue' from wherever it is; else only if it is neither delayed nor in the window.
+local user, job, accepted, entry, mode = ARGV[3], ARGV[4], ARGV[5], ARGV[6], ARGV[7]
+
+take_place(job, user, accepted, entry)
+if mode ~= 'requeue' and (redis.call('ZSCORE', INFLIGHT, job) or redis.call('ZSCORE', DELAYED, job)) then
+  return 0
+end
+local score = read_entry(job)
+enter_lane(job, score, user)
+redis.call('ZREM', INFLIGHT, job)
+redis.call('ZREM', DELAYED, job)
+redis.call('ZREM', RESERVED, job)
+wake()
+return 1

@@ -1,0 +1,333 @@
+//! A job: one Flickr call of one user, from acceptance to its final state.
+//!
+//! ```text
+//! queued → dispatched → running → succeeded | failed | dead
+//!   ↑ └────────┬─────────┘ │
+//!   └──────────┴───────────┘ retry, or a lease that ran out
+//! queued | dispatched → expired | cancelled
+//! ```
+//!
+//! Every transition is one atomic update in MongoDB that is guarded by [`JobState::may_become`] and by the attempt
+//! number, so two processes that both believe to own a job can never both move it.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::str::FromStr;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use utoipa::ToSchema;
+use uuid::Uuid;
+
+use crate::queue::Queue;
+
+/// The identity of a job: a UUID version 7 (RFC 9562 section 5.7), so ids sort by time of acceptance.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, ToSchema)]
+#[serde(transparent)]
+pub struct JobId(Uuid);
+
+impl JobId {
+    /// A new id for a job accepted now.
+    #[must_use]
+    #[expect(
+        clippy::new_without_default,
+        reason = "two calls give two ids; a default would hide that"
+    )]
+    pub fn new() -> Self {
+        Self(Uuid::now_v7())
+    }
+}
+
+impl From<Uuid> for JobId {
+    fn from(id: Uuid) -> Self {
+        Self(id)
+    }
+}
+
+impl From<JobId> for Uuid {
+    fn from(id: JobId) -> Self {
+        id.0
+    }
+}
+
+impl fmt::Display for JobId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.hyphenated().fmt(f)
+    }
+}
+
+/// The text is no job id.
+#[derive(Debug, thiserror::Error)]
+#[error("a job id is a UUID")]
+pub struct InvalidJobId;
+
+impl FromStr for JobId {
+    type Err = InvalidJobId;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        Uuid::parse_str(text).map(Self).map_err(|_| InvalidJobId)
+    }
+}
+
+/// Where a job stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum JobState {
+    /// Accepted, waits in its lane or for its next attempt.
+    Queued,
+    /// Released by the dispatcher, its message is (or is about to be) in RabbitMQ.
+    Dispatched,
+    /// Claimed by a worker.
+    Running,
+    /// Done; the result is stored.
+    Succeeded,
+    /// Flickr refused it for good; another attempt would not help.
+    Failed,
+    /// Given up after the last attempt; can be replayed.
+    Dead,
+    /// Not started before its `expires_at`.
+    Expired,
+    /// Cancelled by its client.
+    Cancelled,
+}
+
+impl JobState {
+    /// Every state.
+    pub const ALL: [Self; 8] = [
+        Self::Queued,
+        Self::Dispatched,
+        Self::Running,
+        Self::Succeeded,
+        Self::Failed,
+        Self::Dead,
+        Self::Expired,
+        Self::Cancelled,
+    ];
+
+    /// The name in MongoDB, in metrics and in the HTTP API.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Queued => "queued",
+            Self::Dispatched => "dispatched",
+            Self::Running => "running",
+            Self::Succeeded => "succeeded",
+            Self::Failed => "failed",
+            Self::Dead => "dead",
+            Self::Expired => "expired",
+            Self::Cancelled => "cancelled",
+        }
+    }
+
+    /// Whether nothing happens to the job any more by itself.
+    pub const fn is_final(self) -> bool {
+        matches!(
+            self,
+            Self::Succeeded | Self::Failed | Self::Dead | Self::Expired | Self::Cancelled
+        )
+    }
+
+    /// Whether a job in this state may move to `next`.
+    pub const fn may_become(self, next: Self) -> bool {
+        match self {
+            Self::Queued => matches!(next, Self::Dispatched | Self::Expired | Self::Cancelled),
+            Self::Dispatched => matches!(
+                next,
+                Self::Queued | Self::Running | Self::Dead | Self::Expired | Self::Cancelled
+            ),
+            Self::Running => matches!(next, Self::Queued | Self::Succeeded | Self::Failed | Self::Dead),
+            Self::Succeeded | Self::Failed | Self::Dead | Self::Expired | Self::Cancelled => false,
+        }
+    }
+}
+
+impl fmt::Display for JobState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// The order of jobs within one user's lane.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, ToSchema,
+)]
+#[serde(rename_all = "snake_case")]
+pub enum Priority {
+    /// Before the others.
+    High,
+    /// The default.
+    #[default]
+    Normal,
+    /// After the others.
+    Low,
+}
+
+/// A photo that waits in the body store for its worker.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Body {
+    /// The id in the body store (GridFS).
+    pub file_id: String,
+    /// Length in bytes, as counted while it was received.
+    pub length: u64,
+    /// The file name that the client gave.
+    pub file_name: String,
+    /// The media type that the client gave, checked against the content.
+    pub content_type: String,
+}
+
+/// What went wrong, as the client sees it: no internal, no secret.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct JobError {
+    /// A stable name, for example `flickr_error` or `timeout`.
+    pub code: String,
+    /// A sentence for a person.
+    pub message: String,
+    /// Flickr's own error number, where Flickr gave one.
+    pub flickr_code: Option<i64>,
+}
+
+/// Where the delivery of a callback stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum CallbackState {
+    /// The job is not in a final state yet.
+    Waiting,
+    /// Due, or waiting for its next try.
+    Pending,
+    /// The receiver answered 2xx.
+    Delivered,
+    /// Given up.
+    Failed,
+}
+
+impl CallbackState {
+    /// The name in MongoDB and in the HTTP API.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Waiting => "waiting",
+            Self::Pending => "pending",
+            Self::Delivered => "delivered",
+            Self::Failed => "failed",
+        }
+    }
+}
+
+/// The callback of a job.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Callback {
+    /// Where to deliver; https, or http where the configuration allows its network.
+    pub url: String,
+    /// Where the delivery stands.
+    pub state: CallbackState,
+    /// Tries so far.
+    pub attempts: u32,
+    /// The next try is not before this time; while a try is under way, the end of its lease.
+    #[serde(with = "crate::store::time::option")]
+    pub next_at: Option<Timestamp>,
+}
+
+/// The trace that a job belongs to.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TraceContext {
+    /// The id that the client sees as `X-Trace-Id`: 32 lower-case hexadecimal digits (W3C Trace Context section 3.2.2.3).
+    pub trace_id: String,
+    /// The `traceparent` of the request that created the job (W3C Trace Context section 3.2).
+    pub traceparent: String,
+}
+
+/// One Flickr call of one user.
+///
+/// This is the document in MongoDB, field by field; there the id is a BSON UUID, times are BSON dates (milliseconds)
+/// and the result is JSON text, because BSON has no faithful form of every JSON value.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Job {
+    /// Identity.
+    #[serde(rename = "_id", with = "crate::store::id")]
+    pub id: JobId,
+    /// The API client that submitted it.
+    pub client_id: String,
+    /// The Flickr user (NSID) on whose behalf it runs.
+    pub user_id: String,
+    /// The queue it belongs to.
+    pub queue: Queue,
+    /// The Flickr method, `upload` or `replace`.
+    pub method: String,
+    /// The arguments of the method, by name.
+    pub params: BTreeMap<String, String>,
+    /// The photo, for uploads and replacements.
+    pub body: Option<Body>,
+    /// The order within the user's lane.
+    pub priority: Priority,
+    /// Where it stands.
+    pub state: JobState,
+    /// How often it was dispatched: 0 before the first time. The guard of every later transition.
+    pub attempt: u32,
+    /// Where its callback stands, if it has one.
+    pub callback: Option<Callback>,
+    /// The trace it belongs to.
+    pub trace: TraceContext,
+    /// When it was accepted.
+    #[serde(with = "crate::store::time")]
+    pub created_at: Timestamp,
+    /// When its state changed last.
+    #[serde(with = "crate::store::time")]
+    pub updated_at: Timestamp,
+    /// Not dispatched before this time; later than `created_at` after a retry.
+    #[serde(with = "crate::store::time")]
+    pub available_at: Timestamp,
+    /// It is not started after this time.
+    #[serde(with = "crate::store::time")]
+    pub expires_at: Timestamp,
+    /// When a worker claimed it last.
+    #[serde(with = "crate::store::time::option")]
+    pub started_at: Option<Timestamp>,
+    /// When it reached its final state.
+    #[serde(with = "crate::store::time::option")]
+    pub finished_at: Option<Timestamp>,
+    /// While dispatched or running: who holds it must move it before this time, or it is queued again.
+    #[serde(with = "crate::store::time::option")]
+    pub lease_until: Option<Timestamp>,
+    /// Flickr's answer.
+    #[serde(with = "crate::store::json_text")]
+    pub result: Option<Value>,
+    /// The last thing that went wrong.
+    pub error: Option<JobError>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_final_state_is_never_left() {
+        for state in JobState::ALL.into_iter().filter(|s| s.is_final()) {
+            for next in JobState::ALL {
+                assert!(!state.may_become(next), "{state} → {next}");
+            }
+        }
+    }
+
+    #[test]
+    fn every_state_that_is_not_final_leads_to_a_final_one() {
+        for state in JobState::ALL.into_iter().filter(|s| !s.is_final()) {
+            assert!(
+                JobState::ALL
+                    .into_iter()
+                    .any(|next| next.is_final() && state.may_become(next))
+            );
+        }
+    }
+
+    #[test]
+    fn the_serialised_state_is_its_name() {
+        for state in JobState::ALL {
+            assert_eq!(serde_json::to_value(state).ok(), Some(Value::from(state.name())));
+        }
+    }
+
+    #[test]
+    fn ids_sort_by_the_time_of_acceptance() {
+        let ids: Vec<_> = (0..100).map(|_| JobId::new()).collect();
+        assert!(ids.is_sorted());
+    }
+}

@@ -1,0 +1,94 @@
+//! The indexes. Creating one that exists with the same definition does nothing, so every process creates them all.
+
+use std::time::Duration;
+
+use bson::{DateTime, Document, doc};
+use mongodb::IndexModel;
+use mongodb::options::IndexOptions;
+
+use crate::model::CallbackState;
+
+/// How long an OAuth request waits for the user, who has to log in at Flickr meanwhile.
+pub(super) const OAUTH_REQUEST_LIFETIME: Duration = Duration::from_secs(3600);
+
+/// The indexes of `jobs`. Most are partial: they hold only the jobs that are still in motion, which are few.
+pub(super) fn jobs() -> Vec<IndexModel> {
+    vec![
+        named(
+            "client_newest",
+            doc! { "client_id": 1, "_id": -1 },
+            IndexOptions::default(),
+        ),
+        named(
+            "user_newest",
+            doc! { "user_id": 1, "_id": -1 },
+            IndexOptions::default(),
+        ),
+        partial(
+            "unfinished_oldest",
+            doc! { "state": 1, "_id": 1 },
+            doc! { "finished_at": null },
+        ),
+        partial(
+            "leases",
+            doc! { "lease_until": 1 },
+            doc! { "lease_until": { "$gt": DateTime::from_millis(0) } },
+        ),
+        partial(
+            "callbacks_due",
+            doc! { "callback.next_at": 1 },
+            doc! { "callback.state": CallbackState::Pending.name() },
+        ),
+        partial(
+            "bodies",
+            doc! { "body.file_id": 1 },
+            doc! { "body.file_id": { "$exists": true } },
+        ),
+        expiring("purge", "purge_at", Duration::ZERO),
+    ]
+}
+
+/// The indexes of `users`.
+pub(super) fn users() -> Vec<IndexModel> {
+    vec![named(
+        "clients",
+        doc! { "clients": 1, "_id": 1 },
+        IndexOptions::default(),
+    )]
+}
+
+/// The indexes of `clients`: the id of a key belongs to one client.
+pub(super) fn clients() -> Vec<IndexModel> {
+    let options = IndexOptions::builder()
+        .unique(true)
+        .partial_filter_expression(doc! { "keys.id": { "$exists": true } })
+        .build();
+    vec![named("key_id", doc! { "keys.id": 1 }, options)]
+}
+
+/// The indexes of `oauth_requests`.
+pub(super) fn oauth_requests() -> Vec<IndexModel> {
+    vec![expiring("purge", "created_at", OAUTH_REQUEST_LIFETIME)]
+}
+
+fn named(name: &str, keys: Document, mut options: IndexOptions) -> IndexModel {
+    options.name = Some(name.to_owned());
+    IndexModel::builder().keys(keys).options(options).build()
+}
+
+fn partial(name: &str, keys: Document, filter: Document) -> IndexModel {
+    named(
+        name,
+        keys,
+        IndexOptions::builder().partial_filter_expression(filter).build(),
+    )
+}
+
+/// MongoDB deletes a document this long after the date in its field, at the earliest; it looks once a minute.
+fn expiring(name: &str, field: &str, after: Duration) -> IndexModel {
+    named(
+        name,
+        doc! { field: 1 },
+        IndexOptions::builder().expire_after(after).build(),
+    )
+}

@@ -1,0 +1,37 @@
+//! MongoDB, the only copy of everything that must not be lost: jobs, users, clients, upload bodies, OAuth requests.
+//!
+//! Every write waits for the majority of the replica set, so what a caller was told survives the loss of any one
+//! member. A caller whose call fails with an error that [`StoreError::is_transient`] does not know whether a write was
+//! applied: repeating it is always safe, because inserts are idempotent by id and every other change is one atomic
+//! update that is guarded by the state before it.
+
+mod bodies;
+mod body_stream;
+mod callbacks;
+mod clients;
+#[cfg(test)]
+mod document_tests;
+mod error;
+#[cfg(test)]
+pub(crate) mod fixture;
+pub mod id;
+mod index;
+mod jobs;
+pub mod json_text;
+mod oauth_requests;
+mod orphans;
+mod replay;
+pub mod time;
+mod transition;
+mod transitions;
+mod users;
+
+pub use bodies::{BodyStore, BodyWriter};
+pub use clients::{Client, ClientKey, ClientStore};
+pub use error::StoreError;
+pub use jobs::{JobFilter, JobStore};
+pub use json_text::MAX_RESULT_BYTES;
+pub use oauth_requests::{OauthRequest, OauthRequestStore};
+pub use replay::replay_of;
+pub use transitions::CancelOutcome;
+pub use users::{NewToken, User, UserStore};

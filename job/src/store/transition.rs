@@ -1,0 +1,186 @@
+//! Every transition of a job as data: a filter that is its guard, and an update.
+//!
+//! Both are sent as one `findAndModify`, so MongoDB checks the guard and applies the update atomically, on the
+//! primary. If the process dies before the call, nothing happened; if it dies after, the job has moved, and whoever
+//! looks next finds it in its new state: a dispatched or running job whose holder died is found by its lease.
+//!
+//! Times are the calling process's. Clocks that differ shorten or lengthen a lease by their difference, which costs
+//! an attempt at worst: that two processes move one job is prevented by the guards on state and attempt alone.
+//!
+//! Updates are aggregation pipelines, because a final transition makes the callback due only where there is one.
+//! In a pipeline a text that begins with `$` would be an expression, so texts that come from outside are `$literal`.
+
+use bson::{Bson, DateTime, Document, doc};
+use jiff::{SignedDuration, Timestamp};
+
+use super::id;
+use super::time::to_bson;
+use crate::model::{CallbackState, JobError, JobId, JobState};
+
+/// A guarded change of one job.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Transition {
+    /// Matches the job only while the transition is allowed.
+    pub(super) filter: Document,
+    set: Document,
+}
+
+/// When a transition happens, and how long a job is kept once it is final.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Clock {
+    pub(super) now: Timestamp,
+    pub(super) retention: SignedDuration,
+}
+
+impl Clock {
+    fn now(self) -> DateTime {
+        to_bson(self.now)
+    }
+
+    fn after(self, duration: SignedDuration) -> DateTime {
+        to_bson(self.now.checked_add(duration).unwrap_or(Timestamp::MAX))
+    }
+}
+
+impl Transition {
+    /// The move of a job to `next` from any state that may become it.
+    fn to(next: JobState, job: JobId, clock: Clock) -> Self {
+        let from: Vec<_> = JobState::ALL
+            .into_iter()
+            .filter(|state| state.may_become(next))
+            .map(JobState::name)
+            .collect();
+        let mut set = doc! { "state": next.name(), "updated_at": clock.now() };
+        if next.is_final() {
+            set.extend(doc! {
+                "finished_at": clock.now(),
+                "purge_at": clock.after(clock.retention),
+                "lease_until": null,
+                "callback": due_callback(clock.now()),
+            });
+        }
+        Self {
+            filter: doc! { "_id": id::to_bson(job), "state": { "$in": from } },
+            set,
+        }
+    }
+
+    fn guarded_by(mut self, guard: Document) -> Self {
+        self.filter.extend(guard);
+        self
+    }
+
+    fn setting(mut self, set: Document) -> Self {
+        self.set.extend(set);
+        self
+    }
+
+    /// The update, as a pipeline of one stage.
+    pub(super) fn update(&self) -> Vec<Document> {
+        vec![doc! { "$set": self.set.clone() }]
+    }
+}
+
+/// The callback, due now; null where the job has none.
+fn due_callback(now: DateTime) -> Document {
+    let due = doc! { "state": CallbackState::Pending.name(), "next_at": now };
+    doc! { "$cond": [
+        { "$eq": [{ "$type": "$callback" }, "object"] },
+        { "$mergeObjects": ["$callback", due] },
+        "$callback",
+    ] }
+}
+
+fn error_document(error: &JobError) -> Document {
+    let mut document = doc! { "code": &error.code, "message": &error.message };
+    if let Some(code) = error.flickr_code {
+        document.insert("flickr_code", code);
+    }
+    doc! { "$literal": document }
+}
+
+/// The dispatcher takes the job out of its lane.
+pub(super) fn dispatch(job: JobId, lease: SignedDuration, clock: Clock) -> Transition {
+    Transition::to(JobState::Dispatched, job, clock)
+        .guarded_by(doc! { "available_at": { "$lte": clock.now() }, "expires_at": { "$gt": clock.now() } })
+        .setting(doc! { "attempt": { "$add": ["$attempt", 1] }, "lease_until": clock.after(lease) })
+}
+
+/// A worker begins with the job.
+pub(super) fn claim(job: JobId, attempt: u32, lease: SignedDuration, clock: Clock) -> Transition {
+    Transition::to(JobState::Running, job, clock)
+        .guarded_by(doc! { "attempt": attempt, "expires_at": { "$gt": clock.now() } })
+        .setting(doc! { "started_at": clock.now(), "lease_until": clock.after(lease) })
+}
+
+/// Flickr did it; `result` is the JSON text of its answer.
+pub(super) fn succeed(job: JobId, attempt: u32, result: String, clock: Clock) -> Transition {
+    Transition::to(JobState::Succeeded, job, clock)
+        .guarded_by(doc! { "attempt": attempt })
+        .setting(doc! { "result": { "$literal": result }, "error": null })
+}
+
+/// Another attempt would not help.
+pub(super) fn fail(job: JobId, attempt: u32, error: &JobError, clock: Clock) -> Transition {
+    Transition::to(JobState::Failed, job, clock)
+        .guarded_by(doc! { "attempt": attempt })
+        .setting(doc! { "error": error_document(error) })
+}
+
+/// The last attempt is used up.
+pub(super) fn die(job: JobId, attempt: u32, error: &JobError, clock: Clock) -> Transition {
+    Transition::to(JobState::Dead, job, clock)
+        .guarded_by(doc! { "attempt": attempt })
+        .setting(doc! { "error": error_document(error) })
+}
+
+/// The attempt failed; the next one is not before `available_at`.
+pub(super) fn retry(
+    job: JobId,
+    attempt: u32,
+    error: &JobError,
+    available_at: Timestamp,
+    clock: Clock,
+) -> Transition {
+    Transition::to(JobState::Queued, job, clock)
+        .guarded_by(doc! { "attempt": attempt })
+        .setting(doc! {
+            "error": error_document(error),
+            "available_at": to_bson(available_at),
+            "lease_until": null,
+        })
+}
+
+/// Whoever held the job did not move it before its lease ran out.
+pub(super) fn requeue_overdue(job: JobId, attempt: u32, clock: Clock) -> Transition {
+    Transition::to(JobState::Queued, job, clock)
+        .guarded_by(doc! { "attempt": attempt, "lease_until": { "$lt": clock.now() } })
+        .setting(doc! { "available_at": clock.now(), "lease_until": null })
+}
+
+/// It was not started in time.
+pub(super) fn expire(job: JobId, clock: Clock) -> Transition {
+    Transition::to(JobState::Expired, job, clock).guarded_by(doc! { "expires_at": { "$lte": clock.now() } })
+}
+
+/// Its client takes it back.
+pub(super) fn cancel(client_id: &str, job: JobId, clock: Clock) -> Transition {
+    Transition::to(JobState::Cancelled, job, clock).guarded_by(doc! { "client_id": client_id })
+}
+
+/// The holder needs more time. No transition: the state stays, and so does `updated_at`.
+pub(super) fn extend_lease(
+    job: JobId,
+    attempt: u32,
+    lease: SignedDuration,
+    clock: Clock,
+) -> (Document, Document) {
+    let held = [JobState::Dispatched.name(), JobState::Running.name()];
+    (
+        doc! { "_id": id::to_bson(job), "state": { "$in": Bson::from(held.as_slice()) }, "attempt": attempt },
+        doc! { "$max": { "lease_until": clock.after(lease) } },
+    )
+}
+
+#[cfg(test)]
+mod tests;

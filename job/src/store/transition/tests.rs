@@ -1,0 +1,151 @@
+use super::*;
+
+const LEASE: SignedDuration = SignedDuration::from_secs(60);
+
+fn clock() -> Clock {
+    Clock {
+        now: Timestamp::constant(1_800_000_000, 0),
+        retention: SignedDuration::from_hours(24 * 30),
+    }
+}
+
+fn error() -> JobError {
+    JobError {
+        code: "$flickr_error".to_owned(),
+        message: "$$ROOT".to_owned(),
+        flickr_code: Some(105),
+    }
+}
+
+/// Every transition with the attempt that it is guarded by, if it is.
+fn every_transition() -> Vec<(&'static str, Transition)> {
+    let (id, clock) = (JobId::new(), clock());
+    vec![
+        ("dispatch", dispatch(id, LEASE, clock)),
+        ("claim", claim(id, 7, LEASE, clock)),
+        ("succeed", succeed(id, 7, "\"$text\"".to_owned(), clock)),
+        ("fail", fail(id, 7, &error(), clock)),
+        ("die", die(id, 7, &error(), clock)),
+        ("retry", retry(id, 7, &error(), clock.now, clock)),
+        ("requeue_overdue", requeue_overdue(id, 7, clock)),
+        ("expire", expire(id, clock)),
+        ("cancel", cancel("acme", id, clock)),
+    ]
+}
+
+fn states_before(transition: &Transition) -> Vec<JobState> {
+    let Ok(guard) = transition
+        .filter
+        .get_document("state")
+        .and_then(|guard| guard.get_array("$in"))
+    else {
+        panic!("no guard on the state: {transition:?}");
+    };
+    guard
+        .iter()
+        .map(|name| state_named(name.as_str().unwrap_or_default()))
+        .collect()
+}
+
+fn state_after(transition: &Transition) -> JobState {
+    state_named(transition.set.get_str("state").unwrap_or_default())
+}
+
+fn state_named(name: &str) -> JobState {
+    match JobState::ALL.into_iter().find(|state| state.name() == name) {
+        Some(state) => state,
+        None => panic!("{name:?} is no state"),
+    }
+}
+
+#[test]
+fn every_transition_starts_only_where_the_model_allows_it() {
+    for (name, transition) in every_transition() {
+        let before = states_before(&transition);
+        assert!(!before.is_empty(), "{name} is never possible");
+        for state in before {
+            assert!(state.may_become(state_after(&transition)), "{name} from {state}");
+        }
+    }
+}
+
+#[test]
+fn every_transition_of_the_model_is_made_by_one_of_them() {
+    for from in JobState::ALL {
+        for to in JobState::ALL.into_iter().filter(|to| from.may_become(*to)) {
+            let made = every_transition().iter().any(|(_, transition)| {
+                state_after(transition) == to && states_before(transition).contains(&from)
+            });
+            assert!(made, "{from} → {to}");
+        }
+    }
+}
+
+#[test]
+fn what_a_holder_does_is_guarded_by_its_attempt() {
+    for (name, transition) in every_transition() {
+        let guarded = transition.filter.get("attempt").is_some();
+        let by_anyone = ["dispatch", "expire", "cancel"].contains(&name);
+        assert_eq!(guarded, !by_anyone, "{name}");
+    }
+}
+
+#[test]
+fn a_final_transition_ends_the_lease_and_makes_the_callback_due() {
+    for (name, transition) in every_transition() {
+        let is_final = state_after(&transition).is_final();
+        for field in ["finished_at", "purge_at", "callback"] {
+            assert_eq!(
+                transition.set.contains_key(field),
+                is_final,
+                "{name} sets {field}"
+            );
+        }
+        if is_final {
+            assert_eq!(transition.set.get("lease_until"), Some(&Bson::Null), "{name}");
+        }
+    }
+}
+
+#[test]
+fn only_a_dispatched_or_running_job_has_a_lease() {
+    for (name, transition) in every_transition() {
+        let held = matches!(state_after(&transition), JobState::Dispatched | JobState::Running);
+        let lease = transition.set.get("lease_until").and_then(Bson::as_datetime);
+        assert_eq!(lease.is_some(), held, "{name}");
+    }
+}
+
+#[test]
+fn a_finished_job_is_purged_after_the_retention() {
+    let clock = clock();
+    let purged = expire(JobId::new(), clock)
+        .set
+        .get_datetime("purge_at")
+        .copied()
+        .ok();
+    assert_eq!(purged, Some(to_bson(clock.now + clock.retention)));
+}
+
+#[test]
+fn texts_from_outside_are_never_expressions() {
+    for (name, transition) in every_transition() {
+        for field in ["result", "error"] {
+            let value = transition.set.get(field).filter(|value| **value != Bson::Null);
+            let literal =
+                value.is_none_or(|value| value.as_document().is_some_and(|d| d.contains_key("$literal")));
+            assert!(literal, "{name} sets {field}");
+        }
+    }
+}
+
+#[test]
+fn a_lease_is_extended_only_by_its_holder() {
+    let (filter, update) = extend_lease(JobId::new(), 7, LEASE, clock());
+    assert_eq!(filter.get("attempt"), Some(&Bson::from(7_u32)));
+    assert!(
+        update
+            .get_document("$max")
+            .is_ok_and(|max| max.contains_key("lease_until"))
+    );
+}

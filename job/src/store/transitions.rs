@@ -1,0 +1,151 @@
+//! The jobs: how they move. Each method is one atomic operation; [`super::transition`] says what it guards and sets.
+//!
+//! `None` (or `false`) always means that the guard did not hold and nothing changed: the job does not exist, is in
+//! another state, or belongs to a later attempt.
+
+use jiff::{SignedDuration, Timestamp};
+use mongodb::options::ReturnDocument;
+
+use super::error::within;
+use super::json_text;
+use super::replay::replay_of;
+use super::time::now;
+use super::transition::{self, Transition};
+use super::{JobStore, StoreError};
+use crate::model::{Job, JobError, JobId, JobState};
+
+/// What became of a request to cancel a job.
+#[derive(Clone, Debug, PartialEq)]
+pub enum CancelOutcome {
+    /// It is cancelled and will not run.
+    Cancelled(Job),
+    /// It runs already, or is final.
+    TooLate(Job),
+    /// The client has no such job.
+    NotFound,
+}
+
+impl JobStore {
+    /// `queued → dispatched`: the next attempt, held under a lease. Only a job that is due and not expired.
+    pub async fn dispatch(&self, id: JobId, lease: SignedDuration) -> Result<Option<Job>, StoreError> {
+        self.apply(&transition::dispatch(id, lease, self.clock())).await
+    }
+
+    /// `queued | dispatched → expired`, if its time is over.
+    pub async fn expire_if_due(&self, id: JobId) -> Result<Option<Job>, StoreError> {
+        self.apply(&transition::expire(id, self.clock())).await
+    }
+
+    /// `dispatched → running`: a worker begins. Not for an earlier attempt, nor after the job's `expires_at`.
+    pub async fn claim(
+        &self,
+        id: JobId,
+        attempt: u32,
+        lease: SignedDuration,
+    ) -> Result<Option<Job>, StoreError> {
+        self.apply(&transition::claim(id, attempt, lease, self.clock()))
+            .await
+    }
+
+    /// Lengthens the lease of a dispatched or running job to `lease` from now; never shortens it.
+    ///
+    /// `false`: the caller no longer holds the job and has to stop.
+    pub async fn extend_lease(
+        &self,
+        id: JobId,
+        attempt: u32,
+        lease: SignedDuration,
+    ) -> Result<bool, StoreError> {
+        let (filter, update) = transition::extend_lease(id, attempt, lease, self.clock());
+        Ok(within(self.jobs.update_one(filter, update)).await?.matched_count == 1)
+    }
+
+    /// `running → succeeded`, with Flickr's answer.
+    ///
+    /// # Errors
+    /// [`StoreError::ResultTooLarge`]: nothing changed, and the caller has to fail the job.
+    pub async fn succeed(
+        &self,
+        id: JobId,
+        attempt: u32,
+        result: &serde_json::Value,
+    ) -> Result<Option<Job>, StoreError> {
+        let text = json_text::encode(result)?;
+        self.apply(&transition::succeed(id, attempt, text, self.clock()))
+            .await
+    }
+
+    /// `running → failed`, or `dispatched | running → dead`: no further attempt.
+    ///
+    /// A state other than [`JobState::Failed`] means [`JobState::Dead`].
+    pub async fn fail(
+        &self,
+        id: JobId,
+        attempt: u32,
+        state: JobState,
+        error: &JobError,
+    ) -> Result<Option<Job>, StoreError> {
+        let change = match state {
+            JobState::Failed => transition::fail(id, attempt, error, self.clock()),
+            _ => transition::die(id, attempt, error, self.clock()),
+        };
+        self.apply(&change).await
+    }
+
+    /// `dispatched | running → queued`: the attempt failed, the next one is not before `available_at`.
+    pub async fn retry(
+        &self,
+        id: JobId,
+        attempt: u32,
+        error: &JobError,
+        available_at: Timestamp,
+    ) -> Result<Option<Job>, StoreError> {
+        self.apply(&transition::retry(id, attempt, error, available_at, self.clock()))
+            .await
+    }
+
+    /// `dispatched | running → queued`: its holder died. Only while the lease is over.
+    ///
+    /// The caller looks first whether the job has attempts left; if not, [`JobStore::fail`] ends it.
+    pub async fn requeue_overdue(&self, id: JobId, attempt: u32) -> Result<Option<Job>, StoreError> {
+        self.apply(&transition::requeue_overdue(id, attempt, self.clock()))
+            .await
+    }
+
+    /// `queued | dispatched → cancelled`, if the job belongs to the client.
+    pub async fn cancel(&self, client_id: &str, id: JobId) -> Result<CancelOutcome, StoreError> {
+        if let Some(job) = self
+            .apply(&transition::cancel(client_id, id, self.clock()))
+            .await?
+        {
+            return Ok(CancelOutcome::Cancelled(job));
+        }
+        Ok(match self.get_for_client(client_id, id).await? {
+            Some(job) => CancelOutcome::TooLate(job),
+            None => CancelOutcome::NotFound,
+        })
+    }
+
+    /// Stores a new job like a dead, failed or expired one of the client ([`replay_of`]); the old one stays.
+    ///
+    /// `None`: the client has no such job, or it is in another state.
+    pub async fn replay(&self, client_id: &str, id: JobId) -> Result<Option<Job>, StoreError> {
+        let Some(copy) = self
+            .get_for_client(client_id, id)
+            .await?
+            .and_then(|job| replay_of(&job, now()))
+        else {
+            return Ok(None);
+        };
+        self.insert(&copy).await?;
+        Ok(Some(copy))
+    }
+
+    async fn apply(&self, transition: &Transition) -> Result<Option<Job>, StoreError> {
+        let change = self
+            .jobs
+            .find_one_and_update(transition.filter.clone(), transition.update())
+            .return_document(ReturnDocument::After);
+        within(change).await
+    }
+}

@@ -1,0 +1,235 @@
+//! The instruments of the API, the workers, the dispatcher and the callbacks.
+//!
+//! Each process has all of them; what it never touches does not appear in its `/metrics`. Labels hold only what is
+//! bounded: routes and methods by the tables of the code, users by the heaviest of each queue.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use prometheus::core::Collector;
+use prometheus::{HistogramOpts, HistogramVec, IntCounterVec, IntGaugeVec, Opts, Registry};
+
+use super::process::ProcessCollector;
+use crate::lane::LaneDepth;
+use crate::queue::Queue;
+
+/// Seconds; holds 0.5, the objective for API requests.
+const REQUEST_BUCKETS: [f64; 12] = [
+    0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0,
+];
+/// Seconds; holds 300 and 1,800, the objectives for the whole life of a job.
+const LIFECYCLE_BUCKETS: [f64; 14] = [
+    0.1, 0.5, 1.0, 5.0, 15.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1_800.0, 3_600.0, 21_600.0, 86_400.0,
+];
+/// Seconds, from a call that Flickr answers at once to a large upload.
+const CALL_BUCKETS: [f64; 12] = [
+    0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0,
+];
+
+/// Every instrument of the hub, on one registry; clones share them.
+#[derive(Clone)]
+pub struct Metrics {
+    /// Where they are registered.
+    pub registry: Registry,
+    /// `api_request_latency_seconds{route, method, status}`: from the first byte of a request to the answer.
+    pub api_request_latency: HistogramVec,
+    /// `job_lifecycle_duration_seconds{queue, state}`: from acceptance to the final state.
+    pub job_lifecycle_duration: HistogramVec,
+    /// `worker_processing_time_seconds{queue, outcome}`: one attempt in a worker.
+    pub worker_processing_time: HistogramVec,
+    /// `flickr_api_error_rate_by_code_total{code, method}`: errors that Flickr answered.
+    pub flickr_api_errors: IntCounterVec,
+    /// `flickr_api_call_duration_seconds{method}`: one call of Flickr.
+    pub flickr_api_call_duration: HistogramVec,
+    /// `queue_depth_per_token{queue, user_id}`: jobs in the lanes of the heaviest users.
+    pub queue_depth_per_token: IntGaugeVec,
+    /// `flickrhub_jobs_accepted_total{queue}`.
+    pub jobs_accepted: IntCounterVec,
+    /// `flickrhub_lane_jobs{queue, kind}`: kind is `queued`, `delayed`, `inflight` or `reserved`.
+    pub lane_jobs: IntGaugeVec,
+    /// `flickrhub_callbacks_total{outcome}`: tries to deliver a callback.
+    pub callbacks: IntCounterVec,
+    /// The users that `queue_depth_per_token` names at the moment.
+    named_users: Arc<Mutex<BTreeMap<Queue, Vec<String>>>>,
+}
+
+impl Metrics {
+    /// Registers every instrument, and those of the process.
+    ///
+    /// # Errors
+    /// Never in practice: the names are constants, valid and distinct.
+    pub fn new() -> Result<Self, prometheus::Error> {
+        let registry = Registry::new();
+        registry.register(Box::new(ProcessCollector::new()?))?;
+        let histogram = |name: &str, help: &str, buckets: &[f64], labels: &[&str]| {
+            let options = HistogramOpts::new(name, help).buckets(buckets.to_vec());
+            registered(&registry, HistogramVec::new(options, labels)?)
+        };
+        let counter = |name: &str, help: &str, labels: &[&str]| {
+            registered(&registry, IntCounterVec::new(Opts::new(name, help), labels)?)
+        };
+        let gauge = |name: &str, help: &str, labels: &[&str]| {
+            registered(&registry, IntGaugeVec::new(Opts::new(name, help), labels)?)
+        };
+        Ok(Self {
+            api_request_latency: histogram(
+                "api_request_latency_seconds",
+                "Time from a request to its answer.",
+                &REQUEST_BUCKETS,
+                &["route", "method", "status"],
+            )?,
+            job_lifecycle_duration: histogram(
+                "job_lifecycle_duration_seconds",
+                "Time from the acceptance of a job to its final state.",
+                &LIFECYCLE_BUCKETS,
+                &["queue", "state"],
+            )?,
+            worker_processing_time: histogram(
+                "worker_processing_time_seconds",
+                "Time of one attempt in a worker.",
+                &CALL_BUCKETS,
+                &["queue", "outcome"],
+            )?,
+            flickr_api_errors: counter(
+                "flickr_api_error_rate_by_code_total",
+                "Errors that Flickr answered, by its error code.",
+                &["code", "method"],
+            )?,
+            flickr_api_call_duration: histogram(
+                "flickr_api_call_duration_seconds",
+                "Time of one call of Flickr.",
+                &CALL_BUCKETS,
+                &["method"],
+            )?,
+            queue_depth_per_token: gauge(
+                "queue_depth_per_token",
+                "Jobs that wait in the lane of a user, for the users with the most.",
+                &["queue", "user_id"],
+            )?,
+            jobs_accepted: counter("flickrhub_jobs_accepted_total", "Jobs accepted.", &["queue"])?,
+            lane_jobs: gauge(
+                "flickrhub_lane_jobs",
+                "Unfinished jobs, by where they are.",
+                &["queue", "kind"],
+            )?,
+            callbacks: counter(
+                "flickrhub_callbacks_total",
+                "Tries to deliver a callback.",
+                &["outcome"],
+            )?,
+            named_users: Arc::default(),
+            registry,
+        })
+    }
+
+    /// Sets the gauges of a queue. Users that are not among the heaviest any more disappear.
+    pub fn record_depth(&self, queue: Queue, depth: &LaneDepth) {
+        for (kind, jobs) in [
+            ("queued", depth.queued),
+            ("delayed", depth.delayed),
+            ("inflight", depth.inflight),
+            ("reserved", depth.reserved),
+        ] {
+            self.lane_jobs
+                .with_label_values(&[queue.name(), kind])
+                .set(gauge_value(jobs));
+        }
+        let users = depth.heaviest.iter().map(|(user, _)| user.clone()).collect();
+        let mut named = self.named_users.lock().unwrap_or_else(PoisonError::into_inner);
+        for user in named.insert(queue, users).unwrap_or_default() {
+            // It is there unless somebody else removed it.
+            let _ = self
+                .queue_depth_per_token
+                .remove_label_values(&[queue.name(), user.as_str()]);
+        }
+        for (user, jobs) in &depth.heaviest {
+            self.queue_depth_per_token
+                .with_label_values(&[queue.name(), user.as_str()])
+                .set(gauge_value(*jobs));
+        }
+    }
+}
+
+fn registered<C: Collector + Clone + 'static>(
+    registry: &Registry,
+    instrument: C,
+) -> Result<C, prometheus::Error> {
+    registry.register(Box::new(instrument.clone()))?;
+    Ok(instrument)
+}
+
+fn gauge_value(count: u64) -> i64 {
+    i64::try_from(count).unwrap_or(i64::MAX)
+}
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a test stops at what it did not expect")]
+mod tests {
+    use prometheus::TextEncoder;
+
+    use super::*;
+
+    fn text(metrics: &Metrics) -> String {
+        TextEncoder::new()
+            .encode_to_string(&metrics.registry.gather())
+            .unwrap()
+    }
+
+    #[test]
+    fn every_instrument_has_the_name_and_the_labels_that_dashboards_rely_on() {
+        let metrics = Metrics::new().unwrap();
+        metrics
+            .api_request_latency
+            .with_label_values(&["/api/v1/jobs", "POST", "202"])
+            .observe(0.01);
+        metrics
+            .job_lifecycle_duration
+            .with_label_values(&["flickr_rest", "succeeded"])
+            .observe(1.0);
+        metrics
+            .worker_processing_time
+            .with_label_values(&["flickr_rest", "succeeded"])
+            .observe(1.0);
+        metrics
+            .flickr_api_errors
+            .with_label_values(&["105", "flickr.test.echo"])
+            .inc();
+        metrics
+            .flickr_api_call_duration
+            .with_label_values(&["flickr.test.echo"])
+            .observe(0.2);
+        metrics.jobs_accepted.with_label_values(&["flickr_rest"]).inc();
+        metrics.callbacks.with_label_values(&["delivered"]).inc();
+        let text = text(&metrics);
+        for line in [
+            r#"api_request_latency_seconds_count{method="POST",route="/api/v1/jobs",status="202"} 1"#,
+            r#"job_lifecycle_duration_seconds_count{queue="flickr_rest",state="succeeded"} 1"#,
+            r#"worker_processing_time_seconds_count{outcome="succeeded",queue="flickr_rest"} 1"#,
+            r#"flickr_api_error_rate_by_code_total{code="105",method="flickr.test.echo"} 1"#,
+            r#"flickr_api_call_duration_seconds_count{method="flickr.test.echo"} 1"#,
+            r#"flickrhub_jobs_accepted_total{queue="flickr_rest"} 1"#,
+            r#"flickrhub_callbacks_total{outcome="delivered"} 1"#,
+        ] {
+            assert!(text.contains(line), "{line} is missing in\n{text}");
+        }
+        assert!(text.contains("process_resident_memory_bytes"));
+    }
+
+    #[test]
+    fn a_user_that_is_not_among_the_heaviest_any_more_disappears() {
+        let metrics = Metrics::new().unwrap();
+        let depth = |user: &str| LaneDepth {
+            queued: 7,
+            heaviest: vec![(user.to_owned(), 7)],
+            ..LaneDepth::default()
+        };
+        metrics.record_depth(Queue::Rest, &depth("a"));
+        metrics.record_depth(Queue::Upload, &depth("a"));
+        metrics.record_depth(Queue::Rest, &depth("b"));
+        let text = text(&metrics);
+        assert!(!text.contains(r#"queue_depth_per_token{queue="flickr_rest",user_id="a"}"#));
+        assert!(text.contains(r#"queue_depth_per_token{queue="flickr_rest",user_id="b"} 7"#));
+        assert!(text.contains(r#"queue_depth_per_token{queue="flickr_upload",user_id="a"} 7"#));
+        assert!(text.contains(r#"flickrhub_lane_jobs{kind="queued",queue="flickr_rest"} 7"#));
+    }
+}

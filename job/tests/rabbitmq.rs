@@ -1,0 +1,135 @@
+//! Queues and publishing, with a real RabbitMQ. The queues may hold other messages; a test looks for its own.
+
+#![expect(clippy::unwrap_used, reason = "a test stops at what it did not expect")]
+
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use flickrhub_job::config::{Config, RabbitConfig};
+use flickrhub_job::connection::rabbitmq::Rabbit;
+use flickrhub_job::envelope::Envelope;
+use flickrhub_job::model::{JobId, TraceContext};
+use flickrhub_job::queue::Queue;
+use flickrhub_job::topology::{DELIVERY_LIMIT, Publisher, REASON_HEADER, TRACEPARENT_HEADER, ensure};
+use lapin::message::BasicGetMessage;
+use lapin::options::{BasicAckOptions, BasicGetOptions, BasicRejectOptions};
+
+fn config() -> RabbitConfig {
+    let path: PathBuf = std::env::var_os("FLICKRHUB_TEST_CONFIG").unwrap().into();
+    Config::load(&path).unwrap().rabbitmq
+}
+
+fn envelope() -> Envelope {
+    Envelope {
+        job_id: JobId::new(),
+        attempt: 1,
+        user_id: "12345678@N00".to_owned(),
+        trace: TraceContext::new(),
+    }
+}
+
+/// The next delivery of the envelope's message, which stays unacknowledged; messages of others stay too and come back
+/// when the channel is closed.
+async fn get(channel: &lapin::Channel, queue: &str, envelope: &Envelope) -> BasicGetMessage {
+    let started = Instant::now();
+    while started.elapsed() < Duration::from_secs(20) {
+        match channel
+            .basic_get(queue.into(), BasicGetOptions::default())
+            .await
+            .unwrap()
+        {
+            Some(message) if Envelope::decode(&message.data).ok().as_ref() == Some(envelope) => {
+                return message;
+            }
+            Some(_) => {}
+            None => tokio::time::sleep(Duration::from_millis(100)).await,
+        }
+    }
+    panic!("the message did not come in 20 s");
+}
+
+#[tokio::test]
+#[ignore = "needs the data tier: make test"]
+async fn a_published_job_is_in_its_queue_with_its_trace() {
+    let config = config();
+    let rabbit = Rabbit::connect(&config).await.unwrap();
+    let publisher = Publisher::new(rabbit.clone(), config.quorum_group_size)
+        .await
+        .unwrap();
+    let envelope = envelope();
+    publisher.publish(Queue::Replace, &envelope).await.unwrap();
+    let channel = rabbit.channel().await.unwrap();
+    let message = get(&channel, Queue::Replace.name(), &envelope).await;
+    let properties = &message.properties;
+    assert_eq!(*properties.delivery_mode(), Some(2));
+    assert_eq!(
+        properties.content_type().as_ref().unwrap().as_str(),
+        "application/json"
+    );
+    assert_eq!(
+        properties.message_id().as_ref().unwrap().as_str(),
+        envelope.job_id.to_string()
+    );
+    let headers = properties.headers().as_ref().unwrap();
+    assert!(headers.inner().contains_key(TRACEPARENT_HEADER));
+    message.ack(BasicAckOptions::default()).await.unwrap();
+}
+
+#[tokio::test]
+#[ignore = "needs the data tier: make test"]
+async fn a_message_that_nobody_can_handle_ends_in_the_dead_letter_queue() {
+    let config = config();
+    let rabbit = Rabbit::connect(&config).await.unwrap();
+    let publisher = Publisher::new(rabbit.clone(), config.quorum_group_size)
+        .await
+        .unwrap();
+    let envelope = envelope();
+    publisher.publish(Queue::Upload, &envelope).await.unwrap();
+    let channel = rabbit.channel().await.unwrap();
+    for _ in 0..=DELIVERY_LIMIT {
+        let message = get(&channel, Queue::Upload.name(), &envelope).await;
+        message
+            .reject(BasicRejectOptions { requeue: true })
+            .await
+            .unwrap();
+    }
+    let message = get(&channel, Queue::Upload.dead_letter_name(), &envelope).await;
+    message.ack(BasicAckOptions::default()).await.unwrap();
+}
+
+#[tokio::test]
+#[ignore = "needs the data tier: make test"]
+async fn a_job_that_was_given_up_is_a_dead_letter_with_the_reason() {
+    let config = config();
+    let rabbit = Rabbit::connect(&config).await.unwrap();
+    let publisher = Publisher::new(rabbit.clone(), config.quorum_group_size)
+        .await
+        .unwrap();
+    let envelope = envelope();
+    publisher
+        .dead_letter(Queue::Rest, &envelope, "the last attempt failed")
+        .await
+        .unwrap();
+    let channel = rabbit.channel().await.unwrap();
+    let message = get(&channel, Queue::Rest.dead_letter_name(), &envelope).await;
+    assert!(
+        message
+            .properties
+            .headers()
+            .as_ref()
+            .unwrap()
+            .inner()
+            .contains_key(REASON_HEADER)
+    );
+    message.ack(BasicAckOptions::default()).await.unwrap();
+}
+
+#[tokio::test]
+#[ignore = "needs the data tier: make test"]
+async fn queues_that_exist_are_left_as_they_are() {
+    let config = config();
+    let rabbit = Rabbit::connect(&config).await.unwrap();
+    ensure(&rabbit, config.quorum_group_size).await.unwrap();
+    ensure(&rabbit, config.quorum_group_size + 2).await.unwrap();
+    rabbit.ping().await.unwrap();
+}

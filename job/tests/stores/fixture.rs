@@ -1,0 +1,92 @@
+//! Jobs and the store that they are put into.
+
+use std::collections::BTreeMap;
+
+use flickrhub_job::model::{Callback, CallbackState, Job, JobError, JobId, JobState, Priority, TraceContext};
+use flickrhub_job::queue::Queue;
+use flickrhub_job::store::{JobStore, time};
+use jiff::SignedDuration;
+use mongodb::Database;
+
+use crate::database;
+
+pub(crate) const LEASE: SignedDuration = SignedDuration::from_secs(60);
+pub(crate) const NO_LEASE: SignedDuration = SignedDuration::from_millis(-1);
+
+pub(crate) fn job() -> Job {
+    let now = time::now();
+    Job {
+        id: JobId::new(),
+        client_id: "acme".to_owned(),
+        user_id: "12037949754@N01".to_owned(),
+        queue: Queue::Rest,
+        method: "flickr.photos.search".to_owned(),
+        params: BTreeMap::from([
+            ("text".to_owned(), "$$ROOT".to_owned()),
+            ("$where.a".to_owned(), String::new()),
+        ]),
+        body: None,
+        priority: Priority::High,
+        state: JobState::Queued,
+        attempt: 0,
+        callback: None,
+        trace: TraceContext {
+            trace_id: "4bf92f3577b34da6a3ce929d0e0e4736".to_owned(),
+            traceparent: "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01".to_owned(),
+        },
+        created_at: now,
+        updated_at: now,
+        available_at: now,
+        expires_at: now + SignedDuration::from_hours(1),
+        started_at: None,
+        finished_at: None,
+        lease_until: None,
+        result: None,
+        error: None,
+    }
+}
+
+pub(crate) fn with_callback() -> Job {
+    Job {
+        callback: Some(Callback {
+            url: "https://acme.example/hook".to_owned(),
+            state: CallbackState::Waiting,
+            attempts: 0,
+            next_at: None,
+        }),
+        ..job()
+    }
+}
+
+pub(crate) fn error() -> JobError {
+    JobError {
+        code: "$code".to_owned(),
+        message: "$$ROOT".to_owned(),
+        flickr_code: Some(105),
+    }
+}
+
+pub(crate) async fn store() -> (Database, JobStore) {
+    let database = database::create().await;
+    let store = JobStore::open(&database, 30).await.expect("the store opens");
+    (database, store)
+}
+
+/// Stores the job and brings it to a worker.
+pub(crate) async fn running(store: &JobStore, job: &Job) -> Job {
+    store.insert(job).await.expect("stored");
+    store
+        .dispatch(job.id, LEASE)
+        .await
+        .expect("MongoDB answers")
+        .expect("dispatched");
+    store
+        .claim(job.id, 1, LEASE)
+        .await
+        .expect("MongoDB answers")
+        .expect("claimed")
+}
+
+pub(crate) async fn drop_database(database: Database) {
+    database.drop().await.expect("the database is dropped");
+}

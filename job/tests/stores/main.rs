@@ -1,0 +1,14 @@
+//! The stores against a real MongoDB.
+
+#![expect(
+    clippy::expect_used,
+    reason = "a test stops at the first thing that is not as expected"
+)]
+
+mod accounts;
+mod bodies;
+mod callbacks;
+mod database;
+mod fixture;
+mod queries;
+mod transitions;

@@ -1,0 +1,235 @@
+//! How jobs move.
+
+use flickrhub_job::model::{CallbackState, Job, JobState};
+use flickrhub_job::store::{CancelOutcome, time};
+use futures::{StreamExt, TryStreamExt};
+use jiff::SignedDuration;
+use serde_json::{Value, json};
+
+use crate::fixture::{LEASE, NO_LEASE, drop_database, error, job, running, store, with_callback};
+
+#[tokio::test]
+#[ignore = "needs the data tier: make test"]
+async fn a_job_runs_once_and_ends_with_its_result_and_a_due_callback() {
+    let (database, store) = store().await;
+    let job = with_callback();
+    let running = running(&store, &job).await;
+    assert_eq!((running.state, running.attempt), (JobState::Running, 1));
+    assert!(running.started_at.is_some() && running.lease_until.is_some());
+
+    let redelivered = store.claim(job.id, 1, LEASE).await.expect("MongoDB answers");
+    assert_eq!(
+        redelivered, None,
+        "a redelivered message does not run the job again"
+    );
+
+    let result =
+        json!({ "$set": { "a.b": [u64::MAX, i64::MIN, 0.1, null, "$$ROOT"] }, "": {}, "_content": "x" });
+    let done = store
+        .succeed(job.id, 1, &result)
+        .await
+        .expect("MongoDB answers")
+        .expect("succeeded");
+    assert_eq!(done.state, JobState::Succeeded);
+    assert_eq!(done.result, Some(result));
+    assert_eq!(done.lease_until, None);
+    assert_eq!(done.finished_at, Some(done.updated_at));
+    assert_eq!(
+        done.callback.as_ref().map(|callback| callback.state),
+        Some(CallbackState::Pending)
+    );
+
+    let again = store
+        .succeed(job.id, 1, &Value::Null)
+        .await
+        .expect("MongoDB answers");
+    assert_eq!(again, None, "a final state is never left");
+    assert!(
+        !store
+            .extend_lease(job.id, 1, LEASE)
+            .await
+            .expect("MongoDB answers")
+    );
+    drop_database(database).await;
+}
+
+#[tokio::test]
+#[ignore = "needs the data tier: make test"]
+async fn of_many_dispatchers_one_gets_the_job() {
+    let (database, store) = store().await;
+    let job = job();
+    store.insert(&job).await.expect("stored");
+    let tries = futures::stream::iter(0..16).map(|_| store.dispatch(job.id, LEASE));
+    let won: Vec<Option<Job>> = tries
+        .buffer_unordered(16)
+        .try_collect()
+        .await
+        .expect("MongoDB answers");
+    assert_eq!(won.iter().flatten().count(), 1);
+    drop_database(database).await;
+}
+
+#[tokio::test]
+#[ignore = "needs the data tier: make test"]
+async fn a_retried_job_waits_until_it_is_available() {
+    let (database, store) = store().await;
+    let job = running(&store, &job()).await;
+    let later = time::now() + SignedDuration::from_secs(600);
+    let queued = store
+        .retry(job.id, 1, &error(), later)
+        .await
+        .expect("MongoDB answers")
+        .expect("queued");
+    assert_eq!((queued.state, queued.available_at), (JobState::Queued, later));
+    assert_eq!(queued.error, Some(error()), "texts are stored literally");
+    assert_eq!(
+        store.dispatch(job.id, LEASE).await.expect("MongoDB answers"),
+        None
+    );
+    drop_database(database).await;
+}
+
+#[tokio::test]
+#[ignore = "needs the data tier: make test"]
+async fn an_earlier_attempt_cannot_move_the_job() {
+    let (database, store) = store().await;
+    let job = running(&store, &job()).await;
+    store
+        .retry(job.id, 1, &error(), time::now())
+        .await
+        .expect("MongoDB answers")
+        .expect("queued");
+    store
+        .dispatch(job.id, LEASE)
+        .await
+        .expect("MongoDB answers")
+        .expect("dispatched again");
+    assert_eq!(
+        store.claim(job.id, 1, LEASE).await.expect("MongoDB answers"),
+        None
+    );
+    store
+        .claim(job.id, 2, LEASE)
+        .await
+        .expect("MongoDB answers")
+        .expect("claimed");
+    assert_eq!(
+        store
+            .succeed(job.id, 1, &Value::Null)
+            .await
+            .expect("MongoDB answers"),
+        None
+    );
+    let failed = store
+        .fail(job.id, 1, JobState::Failed, &error())
+        .await
+        .expect("MongoDB answers");
+    assert_eq!(failed, None);
+    assert!(
+        !store
+            .extend_lease(job.id, 1, LEASE)
+            .await
+            .expect("MongoDB answers")
+    );
+    assert!(
+        store
+            .extend_lease(job.id, 2, LEASE)
+            .await
+            .expect("MongoDB answers")
+    );
+    drop_database(database).await;
+}
+
+#[tokio::test]
+#[ignore = "needs the data tier: make test"]
+async fn a_job_whose_holder_died_is_queued_again_when_its_lease_is_over() {
+    let (database, store) = store().await;
+    let (held, lost) = (job(), job());
+    for job in [&held, &lost] {
+        store.insert(job).await.expect("stored");
+    }
+    store
+        .dispatch(held.id, LEASE)
+        .await
+        .expect("MongoDB answers")
+        .expect("dispatched");
+    store
+        .dispatch(lost.id, NO_LEASE)
+        .await
+        .expect("MongoDB answers")
+        .expect("dispatched");
+    let overdue = store.overdue(10).await.expect("MongoDB answers");
+    assert_eq!(overdue.iter().map(|job| job.id).collect::<Vec<_>>(), [lost.id]);
+    assert_eq!(
+        store.requeue_overdue(held.id, 1).await.expect("MongoDB answers"),
+        None
+    );
+    let queued = store
+        .requeue_overdue(lost.id, 1)
+        .await
+        .expect("MongoDB answers")
+        .expect("queued");
+    assert_eq!((queued.state, queued.lease_until), (JobState::Queued, None));
+    drop_database(database).await;
+}
+
+#[tokio::test]
+#[ignore = "needs the data tier: make test"]
+async fn a_job_that_was_not_started_in_time_expires_and_is_replayed_as_a_new_one() {
+    let (database, store) = store().await;
+    let (punctual, late) = (job(), job());
+    let late = Job {
+        expires_at: late.created_at,
+        ..late
+    };
+    for job in [&punctual, &late] {
+        store.insert(job).await.expect("stored");
+    }
+    assert_eq!(
+        store.dispatch(late.id, LEASE).await.expect("MongoDB answers"),
+        None
+    );
+    assert_eq!(
+        store.expire_if_due(punctual.id).await.expect("MongoDB answers"),
+        None
+    );
+    let expired = store
+        .expire_if_due(late.id)
+        .await
+        .expect("MongoDB answers")
+        .expect("expired");
+    assert_eq!(expired.state, JobState::Expired);
+
+    assert_eq!(
+        store.replay("other", late.id).await.expect("MongoDB answers"),
+        None
+    );
+    assert_eq!(
+        store.replay("acme", punctual.id).await.expect("MongoDB answers"),
+        None
+    );
+    let replay = store
+        .replay("acme", late.id)
+        .await
+        .expect("MongoDB answers")
+        .expect("replayed");
+    assert_ne!(replay.id, late.id);
+    assert_eq!(store.get(replay.id).await.expect("MongoDB answers"), Some(replay));
+    drop_database(database).await;
+}
+
+#[tokio::test]
+#[ignore = "needs the data tier: make test"]
+async fn a_job_is_cancelled_by_its_client_and_only_before_it_runs() {
+    let (database, store) = store().await;
+    let waiting = with_callback();
+    store.insert(&waiting).await.expect("stored");
+    let stranger = store.cancel("other", waiting.id).await.expect("MongoDB answers");
+    assert_eq!(stranger, CancelOutcome::NotFound);
+    let outcome = store.cancel("acme", waiting.id).await.expect("MongoDB answers");
+    assert!(matches!(outcome, CancelOutcome::Cancelled(job) if job.state == JobState::Cancelled));
+    let running = running(&store, &job()).await;
+    let outcome = store.cancel("acme", running.id).await.expect("MongoDB answers");
+    assert!(matches!(outcome, CancelOutcome::TooLate(job) if job.state == JobState::Running));
+    drop_database(database).await;
+}
