@@ -1,0 +1,56 @@
+//! Whether a client may act for a user, and whether what the user granted is enough.
+
+use flickrhub_flickr::{Method, Permission};
+use flickrhub_job::store::{User, UserStore};
+
+use crate::auth::Caller;
+use crate::problem::Problem;
+
+/// The user, if it authorised the caller to do what needs the permission `needed`.
+///
+/// # Errors
+/// [`Problem::UnknownUser`], [`Problem::PermissionInsufficient`], or that of the store.
+pub async fn authorised_user(
+    users: &UserStore,
+    caller: &Caller,
+    user_id: &str,
+    needed: Permission,
+) -> Result<User, Problem> {
+    let user = users
+        .authorised_for(user_id, &caller.client_id)
+        .await?
+        .ok_or(Problem::UnknownUser)?;
+    if granted(&user.permission) >= needed {
+        Ok(user)
+    } else {
+        Err(Problem::PermissionInsufficient { needed })
+    }
+}
+
+/// What a method of a stored job needs: `upload` and `replace` write, and of a method that this version does not know
+/// nothing less than everything is asked.
+pub fn permission_for(method: &str) -> Permission {
+    match method {
+        "upload" | "replace" => Permission::Write,
+        name => Method::lookup(name).map_or(Permission::Delete, |method| method.permission),
+    }
+}
+
+/// The permission of this name; a name that this version does not know allows nothing.
+fn granted(name: &str) -> Permission {
+    [Permission::Read, Permission::Write, Permission::Delete]
+        .into_iter()
+        .find(|permission| permission.as_str() == name)
+        .unwrap_or(Permission::None)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_greater_permission_includes_the_lesser_ones() {
+        assert!(granted("delete") > granted("write") && granted("write") > granted("read"));
+        assert!(granted("read") > granted("everything"));
+    }
+}

@@ -1,0 +1,151 @@
+//! The data tier as the API uses it: MongoDB, Redis, Vault. RabbitMQ belongs to the dispatcher and the workers.
+
+use std::time::Duration;
+
+use flickrhub_job::config::Config;
+use flickrhub_job::connection::redis::Redis;
+use flickrhub_job::connection::{self, ConnectError};
+use flickrhub_job::lane::{LaneError, Lanes};
+use flickrhub_job::store::{BodyStore, ClientStore, JobStore, OauthRequestStore, StoreError, UserStore};
+use flickrhub_job::telemetry::{CheckFailed, Readiness};
+use flickrhub_job::vault::{Component, Vault, VaultError};
+use mongodb::Database;
+
+use crate::problem::Problem;
+use crate::state::DataTierSlot;
+
+/// What precedes every key of the lanes.
+const LANE_PREFIX: &str = "fh:";
+/// The first wait between two attempts to connect.
+const FIRST_PAUSE: Duration = Duration::from_millis(500);
+/// The longest wait between two attempts to connect.
+const LONGEST_PAUSE: Duration = Duration::from_secs(15);
+
+/// Handles on every store; each follows failovers by itself.
+pub struct DataTier {
+    /// The jobs.
+    pub jobs: JobStore,
+    /// The Flickr users.
+    pub users: UserStore,
+    /// The API clients.
+    pub clients: ClientStore,
+    /// Authorisations under way.
+    pub oauth_requests: OauthRequestStore,
+    /// Photos on their way.
+    pub bodies: BodyStore,
+    /// Admission and lanes.
+    pub lanes: Lanes,
+    /// Encryption.
+    pub vault: Vault,
+    database: Database,
+    redis: Redis,
+}
+
+/// A part of the data tier cannot be used yet.
+#[derive(Debug, thiserror::Error)]
+pub enum DataTierError {
+    /// MongoDB or Redis.
+    #[error(transparent)]
+    Connect(#[from] ConnectError),
+    /// MongoDB, while indexes are created.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// Vault.
+    #[error(transparent)]
+    Vault(#[from] VaultError),
+}
+
+impl DataTier {
+    /// Connects to every part and creates what is missing (indexes).
+    ///
+    /// # Errors
+    /// When a part is not there or refuses us.
+    pub async fn connect(config: &Config) -> Result<Self, DataTierError> {
+        let database = connection::mongodb::connect(&config.mongodb).await?;
+        let redis = Redis::connect(&config.redis).await?;
+        let vault = Vault::connect(&config.vault, Component::Api).await?;
+        Ok(Self {
+            jobs: JobStore::open(&database, config.retention_days).await?,
+            users: UserStore::open(&database).await?,
+            clients: ClientStore::open(&database).await?,
+            oauth_requests: OauthRequestStore::open(&database).await?,
+            bodies: BodyStore::new(&database),
+            lanes: Lanes::new(redis.clone(), LANE_PREFIX),
+            vault,
+            database,
+            redis,
+        })
+    }
+
+    /// Connects, however long that takes. Each failure is logged: in a new hub the parts come up one after the other.
+    pub async fn connect_patiently(config: &Config) -> Self {
+        let mut pause = FIRST_PAUSE;
+        loop {
+            match Self::connect(config).await {
+                Ok(data) => return data,
+                Err(error) => {
+                    tracing::warn!(%error, pause_ms = pause.as_millis(), "the data tier is not there yet");
+                }
+            }
+            tokio::time::sleep(pause).await;
+            pause = LONGEST_PAUSE.min(pause * 2);
+        }
+    }
+}
+
+/// The checks of `/readyz`: every part answers.
+pub fn readiness(slot: &DataTierSlot) -> Readiness {
+    let (mongodb, redis, vault) = (slot.clone(), slot.clone(), slot.clone());
+    Readiness::new()
+        .with("mongodb", move || {
+            let slot = mongodb.clone();
+            async move {
+                connection::mongodb::ping(&connected(&slot)?.database)
+                    .await
+                    .map_err(CheckFailed::new)
+            }
+        })
+        .with("redis", move || {
+            let slot = redis.clone();
+            async move { connected(&slot)?.redis.ping().await.map_err(CheckFailed::new) }
+        })
+        .with("vault", move || {
+            let slot = vault.clone();
+            async move { connected(&slot)?.vault.ping().await.map_err(CheckFailed::new) }
+        })
+}
+
+fn connected(slot: &DataTierSlot) -> Result<&DataTier, CheckFailed> {
+    slot.get().map_err(|_| CheckFailed::new("not connected yet"))
+}
+
+/// A failed operation of a store, as the client learns of it; the cause is logged under the request's trace id.
+impl From<StoreError> for Problem {
+    fn from(error: StoreError) -> Self {
+        failed("MongoDB", &error, error.is_transient())
+    }
+}
+
+/// The same for the lanes. Without Redis nothing can be admitted, so every failure is one to come back after.
+impl From<LaneError> for Problem {
+    fn from(error: LaneError) -> Self {
+        failed("Redis", &error, true)
+    }
+}
+
+/// The same for Vault.
+impl From<VaultError> for Problem {
+    fn from(error: VaultError) -> Self {
+        failed("Vault", &error, error.is_transient())
+    }
+}
+
+fn failed(part: &str, error: &dyn std::error::Error, transient: bool) -> Problem {
+    if transient {
+        tracing::warn!(part, %error, "a part of the data tier is not available");
+        Problem::Unavailable
+    } else {
+        tracing::error!(part, %error, "an operation of the data tier failed");
+        Problem::Internal
+    }
+}

@@ -1,0 +1,36 @@
+//! The HTTP API of a hub: takes Flickr calls as jobs, and answers what became of them.
+//!
+//! A request passes from the outside in: [`middleware`] (trace, problems, headers), [`auth`] (who may), [`extract`] and
+//! [`validate`] (what exactly), [`authorisation`] (for whom), [`accept`] or a store (done).
+//!
+//! | module | holds |
+//! | --- | --- |
+//! | [`routes`] | one file for each resource |
+//! | [`validate`] | from what was sent to what can be run: pure functions |
+//! | [`accept`] | the steps of taking on a job, and what a crash after each one means |
+//! | [`upload`] | photos, streamed into the body store |
+//! | [`auth`] | API keys, scopes, the cache of verified keys |
+//! | [`authorisation`] | whether a client may act for a user |
+//! | [`problem`] | every error answer, in one table |
+//! | [`middleware`] | what surrounds every handler |
+//! | [`extract`] | JSON bodies and path parameters that answer with problems |
+//! | [`cursor`] | pages of a list |
+//! | [`data_tier`] | MongoDB, Redis and Vault as the API uses them |
+//! | [`state`] | what handlers can reach |
+//! | [`openapi`] | the OpenAPI document |
+//! | [`server`] | everything together |
+
+pub mod accept;
+pub mod auth;
+pub mod authorisation;
+pub mod cursor;
+pub mod data_tier;
+pub mod extract;
+pub mod middleware;
+pub mod openapi;
+pub mod problem;
+pub mod routes;
+pub mod server;
+pub mod state;
+pub mod upload;
+pub mod validate;

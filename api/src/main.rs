@@ -1,0 +1,131 @@
+//! `flickrhub-api`: serves the HTTP API, or prints its OpenAPI document.
+
+use std::future::Future;
+use std::io::{self, Write};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use clap::{Parser, Subcommand};
+use flickrhub_api::data_tier::DataTier;
+use flickrhub_api::state::{AppState, DataTierSlot};
+use flickrhub_api::{openapi, server};
+use flickrhub_flickr::{ClientError, Endpoints, FlickrClient};
+use flickrhub_job::config::{CONFIG_PATH, Config, ConfigError};
+use flickrhub_job::telemetry::{self, Metrics};
+use tokio::signal::unix::{SignalKind, signal};
+
+/// The HTTP API of a `FlickrHub`.
+#[derive(Parser)]
+#[command(version)]
+struct Arguments {
+    /// The configuration that the operator wrote.
+    #[arg(long, global = true, default_value = CONFIG_PATH)]
+    config: PathBuf,
+    /// Where the API is served.
+    #[arg(long, global = true, default_value = "0.0.0.0:8080")]
+    listen: SocketAddr,
+    /// Where metrics and health are served.
+    #[arg(long, global = true, default_value = "0.0.0.0:9090")]
+    metrics_listen: SocketAddr,
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Serve the API (the default).
+    Serve,
+    /// Print the OpenAPI document.
+    Openapi,
+}
+
+/// The process cannot do its work.
+#[derive(Debug, thiserror::Error)]
+enum Fatal {
+    /// The configuration.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// The addresses of Flickr in the configuration.
+    #[error("flickr.endpoints: {0}")]
+    Endpoints(#[from] url::ParseError),
+    /// The HTTP client for Flickr.
+    #[error(transparent)]
+    Flickr(#[from] ClientError),
+    /// The instruments.
+    #[error("metrics: {0}")]
+    Metrics(#[from] prometheus::Error),
+    /// The OpenAPI document.
+    #[error("the OpenAPI document: {0}")]
+    OpenApi(#[from] serde_json::Error),
+    /// A port, a signal or the standard output.
+    #[error(transparent)]
+    Io(#[from] io::Error),
+}
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let outcome = match arguments.command {
+        None | Some(Command::Serve) => serve(&arguments).await,
+        Some(Command::Openapi) => print_openapi(),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("flickrhub-api: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn print_openapi() -> Result<(), Fatal> {
+    io::stdout().write_all(openapi::text()?.as_bytes())?;
+    Ok(())
+}
+
+async fn serve(arguments: &Arguments) -> Result<(), Fatal> {
+    let config = Config::load(&arguments.config)?;
+    telemetry::init_logging("api", &config.hub);
+    // An error means that a provider is installed already, which is as good.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let stop = terminated()?;
+
+    let endpoints = &config.flickr.endpoints;
+    let endpoints = Endpoints::from_bases(&endpoints.rest, &endpoints.upload, &endpoints.oauth)?;
+    let flickr = FlickrClient::new(endpoints, server::FLICKR_TIMEOUTS)?;
+    let data = DataTierSlot::default();
+    let state = AppState::new(
+        config,
+        flickr,
+        Metrics::new()?,
+        data.clone(),
+        Arc::new(data.clone()),
+    );
+
+    let (registry, readiness) = (state.metrics.registry.clone(), state.readiness.clone());
+    let metrics = telemetry::serve(arguments.metrics_listen, registry, readiness);
+    let connect = async {
+        data.fill(DataTier::connect_patiently(&state.config).await);
+        tracing::info!("connected to the data tier");
+        std::future::pending::<()>().await;
+    };
+    tokio::select! {
+        outcome = server::serve(arguments.listen, state.clone(), stop) => Ok(outcome?),
+        outcome = metrics => Ok(outcome?),
+        () = connect => Ok(()),
+    }
+}
+
+/// Resolves when the process is told to stop, by SIGTERM or from a terminal.
+fn terminated() -> io::Result<impl Future<Output = ()> + Send + 'static> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    Ok(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+    })
+}

@@ -1,0 +1,40 @@
+//! Which web pages may call the API from a browser.
+
+use std::time::Duration;
+
+use axum::http::header::{AUTHORIZATION, CONTENT_TYPE, LOCATION, RETRY_AFTER};
+use axum::http::{HeaderName, HeaderValue, Method};
+use tower_http::cors::CorsLayer;
+
+use super::trace::X_TRACE_ID;
+
+/// For how long a browser may remember the answer to its preflight.
+const MAX_AGE: Duration = Duration::from_secs(600);
+
+/// Allows the listed origins, and none when the list is empty. Credentials are keys in a header, never cookies, so
+/// none are allowed to be sent by the browser itself.
+pub fn layer(origins: &[String]) -> CorsLayer {
+    let origins = origins
+        .iter()
+        .filter_map(|origin| match HeaderValue::from_str(origin) {
+            Ok(value) if origin != "*" => Some(value),
+            _ => {
+                tracing::warn!(
+                    origin,
+                    "not an origin; write each one out, for example https://example.com"
+                );
+                None
+            }
+        });
+    CorsLayer::new()
+        .allow_origin(origins.collect::<Vec<_>>())
+        .allow_methods([Method::GET, Method::POST, Method::DELETE])
+        .allow_headers([
+            AUTHORIZATION,
+            CONTENT_TYPE,
+            X_TRACE_ID,
+            HeaderName::from_static("traceparent"),
+        ])
+        .expose_headers([LOCATION, RETRY_AFTER, X_TRACE_ID])
+        .max_age(MAX_AGE)
+}

@@ -1,0 +1,8 @@
+//! What surrounds every handler, from the outside in: trace, problem, headers, CORS, panics.
+
+pub mod cors;
+pub mod headers;
+pub mod panic;
+pub mod problem;
+pub mod time_limit;
+pub mod trace;

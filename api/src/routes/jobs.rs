@@ -1,0 +1,303 @@
+//! `/api/v1/jobs`: calls of the REST methods of Flickr.
+
+use axum::Json;
+use axum::extract::{RawQuery, State};
+use axum::http::header::LOCATION;
+use axum::http::{HeaderName, StatusCode};
+use flickrhub_job::lane::LaneEntry;
+use flickrhub_job::model::{Job, JobId, JobState};
+use flickrhub_job::queue::Queue;
+use flickrhub_job::store::{CancelOutcome, JobFilter, replay_of};
+use flickrhub_job::view::JobView;
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use crate::accept::{Order, accept, now};
+use crate::auth::{Authorised, JobsRead, JobsWrite};
+use crate::authorisation::{authorised_user, permission_for};
+use crate::cursor::Cursor;
+use crate::extract::{JsonBody, PathParam};
+use crate::middleware::trace::Traced;
+use crate::problem::{Problem, ProblemDocument};
+use crate::state::AppState;
+use crate::validate::{JobSubmission, ListQuery};
+
+/// The answer to a job that was accepted.
+pub type Accepted = (StatusCode, [(HeaderName, String); 1], Json<JobView>);
+
+/// 202, with the address of the job.
+pub fn accepted(job: &Job) -> Accepted {
+    let location = format!("/api/v1/jobs/{}", job.id);
+    (
+        StatusCode::ACCEPTED,
+        [(LOCATION, location)],
+        Json(JobView::from(job)),
+    )
+}
+
+/// A page of jobs.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct JobPage {
+    /// Newest first.
+    pub jobs: Vec<JobView>,
+    /// Hand it back as `cursor` for the next page; null on the last one.
+    pub next_cursor: Option<String>,
+}
+
+/// Submit a job
+///
+/// The job is stored before the answer is sent: from the 202 on it will be run, or be reported as failed, dead or expired.
+#[utoipa::path(
+    post,
+    path = "/api/v1/jobs",
+    tag = "jobs",
+    request_body = JobSubmission,
+    responses(
+        (status = 202, description = "Accepted.", body = JobView,
+            headers(("Location" = String, description = "The address of the job."))),
+        (status = "default", description = "A problem.", body = ProblemDocument,
+            content_type = "application/problem+json"),
+    ),
+    security(("api_key" = ["jobs:write"]))
+)]
+pub async fn submit(
+    caller: Authorised<JobsWrite>,
+    State(state): State<AppState>,
+    Traced(trace): Traced,
+    JsonBody(submission): JsonBody<JobSubmission>,
+) -> Result<Accepted, Problem> {
+    let order = submission.validate(&state.callback_policy)?;
+    let user = authorised_user(
+        &state.data()?.users,
+        &caller,
+        &order.user_id,
+        order.method.permission,
+    )
+    .await?;
+    let order = Order {
+        user_id: user.id,
+        queue: Queue::Rest,
+        method: order.method.name.to_owned(),
+        params: order.params,
+        body: None,
+        options: order.options,
+    };
+    let job = order.into_job(&caller, trace, now(), state.default_lifetime());
+    take_on(&state, job).await
+}
+
+/// Accepts a job that has no body of its own, whether or not the client waits for the answer.
+async fn take_on(state: &AppState, job: Job) -> Result<Accepted, Problem> {
+    let work = state.clone();
+    state
+        .to_the_end(async move {
+            accept(work.data()?, &work.config, &work.metrics, &job).await?;
+            Ok(accepted(&job))
+        })
+        .await
+}
+
+/// Look at a job
+#[utoipa::path(
+    get,
+    path = "/api/v1/jobs/{id}",
+    tag = "jobs",
+    params(("id" = String, Path, description = "The job.", format = Uuid)),
+    responses(
+        (status = 200, description = "The job.", body = JobView),
+        (status = "default", description = "A problem.", body = ProblemDocument,
+            content_type = "application/problem+json"),
+    ),
+    security(("api_key" = ["jobs:read"]))
+)]
+pub async fn read(
+    caller: Authorised<JobsRead>,
+    State(state): State<AppState>,
+    PathParam(id): PathParam<JobId>,
+) -> Result<Json<JobView>, Problem> {
+    let job = state.data()?.jobs.get_for_client(&caller.client_id, id).await?;
+    job.map(|job| Json(JobView::from(&job)))
+        .ok_or(Problem::JobNotFound)
+}
+
+/// List jobs
+#[utoipa::path(
+    get,
+    path = "/api/v1/jobs",
+    tag = "jobs",
+    params(
+        ("state" = Option<JobState>, Query, description = "In this state only."),
+        ("queue" = Option<Queue>, Query, description = "Of this queue only; the short names do too."),
+        ("user_id" = Option<String>, Query, description = "Of this user (NSID) only."),
+        ("cursor" = Option<String>, Query, description = "`next_cursor` of the page before."),
+        ("limit" = Option<u32>, Query, description = "Jobs on a page, 50 without it.", minimum = 1, maximum = 100),
+    ),
+    responses(
+        (status = 200, description = "The client's jobs, newest first.", body = JobPage),
+        (status = "default", description = "A problem.", body = ProblemDocument,
+            content_type = "application/problem+json"),
+    ),
+    security(("api_key" = ["jobs:read"]))
+)]
+pub async fn list(
+    caller: Authorised<JobsRead>,
+    State(state): State<AppState>,
+    RawQuery(query): RawQuery,
+) -> Result<Json<JobPage>, Problem> {
+    let query = ListQuery::parse(query.as_deref().unwrap_or_default())?;
+    let filter = JobFilter {
+        client_id: caller.client_id.clone(),
+        user_id: query.user_id,
+        state: query.state,
+        queue: query.queue,
+        before: query.cursor.map(|cursor| cursor.0),
+        // One more than the page holds tells whether there is another page.
+        limit: query.limit + 1,
+    };
+    let jobs = state.data()?.jobs.list(&filter).await?;
+    Ok(Json(page(&jobs, query.limit)))
+}
+
+/// The first `limit` of `jobs`, and where to go on if there are more.
+fn page(jobs: &[Job], limit: u32) -> JobPage {
+    let shown = jobs
+        .get(..usize::try_from(limit).unwrap_or(usize::MAX))
+        .unwrap_or(jobs);
+    let more = shown.len() < jobs.len();
+    JobPage {
+        jobs: shown.iter().map(JobView::from).collect(),
+        next_cursor: shown
+            .last()
+            .filter(|_| more)
+            .map(|last| Cursor(last.id).to_string()),
+    }
+}
+
+/// Cancel a job
+///
+/// Works until a worker has begun with it. Cancelling a job that is cancelled already gives the same answer again.
+#[utoipa::path(
+    delete,
+    path = "/api/v1/jobs/{id}",
+    tag = "jobs",
+    params(("id" = String, Path, description = "The job.", format = Uuid)),
+    responses(
+        (status = 200, description = "The job is cancelled and will not run.", body = JobView),
+        (status = "default", description = "A problem.", body = ProblemDocument,
+            content_type = "application/problem+json"),
+    ),
+    security(("api_key" = ["jobs:write"]))
+)]
+pub async fn cancel(
+    caller: Authorised<JobsWrite>,
+    State(state): State<AppState>,
+    PathParam(id): PathParam<JobId>,
+) -> Result<Json<JobView>, Problem> {
+    let (work, caller) = (state.clone(), caller.into_caller());
+    state
+        .to_the_end(async move {
+            let data = work.data()?;
+            match data.jobs.cancel(&caller.client_id, id).await? {
+                CancelOutcome::Cancelled(job) => {
+                    // If this is lost, the dispatcher finds a final job in the lane and removes it.
+                    if let Err(error) = data.lanes.done(&LaneEntry::from(&job)).await {
+                        tracing::warn!(job_id = %id, %error, "a cancelled job stays in its lane for now");
+                    }
+                    Ok(Json(JobView::from(&job)))
+                }
+                CancelOutcome::TooLate(job) if job.state == JobState::Cancelled => {
+                    Ok(Json(JobView::from(&job)))
+                }
+                CancelOutcome::TooLate(job) => Err(Problem::JobNotCancellable(job.state)),
+                CancelOutcome::NotFound => Err(Problem::JobNotFound),
+            }
+        })
+        .await
+}
+
+/// Replay a job
+///
+/// Submits a dead, failed or expired job once more, as a new job.
+#[utoipa::path(
+    post,
+    path = "/api/v1/jobs/{id}/replay",
+    tag = "jobs",
+    params(("id" = String, Path, description = "The job to be replayed.", format = Uuid)),
+    responses(
+        (status = 202, description = "The new job.", body = JobView,
+            headers(("Location" = String, description = "The address of the new job."))),
+        (status = "default", description = "A problem.", body = ProblemDocument,
+            content_type = "application/problem+json"),
+    ),
+    security(("api_key" = ["jobs:write"]))
+)]
+pub async fn replay(
+    caller: Authorised<JobsWrite>,
+    State(state): State<AppState>,
+    Traced(trace): Traced,
+    PathParam(id): PathParam<JobId>,
+) -> Result<Accepted, Problem> {
+    let data = state.data()?;
+    let job = data
+        .jobs
+        .get_for_client(&caller.client_id, id)
+        .await?
+        .ok_or(Problem::JobNotFound)?;
+    let copy = replay_of(&job, now()).ok_or(Problem::JobNotReplayable(job.state))?;
+    authorised_user(&data.users, &caller, &copy.user_id, permission_for(&copy.method)).await?;
+    take_on(&state, Job { trace, ..copy }).await
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+    use std::time::Duration;
+
+    use flickrhub_job::model::TraceContext;
+
+    use super::*;
+    use crate::auth::Caller;
+    use crate::validate::JobOptions;
+
+    fn jobs(count: usize) -> Vec<Job> {
+        let caller = Caller {
+            client_id: "c".to_owned(),
+            key_id: "k".to_owned(),
+            scopes: Vec::new(),
+        };
+        let order = Order {
+            user_id: "1@N01".to_owned(),
+            queue: Queue::Rest,
+            method: "flickr.test.echo".to_owned(),
+            params: BTreeMap::new(),
+            body: None,
+            options: JobOptions::default(),
+        };
+        let trace = TraceContext {
+            trace_id: String::new(),
+            traceparent: String::new(),
+        };
+        let job = || {
+            order
+                .clone()
+                .into_job(&caller, trace.clone(), now(), Duration::from_secs(60))
+        };
+        (0..count).map(|_| job()).collect()
+    }
+
+    #[test]
+    fn a_page_has_a_cursor_only_if_another_page_follows() {
+        for (found, limit, shown, more) in [
+            (0, 5, 0, false),
+            (4, 5, 4, false),
+            (5, 5, 5, false),
+            (6, 5, 5, true),
+        ] {
+            let jobs = jobs(found);
+            let page = page(&jobs, limit);
+            assert_eq!(page.jobs.len(), shown);
+            let expected = more.then(|| Cursor(jobs[shown - 1].id).to_string());
+            assert_eq!(page.next_cursor, expected, "{found} of {limit}");
+        }
+    }
+}

@@ -1,0 +1,39 @@
+//! The routes, one file for each resource.
+
+pub mod docs;
+pub mod health;
+pub mod jobs;
+pub mod oauth;
+pub mod uploads;
+pub mod users;
+
+use axum::extract::DefaultBodyLimit;
+use axum::middleware::from_fn;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use crate::middleware::time_limit::time_limit;
+use crate::state::AppState;
+
+/// Every route that appears in the OpenAPI document, without its state.
+pub fn documented(document: utoipa::openapi::OpenApi) -> OpenApiRouter<AppState> {
+    let quick = OpenApiRouter::new()
+        .routes(routes!(jobs::submit, jobs::list))
+        .routes(routes!(jobs::read, jobs::cancel))
+        .routes(routes!(jobs::replay))
+        .routes(routes!(oauth::start))
+        .routes(routes!(oauth::callback))
+        .routes(routes!(users::remove_token))
+        .layer(from_fn(time_limit));
+    // An upload takes as long as its sender needs; it is given up when nothing comes any more. Bytes are counted while
+    // they come in, by the route.
+    let uploads = OpenApiRouter::new()
+        .routes(routes!(uploads::upload))
+        .routes(routes!(uploads::replace))
+        .layer(DefaultBodyLimit::disable());
+    OpenApiRouter::with_openapi(document)
+        .merge(quick)
+        .merge(uploads)
+        .routes(routes!(health::healthz))
+        .routes(routes!(health::readyz))
+}

@@ -1,0 +1,337 @@
+//! `/api/v1/oauth`: how a Flickr user authorises a client (OAuth 1.0a, three legs).
+//!
+//! | step | if the process dies after it |
+//! | --- | --- |
+//! | start: Flickr gives a request token; stored, encrypted, for an hour | the token runs out; start again |
+//! | the user agrees at Flickr, the browser comes back | nothing was lost; the callback can be loaded again |
+//! | callback: the request is taken out, so that it works once | start again |
+//! | Flickr gives the access token | it is lost, unused; start again |
+//! | the token is encrypted and stored | done |
+
+use std::path::Path;
+use std::time::Duration;
+
+use axum::Json;
+use axum::extract::{RawQuery, State};
+use axum::response::{IntoResponse, Redirect, Response};
+use flickrhub_flickr::{
+    AccessGrant, AppCredentials, Disposition, Failure, FlickrError, RequestToken, TraceHeaders, UserToken,
+};
+use flickrhub_job::config::{FlickrApp, read_secret};
+use flickrhub_job::model::TraceContext;
+use flickrhub_job::store::{NewToken, OauthRequest};
+use flickrhub_job::vault::TransitKey;
+use jiff::Timestamp;
+use secrecy::ExposeSecret;
+use serde::Serialize;
+use url::Url;
+use utoipa::ToSchema;
+
+use crate::accept::now;
+use crate::auth::{Authorised, UsersWrite};
+use crate::extract::JsonBody;
+use crate::middleware::trace::Traced;
+use crate::problem::{Problem, ProblemDocument};
+use crate::state::AppState;
+use crate::validate::{CallbackQuery, StartAuthorisation};
+
+/// How long an authorisation may be under way; the store forgets it then.
+const LIFETIME: Duration = Duration::from_secs(3600);
+/// Where Flickr sends the user's browser back to, below the public address.
+const CALLBACK_PATH: &str = "/api/v1/oauth/callback";
+
+/// Where to send the user.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct AuthorisationStarted {
+    /// The page at Flickr that asks the user.
+    #[schema(value_type = String, format = "uri")]
+    pub authorize_url: Url,
+    /// Until when the user may answer.
+    #[schema(value_type = String, format = DateTime)]
+    pub expires_at: Timestamp,
+}
+
+/// The user that authorised the client.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct AuthorisedUser {
+    /// The user (NSID), for `user_id` of jobs.
+    #[schema(example = "12037949754@N01")]
+    pub user_id: String,
+    /// The user's name at Flickr.
+    pub username: String,
+    /// `read`, `write` or `delete`.
+    pub permission: String,
+}
+
+/// Start an authorisation
+///
+/// Send the user's browser to `authorize_url`. When the user agrees, Flickr sends it back here, and from then on the
+/// client may submit jobs for the user.
+#[utoipa::path(
+    post,
+    path = "/api/v1/oauth/start",
+    tag = "users",
+    request_body = StartAuthorisation,
+    responses(
+        (status = 200, description = "Where to send the user.", body = AuthorisationStarted),
+        (status = "default", description = "A problem.", body = ProblemDocument,
+            content_type = "application/problem+json"),
+    ),
+    security(("api_key" = ["users:write"]))
+)]
+pub async fn start(
+    caller: Authorised<UsersWrite>,
+    State(state): State<AppState>,
+    Traced(trace): Traced,
+    JsonBody(request): JsonBody<StartAuthorisation>,
+) -> Result<Json<AuthorisationStarted>, Problem> {
+    let start = request.validate(&state.config.flickr.apps)?;
+    let data = state.data()?;
+    let callback = callback_url(&state.config.api.public_url);
+    let RequestToken(token) = state
+        .flickr
+        .request_token(&credentials(&start.app)?, &callback, &trace_headers(&trace))
+        .await
+        .map_err(|error| flickr_problem(&error))?;
+    let created_at = now();
+    let oauth_token = token.token.expose_secret().to_owned();
+    let request = OauthRequest {
+        token: oauth_token.clone(),
+        secret: data
+            .vault
+            .encrypt(TransitKey::AppCredentials, &caller.client_id, &token.secret)
+            .await?,
+        client_id: caller.client_id.clone(),
+        app: start.app.name,
+        permission: start.permission.as_str().to_owned(),
+        return_url: start.return_url.map(String::from),
+        created_at,
+    };
+    data.oauth_requests.insert(&request).await?;
+    Ok(Json(AuthorisationStarted {
+        authorize_url: state.flickr.authorize_url(&oauth_token, start.permission),
+        expires_at: created_at.checked_add(LIFETIME).unwrap_or(Timestamp::MAX),
+    }))
+}
+
+/// Finish an authorisation
+///
+/// Flickr sends the user's browser here. It needs no API key: the request token, which is used up by this, stands for
+/// the client that started it.
+#[utoipa::path(
+    get,
+    path = "/api/v1/oauth/callback",
+    tag = "users",
+    params(
+        ("oauth_token" = String, Query, description = "The request token."),
+        ("oauth_verifier" = Option<String>, Query, description = "The proof that the user agreed."),
+    ),
+    responses(
+        (status = 200, description = "Authorised.", body = AuthorisedUser),
+        (status = 303, description = "To the `return_url`, with `status` (`authorised` or `refused`) and `user_id`."),
+        (status = "default", description = "A problem.", body = ProblemDocument,
+            content_type = "application/problem+json"),
+    )
+)]
+pub async fn callback(
+    State(state): State<AppState>,
+    Traced(trace): Traced,
+    RawQuery(query): RawQuery,
+) -> Result<Response, Problem> {
+    let query = CallbackQuery::parse(query.as_deref().unwrap_or_default())?;
+    let work = state.clone();
+    state
+        .to_the_end(async move { finish(&work, &trace, query).await })
+        .await
+}
+
+async fn finish(state: &AppState, trace: &TraceContext, query: CallbackQuery) -> Result<Response, Problem> {
+    let data = state.data()?;
+    let request = data
+        .oauth_requests
+        .take(&query.token)
+        .await?
+        .ok_or(Problem::AuthorisationUnknown)?;
+    let return_url = request.return_url.as_deref().and_then(|url| Url::parse(url).ok());
+    match (exchange(state, trace, &request, query).await, return_url) {
+        (Ok(user), Some(url)) => Ok(back(url, "authorised", Some(&user.user_id))),
+        (Ok(user), None) => Ok(Json(user).into_response()),
+        (Err(Problem::AuthorisationRefused), Some(url)) => Ok(back(url, "refused", None)),
+        (Err(problem), _) => Err(problem),
+    }
+}
+
+/// Trades the request token for an access token, and stores that.
+async fn exchange(
+    state: &AppState,
+    trace: &TraceContext,
+    request: &OauthRequest,
+    query: CallbackQuery,
+) -> Result<AuthorisedUser, Problem> {
+    let verifier = query.verifier.ok_or(Problem::AuthorisationRefused)?;
+    let data = state.data()?;
+    let app = state
+        .config
+        .flickr
+        .apps
+        .iter()
+        .find(|app| app.name == request.app);
+    // The application was removed from the hub since.
+    let app = app.ok_or(Problem::AuthorisationUnknown)?;
+    let secret = data
+        .vault
+        .decrypt(TransitKey::AppCredentials, &request.client_id, &request.secret)
+        .await?;
+    let token = RequestToken(UserToken::new(query.token, secret));
+    let grant = state
+        .flickr
+        .access_token(&credentials(app)?, &token, &verifier, &trace_headers(trace))
+        .await
+        .map_err(|error| flickr_problem(&error))?;
+    let AccessGrant {
+        token,
+        user_nsid,
+        username,
+        fullname,
+    } = grant;
+    let stored = NewToken {
+        token: data
+            .vault
+            .encrypt(TransitKey::UserTokens, &user_nsid, &token.token)
+            .await?,
+        token_secret: data
+            .vault
+            .encrypt(TransitKey::UserTokens, &user_nsid, &token.secret)
+            .await?,
+        user_id: user_nsid,
+        username,
+        full_name: fullname,
+        app: request.app.clone(),
+        permission: request.permission.clone(),
+    };
+    data.users.upsert_token(&stored, &request.client_id).await?;
+    tracing::info!(
+        event = "user_authorised",
+        user_id = stored.user_id,
+        client_id = request.client_id,
+        permission = stored.permission,
+        "user authorised a client"
+    );
+    Ok(AuthorisedUser {
+        user_id: stored.user_id,
+        username: stored.username,
+        permission: stored.permission,
+    })
+}
+
+fn callback_url(public_url: &Url) -> String {
+    format!("{}{CALLBACK_PATH}", public_url.as_str().trim_end_matches('/'))
+}
+
+/// Sends the browser to the client's own page.
+fn back(mut url: Url, status: &str, user_id: Option<&str>) -> Response {
+    url.query_pairs_mut().append_pair("status", status);
+    if let Some(user_id) = user_id {
+        url.query_pairs_mut().append_pair("user_id", user_id);
+    }
+    Redirect::to(url.as_str()).into_response()
+}
+
+/// The application's key and secret, read anew so that a changed Secret is picked up.
+fn credentials(app: &FlickrApp) -> Result<AppCredentials, Problem> {
+    let read = |path: &Path| {
+        read_secret(path).map_err(|error| {
+            tracing::error!(%error, app = app.name, "the credentials of a Flickr application cannot be read");
+            Problem::Internal
+        })
+    };
+    let key = read(&app.consumer_key_file)?;
+    Ok(AppCredentials::new(
+        key.expose_secret(),
+        read(&app.consumer_secret_file)?,
+    ))
+}
+
+fn trace_headers(trace: &TraceContext) -> TraceHeaders {
+    TraceHeaders::new(Some(trace.traceparent.as_str()), Some(trace.trace_id.as_str()))
+}
+
+/// What Flickr's answer means for the client: a token or verifier that Flickr does not take is the user's refusal, and
+/// everything else is between Flickr and this hub.
+fn flickr_problem(error: &FlickrError) -> Problem {
+    use flickrhub_flickr::OAuthProblem as P;
+    let refused = matches!(
+        error.failure(),
+        Failure::OAuth(
+            P::UserRefused
+                | P::VerifierInvalid
+                | P::TokenExpired
+                | P::TokenRejected
+                | P::TokenRevoked
+                | P::TokenUsed
+                | P::PermissionDenied
+                | P::PermissionUnknown
+        )
+    );
+    if refused {
+        tracing::info!(%error, "an authorisation was refused");
+        Problem::AuthorisationRefused
+    } else {
+        tracing::warn!(%error, permanent = error.disposition() == Disposition::Permanent, "a step of OAuth failed");
+        Problem::FlickrUnavailable
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::http::header::LOCATION;
+    use flickrhub_flickr::{OAuthProblem, Operation};
+
+    use super::*;
+
+    #[test]
+    fn flickr_sends_the_browser_back_below_the_public_address() {
+        for (public, callback) in [
+            (
+                "https://hub.example.com",
+                "https://hub.example.com/api/v1/oauth/callback",
+            ),
+            (
+                "https://example.com/hub/",
+                "https://example.com/hub/api/v1/oauth/callback",
+            ),
+        ] {
+            assert_eq!(
+                Url::parse(public).map(|url| callback_url(&url)),
+                Ok(callback.to_owned())
+            );
+        }
+    }
+
+    #[test]
+    fn the_browser_goes_back_with_the_outcome_in_the_query() {
+        let url = Url::parse("https://example.com/done?session=5");
+        let response = url.map(|url| back(url, "authorised", Some("12@N01")));
+        let location = response
+            .ok()
+            .and_then(|response| response.headers().get(LOCATION).cloned());
+        assert_eq!(
+            location.as_ref().and_then(|value| value.to_str().ok()),
+            Some("https://example.com/done?session=5&status=authorised&user_id=12%40N01")
+        );
+    }
+
+    #[test]
+    fn a_wrong_verifier_is_the_users_affair_and_a_wrong_application_key_is_ours() {
+        let problem = |failure| flickr_problem(&FlickrError::new(Operation::AccessToken, failure));
+        assert_eq!(
+            problem(Failure::OAuth(OAuthProblem::VerifierInvalid)),
+            Problem::AuthorisationRefused
+        );
+        assert_eq!(
+            problem(Failure::OAuth(OAuthProblem::ConsumerKeyUnknown)),
+            Problem::FlickrUnavailable
+        );
+        assert_eq!(problem(Failure::Connect), Problem::FlickrUnavailable);
+    }
+}

@@ -1,0 +1,208 @@
+//! Photos: `/api/v1/uploads` and `/api/v1/photos/{photo_id}/replace`.
+
+use std::sync::Arc;
+
+use axum::extract::{Request, State};
+use flickrhub_flickr::Permission;
+use flickrhub_job::model::TraceContext;
+use flickrhub_job::queue::Queue;
+use flickrhub_job::view::JobView;
+use utoipa::ToSchema;
+
+use super::jobs::{Accepted, accepted};
+use crate::accept::{NotAccepted, Order, accept, now};
+use crate::auth::{Authorised, Caller, UploadsWrite};
+use crate::authorisation::authorised_user;
+use crate::extract::PathParam;
+use crate::middleware::trace::Traced;
+use crate::problem::{Problem, ProblemDocument};
+use crate::state::AppState;
+use crate::upload::{Received, check_headers, discard, receive};
+use crate::validate::{UploadFields, UploadKind};
+
+/// The form of an upload, for the OpenAPI document.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "a multipart form is read part by part, never as a whole")]
+pub struct UploadForm {
+    /// The photo or video: JPEG, PNG, GIF, TIFF, WebP, HEIC, MP4, MOV, 3GP, AVI, WMV, MPEG, M2TS or OGG.
+    #[schema(value_type = String, format = Binary)]
+    photo: Vec<u8>,
+    /// The Flickr user (NSID); must have authorised the client.
+    #[schema(example = "12037949754@N01")]
+    user_id: String,
+    /// The title of the photo.
+    title: Option<String>,
+    /// Its description; may hold some HTML.
+    description: Option<String>,
+    /// Its tags, separated by spaces.
+    tags: Option<String>,
+    /// Whether everybody may see it.
+    #[schema(pattern = "^[01]$")]
+    is_public: Option<String>,
+    /// Whether friends may see it.
+    #[schema(pattern = "^[01]$")]
+    is_friend: Option<String>,
+    /// Whether family may see it.
+    #[schema(pattern = "^[01]$")]
+    is_family: Option<String>,
+    /// 1 safe, 2 moderate, 3 restricted.
+    #[schema(pattern = "^[123]$")]
+    safety_level: Option<String>,
+    /// 1 photo, 2 screenshot, 3 other.
+    #[schema(pattern = "^[123]$")]
+    content_type: Option<String>,
+    /// 1 found by searches, 2 hidden from them.
+    #[schema(pattern = "^[12]$")]
+    hidden: Option<String>,
+    /// `high`, `normal` or `low`: the order among the user's other jobs.
+    priority: Option<String>,
+    /// Where to deliver the finished job (Standard Webhooks); https.
+    callback_url: Option<String>,
+    /// Seconds after which the job is not started any more: 1 to 604800.
+    expires_in: Option<String>,
+}
+
+/// The form of a replacement, for the OpenAPI document.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "a multipart form is read part by part, never as a whole")]
+pub struct ReplaceForm {
+    /// The new photo.
+    #[schema(value_type = String, format = Binary)]
+    photo: Vec<u8>,
+    /// The Flickr user (NSID) whose photo it is; must have authorised the client.
+    #[schema(example = "12037949754@N01")]
+    user_id: String,
+    /// `high`, `normal` or `low`: the order among the user's other jobs.
+    priority: Option<String>,
+    /// Where to deliver the finished job (Standard Webhooks); https.
+    callback_url: Option<String>,
+    /// Seconds after which the job is not started any more: 1 to 604800.
+    expires_in: Option<String>,
+}
+
+/// Upload a photo
+///
+/// The photo is stored before the answer is sent. Send the fields before the photo.
+#[utoipa::path(
+    post,
+    path = "/api/v1/uploads",
+    tag = "uploads",
+    request_body(content = UploadForm, content_type = "multipart/form-data"),
+    responses(
+        (status = 202, description = "Accepted.", body = JobView,
+            headers(("Location" = String, description = "The address of the job."))),
+        (status = "default", description = "A problem.", body = ProblemDocument,
+            content_type = "application/problem+json"),
+    ),
+    security(("api_key" = ["uploads:write"]))
+)]
+pub async fn upload(
+    caller: Authorised<UploadsWrite>,
+    State(state): State<AppState>,
+    Traced(trace): Traced,
+    request: Request,
+) -> Result<Accepted, Problem> {
+    run(&state, caller.into_caller(), trace, UploadKind::New, request).await
+}
+
+/// Replace the content of a photo
+#[utoipa::path(
+    post,
+    path = "/api/v1/photos/{photo_id}/replace",
+    tag = "uploads",
+    params(("photo_id" = String, Path, description = "The photo at Flickr.", example = "53000000001")),
+    request_body(content = ReplaceForm, content_type = "multipart/form-data"),
+    responses(
+        (status = 202, description = "Accepted.", body = JobView,
+            headers(("Location" = String, description = "The address of the job."))),
+        (status = "default", description = "A problem.", body = ProblemDocument,
+            content_type = "application/problem+json"),
+    ),
+    security(("api_key" = ["uploads:write"]))
+)]
+pub async fn replace(
+    caller: Authorised<UploadsWrite>,
+    State(state): State<AppState>,
+    Traced(trace): Traced,
+    PathParam(photo_id): PathParam<String>,
+    request: Request,
+) -> Result<Accepted, Problem> {
+    run(
+        &state,
+        caller.into_caller(),
+        trace,
+        UploadKind::replace(photo_id)?,
+        request,
+    )
+    .await
+}
+
+async fn run(
+    state: &AppState,
+    caller: Arc<Caller>,
+    trace: TraceContext,
+    kind: UploadKind,
+    request: Request,
+) -> Result<Accepted, Problem> {
+    let work = state.clone();
+    // When the client goes away, reading the form fails, and what was stored is deleted.
+    state
+        .to_the_end(async move { receive_and_accept(&work, &caller, trace, kind, request).await })
+        .await
+}
+
+async fn receive_and_accept(
+    state: &AppState,
+    caller: &Caller,
+    trace: TraceContext,
+    kind: UploadKind,
+    request: Request,
+) -> Result<Accepted, Problem> {
+    let limit = state.config.api.max_upload_bytes;
+    check_headers(request.headers(), limit)?;
+    let bodies = &state.data()?.bodies;
+    let (queue, method) = match kind {
+        UploadKind::New => (Queue::Upload, "upload"),
+        UploadKind::Replace { .. } => (Queue::Replace, "replace"),
+    };
+    let received = receive(request, UploadFields::new(kind), bodies, limit).await?;
+    let photo = received.photo.clone();
+    match order_and_accept(state, caller, trace, (queue, method), received).await {
+        Ok(answer) => Ok(answer),
+        Err(NotAccepted {
+            problem,
+            may_be_stored,
+        }) => {
+            // Where the job may exist after all, its photo must stay; the cleanup knows later.
+            if let Some(photo) = photo.filter(|_| !may_be_stored) {
+                discard(bodies, &photo).await;
+            }
+            Err(problem)
+        }
+    }
+}
+
+async fn order_and_accept(
+    state: &AppState,
+    caller: &Caller,
+    trace: TraceContext,
+    (queue, method): (Queue, &str),
+    received: Received,
+) -> Result<Accepted, NotAccepted> {
+    let valid = received
+        .fields
+        .validate(&state.callback_policy, received.photo.is_some())?;
+    let data = state.data()?;
+    let user = authorised_user(&data.users, caller, &valid.user_id, Permission::Write).await?;
+    let order = Order {
+        user_id: user.id,
+        queue,
+        method: method.to_owned(),
+        params: valid.params,
+        body: received.photo,
+        options: valid.options,
+    };
+    let job = order.into_job(caller, trace, now(), state.default_lifetime());
+    accept(data, &state.config, &state.metrics, &job).await?;
+    Ok(accepted(&job))
+}

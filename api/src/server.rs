@@ -1,0 +1,101 @@
+//! Puts the parts together, and serves them.
+
+use std::future::Future;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::middleware::{from_fn, from_fn_with_state, map_response};
+use flickrhub_flickr::Timeouts;
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tower_http::catch_panic::CatchPanicLayer;
+
+use crate::middleware::problem::problem;
+use crate::middleware::trace::trace;
+use crate::middleware::{cors, headers, panic};
+use crate::problem::Problem;
+use crate::state::AppState;
+use crate::{openapi, routes};
+
+mod connections;
+
+/// How long requests under way may still take when the process is told to stop. The pod's grace period is longer.
+const DRAIN: Duration = Duration::from_secs(25);
+/// How long after the process is told to stop it goes on accepting connections, until the cluster has noticed.
+const LINGER: Duration = Duration::from_secs(3);
+
+/// How long Flickr may take for a step of the OAuth flow: less than [`crate::middleware::time_limit::TIME_LIMIT`].
+pub const FLICKR_TIMEOUTS: Timeouts = Timeouts {
+    connect: Duration::from_secs(5),
+    call: Duration::from_secs(20),
+    upload: Duration::from_secs(20),
+};
+
+/// Every route behind every middleware.
+///
+/// # Errors
+/// Never in practice: when the OpenAPI document has no JSON form.
+pub fn app(state: AppState) -> Result<Router, serde_json::Error> {
+    let document: Arc<str> = openapi::text()?.into();
+    let (api, _) = routes::documented(openapi::preamble()).split_for_parts();
+    Ok(api
+        .merge(routes::docs::router(document))
+        .fallback(async || Problem::RouteNotFound)
+        .method_not_allowed_fallback(async || Problem::MethodNotAllowed)
+        // The last one is the outermost.
+        .layer(CatchPanicLayer::custom(panic::answer))
+        .layer(cors::layer(&state.config.api.cors_allowed_origins))
+        .layer(map_response(headers::add))
+        .layer(from_fn(problem))
+        .layer(from_fn_with_state(state.clone(), trace))
+        .with_state(state))
+}
+
+/// Serves until `stop` resolves, then finishes what is under way.
+///
+/// | after `stop` | what happens |
+/// | --- | --- |
+/// | at once | `/readyz` fails, so that no new connections are sent here |
+/// | 3 s | no connection is accepted any more; requests under way go on |
+/// | at most 25 s more | requests and the work they began are finished; what is not is given up and recovered elsewhere |
+///
+/// # Errors
+/// When the address cannot be listened on.
+pub async fn serve(
+    address: SocketAddr,
+    state: AppState,
+    stop: impl Future<Output = ()> + Send + 'static,
+) -> io::Result<()> {
+    let app = app(state.clone()).map_err(io::Error::other)?;
+    let listener = TcpListener::bind(address).await?;
+    tracing::info!(%address, "serving");
+    let (draining, mut drained) = watch::channel(false);
+    let readiness = state.readiness.clone();
+    let stopped = async move {
+        stop.await;
+        tracing::info!("told to stop");
+        readiness.drain();
+        tokio::time::sleep(LINGER).await;
+        draining.send_replace(true);
+    };
+    let finished = async {
+        connections::serve(listener, app, stopped).await;
+        state.finish_tasks().await;
+    };
+    let deadline = async {
+        // An error would mean that the sender is gone without a word, which `stopped` never does.
+        let _ = drained.wait_for(|draining| *draining).await;
+        tokio::time::sleep(DRAIN).await;
+    };
+    tokio::select! {
+        () = finished => tracing::info!("stopped"),
+        () = deadline => tracing::warn!("requests were still under way at the end of the grace period"),
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests;

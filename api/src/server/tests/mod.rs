@@ -1,0 +1,146 @@
+//! The whole router without a data tier: everything that is decided before one is asked.
+
+mod refusals;
+mod surroundings;
+
+use std::sync::{Arc, OnceLock};
+
+use async_trait::async_trait;
+use axum::Router;
+use axum::body::Body;
+use axum::http::header::AsHeaderName;
+use axum::http::{HeaderMap, Request, Response};
+use flickrhub_flickr::{Endpoints, FlickrClient};
+use flickrhub_job::config::Config;
+use flickrhub_job::telemetry::Metrics;
+use http_body_util::BodyExt;
+use serde_json::{Value, json};
+use tower::ServiceExt;
+
+use super::{FLICKR_TIMEOUTS, app};
+use crate::auth::{KeyDirectory, StoredKey};
+use crate::problem::Problem;
+use crate::state::{AppState, DataTierSlot};
+
+/// The key `reader` may read jobs, the key `writer` may do everything; the secret of both is `secret`.
+struct TwoKeys;
+
+#[async_trait]
+impl KeyDirectory for TwoKeys {
+    async fn key(&self, key_id: &str) -> Result<Option<StoredKey>, Problem> {
+        static HASH: OnceLock<String> = OnceLock::new();
+        let scope = match key_id {
+            "reader" => "jobs:read",
+            "writer" => "admin",
+            _ => return Ok(None),
+        };
+        Ok(Some(StoredKey {
+            client_id: "client".to_owned(),
+            scopes: vec![scope.to_owned()],
+            hash: HASH
+                .get_or_init(|| bcrypt::hash("secret", 4).unwrap_or_default())
+                .clone(),
+        }))
+    }
+}
+
+fn config() -> Config {
+    let queue = json!({"concurrency": 1, "prefetch": 1, "window": 1, "buffer": 10, "maxAttempts": 3, "timeoutSeconds": 60});
+    let config = json!({
+        "hub": "test",
+        "redis": {"sentinels": [], "masterName": "flickrhub", "passwordFile": "none"},
+        "mongodb": {"hosts": [], "replicaSet": "rs0", "database": "flickrhub", "username": "flickrhub",
+            "passwordFile": "none", "maxPoolSize": 1},
+        "rabbitmq": {"hosts": [], "vhost": "/", "username": "flickrhub", "passwordFile": "none", "quorumGroupSize": 1},
+        "vault": {"address": "http://127.0.0.1:8200", "auth": {"method": "token", "tokenFile": "none"},
+            "transitMount": "transit", "userTokensKey": "a", "appCredentialsKey": "b"},
+        "flickr": {
+            "endpoints": {"rest": "http://127.0.0.1:1/rest", "upload": "http://127.0.0.1:1/", "oauth": "http://127.0.0.1:1/"},
+            "apps": [{"name": "main", "consumerKeyFile": "none", "consumerSecretFile": "none", "requestsPerHour": 3600}]},
+        "queues": {"flickr_rest": queue, "flickr_upload": queue, "flickr_replace": queue},
+        "limits": {"pendingPerUser": 10, "perUserPerHour": 3500, "defaultExpiresInSeconds": 3600},
+        "api": {"publicUrl": "https://hub.example.com", "corsAllowedOrigins": ["https://app.example.com"],
+            "maxUploadBytes": 1000, "maxBodyBytes": 2000},
+        "callbacks": {},
+        "retentionDays": 7,
+    });
+    serde_json::from_value(config).unwrap_or_else(|error| panic!("{error}"))
+}
+
+fn router() -> Router {
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let endpoints = Endpoints::flickr().unwrap_or_else(|error| panic!("{error}"));
+    let flickr = FlickrClient::new(endpoints, FLICKR_TIMEOUTS).unwrap_or_else(|error| panic!("{error}"));
+    let metrics = Metrics::new().unwrap_or_else(|error| panic!("{error}"));
+    let state = AppState::new(
+        config(),
+        flickr,
+        metrics,
+        DataTierSlot::default(),
+        Arc::new(TwoKeys),
+    );
+    app(state).unwrap_or_else(|error| panic!("{error}"))
+}
+
+struct Answer {
+    status: u16,
+    headers: HeaderMap,
+    body: Value,
+}
+
+impl Answer {
+    fn header(&self, name: impl AsHeaderName) -> &str {
+        self.headers
+            .get(name)
+            .and_then(|value| value.to_str().ok())
+            .unwrap_or_default()
+    }
+
+    fn code(&self) -> &str {
+        self.body["code"].as_str().unwrap_or_default()
+    }
+
+    fn fields(&self) -> Vec<&str> {
+        let errors = self.body["errors"]
+            .as_array()
+            .map(Vec::as_slice)
+            .unwrap_or_default();
+        errors
+            .iter()
+            .filter_map(|error| error["field"].as_str())
+            .collect()
+    }
+}
+
+async fn ask(request: Request<Body>) -> Answer {
+    let answer: Response<Body> = router()
+        .oneshot(request)
+        .await
+        .unwrap_or_else(|never| match never {});
+    let (parts, body) = answer.into_parts();
+    let bytes = body
+        .collect()
+        .await
+        .map(http_body_util::Collected::to_bytes)
+        .unwrap_or_default();
+    Answer {
+        status: parts.status.as_u16(),
+        headers: parts.headers,
+        body: serde_json::from_slice(&bytes).unwrap_or(Value::Null),
+    }
+}
+
+/// A request with the key `key` and these headers.
+fn request(line: &str, key: &str, headers: &[(&str, &str)], body: impl Into<Body>) -> Request<Body> {
+    let (method, path) = line.split_once(' ').unwrap_or(("GET", line));
+    let mut request = Request::builder().method(method).uri(path);
+    if !key.is_empty() {
+        request = request.header("Authorization", format!("Bearer fh_{key}_secret"));
+    }
+    for (name, value) in headers {
+        request = request.header(*name, *value);
+    }
+    request.body(body.into()).unwrap_or_default()
+}
+
+const JSON: [(&str, &str); 1] = [("Content-Type", "application/json")];

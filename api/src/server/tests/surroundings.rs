@@ -1,0 +1,97 @@
+//! What surrounds every answer: trace, headers, health, documents.
+
+use axum::http::header::CONTENT_TYPE;
+use serde_json::json;
+
+use super::{ask, request};
+
+#[tokio::test]
+async fn a_trace_id_that_the_client_sends_comes_back() {
+    let traceparent = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+    let answer = ask(request("GET /healthz", "", &[("traceparent", traceparent)], "")).await;
+    assert_eq!(
+        (answer.status, answer.header("x-trace-id")),
+        (200, "4bf92f3577b34da6a3ce929d0e0e4736")
+    );
+}
+
+#[tokio::test]
+async fn every_answer_has_the_security_headers() {
+    for line in ["GET /healthz", "GET /nothing", "POST /api/v1/jobs"] {
+        let answer = ask(request(line, "", &[], "")).await;
+        assert!(
+            answer
+                .header("content-security-policy")
+                .starts_with("default-src 'none'"),
+            "{line}"
+        );
+        assert_eq!(answer.header("x-content-type-options"), "nosniff", "{line}");
+        assert_eq!(answer.header("x-frame-options"), "DENY", "{line}");
+        assert_eq!(answer.header("cache-control"), "no-store", "{line}");
+        assert!(
+            answer.header("strict-transport-security").contains("max-age"),
+            "{line}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn without_a_data_tier_the_process_lives_and_is_not_ready() {
+    assert_eq!(ask(request("GET /healthz", "", &[], "")).await.status, 200);
+    let answer = ask(request("GET /readyz", "", &[], "")).await;
+    assert_eq!(answer.status, 503);
+    assert_eq!(
+        answer.body,
+        json!({"status": "not ready", "failing": ["mongodb", "redis", "vault"]})
+    );
+}
+
+#[tokio::test]
+async fn only_listed_origins_may_call_from_a_browser() {
+    for (origin, allowed) in [
+        ("https://app.example.com", true),
+        ("https://evil.example.com", false),
+    ] {
+        let headers = [("Origin", origin), ("Access-Control-Request-Method", "POST")];
+        let answer = ask(request("OPTIONS /api/v1/jobs", "", &headers, "")).await;
+        let header = answer.header("access-control-allow-origin");
+        assert_eq!(header, if allowed { origin } else { "" });
+    }
+}
+
+#[tokio::test]
+async fn the_document_and_the_explorer_are_served_from_the_binary() {
+    let answer = ask(request("GET /openapi.json", "", &[], "")).await;
+    assert_eq!(
+        (answer.status, answer.header(CONTENT_TYPE)),
+        (200, "application/json")
+    );
+    assert!(answer.body["paths"]["/api/v1/jobs"].is_object());
+    assert_eq!(
+        ask(request("GET /docs", "", &[], "")).await.header("location"),
+        "/docs/"
+    );
+    for (path, content_type) in [
+        ("/docs/", "text/html; charset=utf-8"),
+        ("/docs/swagger-ui-bundle.js", "text/javascript; charset=utf-8"),
+        ("/docs/start.js", "text/javascript; charset=utf-8"),
+        ("/docs/swagger-ui.css", "text/css; charset=utf-8"),
+    ] {
+        let answer = ask(request(&format!("GET {path}"), "", &[], "")).await;
+        assert_eq!(
+            (answer.status, answer.header(CONTENT_TYPE)),
+            (200, content_type),
+            "{path}"
+        );
+        assert!(
+            answer
+                .header("content-security-policy")
+                .contains("script-src 'self';"),
+            "{path}"
+        );
+    }
+    assert_eq!(
+        ask(request("GET /docs/none.js", "", &[], "")).await.code(),
+        "route_not_found"
+    );
+}

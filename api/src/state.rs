@@ -1,0 +1,146 @@
+//! What every handler can reach.
+
+use std::future::Future;
+use std::ops::Deref;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use flickrhub_flickr::FlickrClient;
+use flickrhub_job::callback::AddressPolicy;
+use flickrhub_job::config::Config;
+use flickrhub_job::telemetry::{Metrics, Readiness};
+use tokio_util::task::TaskTracker;
+use tracing::Instrument;
+
+use crate::auth::{Authenticator, KeyDirectory, StoredKey};
+use crate::data_tier::{DataTier, readiness};
+use crate::problem::Problem;
+
+/// The state of the API; clones share it.
+#[derive(Clone)]
+pub struct AppState(Arc<Shared>);
+
+/// What clones of [`AppState`] share.
+pub struct Shared {
+    /// The configuration.
+    pub config: Config,
+    /// Where callbacks may go.
+    pub callback_policy: AddressPolicy,
+    /// Turns API keys into callers.
+    pub authenticator: Authenticator,
+    /// The client of Flickr's OAuth endpoints.
+    pub flickr: FlickrClient,
+    /// The instruments.
+    pub metrics: Metrics,
+    /// Whether the data tier answers.
+    pub readiness: Readiness,
+    data: DataTierSlot,
+    tasks: TaskTracker,
+}
+
+impl Deref for AppState {
+    type Target = Shared;
+
+    fn deref(&self) -> &Shared {
+        &self.0
+    }
+}
+
+impl AppState {
+    /// A state over the data tier in `data`, which may still be connecting, with the API keys of `keys`.
+    pub fn new(
+        config: Config,
+        flickr: FlickrClient,
+        metrics: Metrics,
+        data: DataTierSlot,
+        keys: Arc<dyn KeyDirectory>,
+    ) -> Self {
+        Self(Arc::new(Shared {
+            callback_policy: AddressPolicy::new(config.callbacks.allowed_networks.clone()),
+            authenticator: Authenticator::new(keys),
+            config,
+            flickr,
+            metrics,
+            readiness: readiness(&data),
+            data,
+            tasks: TaskTracker::new(),
+        }))
+    }
+
+    /// The data tier.
+    ///
+    /// # Errors
+    /// [`Problem::Unavailable`] while it is still being connected to.
+    pub fn data(&self) -> Result<&DataTier, Problem> {
+        self.data.get()
+    }
+
+    /// From acceptance to `expires_at` where the client names no time.
+    pub fn default_lifetime(&self) -> Duration {
+        Duration::from_secs(self.config.limits.default_expires_in_seconds.into())
+    }
+
+    /// Runs `work` to its end even if the client goes away meanwhile: for work in several steps, of which the first
+    /// must not remain without the last.
+    ///
+    /// # Errors
+    /// Those of `work`; [`Problem::Internal`] when it panicked.
+    pub async fn to_the_end<T: Send + 'static>(
+        &self,
+        work: impl Future<Output = Result<T, Problem>> + Send + 'static,
+    ) -> Result<T, Problem> {
+        self.tasks
+            .spawn(work.in_current_span())
+            .await
+            .unwrap_or_else(|error| {
+                tracing::error!(%error, "a request's work broke off");
+                Err(Problem::Internal)
+            })
+    }
+
+    /// Waits until all work begun by [`AppState::to_the_end`] is done; to be called when no request comes in any more.
+    pub async fn finish_tasks(&self) {
+        self.tasks.close();
+        self.tasks.wait().await;
+    }
+}
+
+/// The place of the data tier, empty until it was connected to; clones share it.
+#[derive(Clone, Default)]
+pub struct DataTierSlot(Arc<OnceLock<DataTier>>);
+
+impl DataTierSlot {
+    /// The data tier.
+    ///
+    /// # Errors
+    /// [`Problem::Unavailable`] while there is none.
+    pub fn get(&self) -> Result<&DataTier, Problem> {
+        self.0.get().ok_or(Problem::Unavailable)
+    }
+
+    /// Puts the data tier in its place, once.
+    pub fn fill(&self, data: DataTier) {
+        if self.0.set(data).is_err() {
+            tracing::error!("the data tier was connected to twice; the first connection stays");
+        }
+    }
+}
+
+#[async_trait]
+impl KeyDirectory for DataTierSlot {
+    async fn key(&self, key_id: &str) -> Result<Option<StoredKey>, Problem> {
+        let Some(client) = self.get()?.clients.by_key_id(key_id).await? else {
+            return Ok(None);
+        };
+        Ok(client
+            .keys
+            .into_iter()
+            .find(|key| key.id == key_id)
+            .map(|key| StoredKey {
+                client_id: client.id,
+                scopes: client.scopes,
+                hash: key.hash,
+            }))
+    }
+}

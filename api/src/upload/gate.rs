@@ -1,0 +1,177 @@
+//! Stands between the connection and the multipart parser, and lets through only so much at a time.
+//!
+//! The parser takes in whatever its source has ready, and holds the headers of a part until they are complete. The gate
+//! therefore hands out one piece at a time and closes when the headers of a part grow too long, when the body as a whole
+//! does, or when nothing comes for too long; and it remembers why.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use axum::body::Body;
+use bytes::Bytes;
+use futures::stream::{self, Stream, StreamExt};
+
+use crate::problem::Problem;
+
+/// How long the next piece may take.
+pub(super) const IDLE: Duration = Duration::from_secs(30);
+/// What may come between two parts: the headers of a part, in pieces that may also hold the beginning of its content.
+const BETWEEN_PARTS: u64 = 1024 * 1024;
+
+/// The gate is closed; [`Gate::problem`] says why.
+#[derive(Debug, thiserror::Error)]
+#[error("the body is refused")]
+pub(super) struct Closed;
+
+/// The gate of one request.
+#[derive(Debug)]
+pub(super) struct Gate {
+    /// What the whole body may still have.
+    remaining: AtomicU64,
+    /// What may still come until the parser reports progress.
+    until_progress: AtomicU64,
+    limit: u64,
+    patience: Duration,
+    problem: OnceLock<Problem>,
+}
+
+impl Gate {
+    /// A gate for a body of at most `total` bytes, of which `limit` are what the client is told, and whose next piece comes within
+    /// `patience`.
+    pub(super) fn new(total: u64, limit: u64, patience: Duration) -> Arc<Self> {
+        Arc::new(Self {
+            remaining: AtomicU64::new(total),
+            until_progress: AtomicU64::new(BETWEEN_PARTS),
+            limit,
+            patience,
+            problem: OnceLock::new(),
+        })
+    }
+
+    /// The parser is past what came so far: it gave a part, or a piece of one.
+    pub(super) fn progress(&self) {
+        self.until_progress.store(BETWEEN_PARTS, Ordering::Relaxed);
+    }
+
+    /// Why the gate closed, if it did.
+    pub(super) fn problem(&self) -> Option<Problem> {
+        self.problem.get().cloned()
+    }
+
+    /// The body as it comes through.
+    pub(super) fn watch(
+        self: &Arc<Self>,
+        body: Body,
+    ) -> impl Stream<Item = Result<Bytes, Closed>> + Send + use<> {
+        let gate = Arc::clone(self);
+        stream::unfold(Some((body.into_data_stream(), gate)), |state| async move {
+            let (mut source, gate) = state?;
+            // The parser reads until its source is not ready: it is not ready once before each piece.
+            tokio::task::yield_now().await;
+            let verdict = match tokio::time::timeout(gate.patience, source.next()).await {
+                Ok(Some(Ok(piece))) => gate.admit(piece.len()).map(|()| Some(piece)),
+                Ok(None) => Ok(None),
+                Ok(Some(Err(_))) | Err(_) => Err(Problem::BodyIncomplete),
+            };
+            match verdict {
+                Ok(piece) => piece.map(|piece| (Ok(piece), Some((source, gate)))),
+                Err(problem) => {
+                    // Only one piece is ever under way, so nothing was there before.
+                    let _ = gate.problem.set(problem);
+                    Some((Err(Closed), None))
+                }
+            }
+        })
+    }
+
+    fn admit(&self, length: usize) -> Result<(), Problem> {
+        let length = u64::try_from(length).unwrap_or(u64::MAX);
+        let take = |counter: &AtomicU64| {
+            let left = counter.load(Ordering::Relaxed).checked_sub(length);
+            left.map(|left| counter.store(left, Ordering::Relaxed))
+        };
+        take(&self.remaining).ok_or(Problem::BodyTooLarge { limit: self.limit })?;
+        take(&self.until_progress).ok_or(Problem::InvalidMultipart)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+
+    use super::*;
+
+    /// How many bytes come through a gate for `total` bytes, and why it closed.
+    async fn through(total: u64, pieces: Vec<io::Result<Bytes>>, progress: bool) -> (usize, Option<Problem>) {
+        let gate = Gate::new(total, 7, IDLE);
+        let stream = gate.watch(Body::from_stream(stream::iter(pieces)));
+        let mut stream = Box::pin(stream);
+        let mut bytes = 0;
+        while let Some(Ok(piece)) = stream.next().await {
+            bytes += piece.len();
+            if progress {
+                gate.progress();
+            }
+        }
+        (bytes, gate.problem())
+    }
+
+    fn pieces(count: usize, length: usize) -> Vec<io::Result<Bytes>> {
+        (0..count).map(|_| Ok(Bytes::from(vec![0; length]))).collect()
+    }
+
+    #[tokio::test]
+    async fn a_body_within_its_limit_comes_through() {
+        assert_eq!(through(100, pieces(10, 10), false).await, (100, None));
+    }
+
+    #[tokio::test]
+    async fn a_body_past_its_limit_is_cut_off() {
+        let (bytes, problem) = through(99, pieces(10, 10), false).await;
+        assert_eq!((bytes, problem), (90, Some(Problem::BodyTooLarge { limit: 7 })));
+    }
+
+    #[tokio::test]
+    async fn headers_without_end_are_cut_off() {
+        let endless = || pieces(200, 10_000);
+        assert_eq!(
+            through(u64::MAX, endless(), false).await.1,
+            Some(Problem::InvalidMultipart)
+        );
+        assert_eq!(through(u64::MAX, endless(), true).await, (2_000_000, None));
+    }
+
+    #[tokio::test]
+    async fn a_broken_connection_is_told_from_the_end() {
+        let broken = vec![
+            Ok(Bytes::from_static(b"ab")),
+            Err(io::ErrorKind::ConnectionReset.into()),
+        ];
+        assert_eq!(
+            through(100, broken, false).await,
+            (2, Some(Problem::BodyIncomplete))
+        );
+    }
+
+    #[tokio::test]
+    async fn a_silent_connection_is_given_up() {
+        let gate = Gate::new(100, 7, Duration::from_millis(10));
+        let mut stream = Box::pin(gate.watch(Body::from_stream(stream::pending::<io::Result<Bytes>>())));
+        assert!(matches!(stream.next().await, Some(Err(Closed))));
+        assert_eq!(gate.problem(), Some(Problem::BodyIncomplete));
+    }
+
+    #[tokio::test]
+    async fn it_hands_out_one_piece_at_a_time() {
+        let gate = Gate::new(100, 7, IDLE);
+        let mut stream = Box::pin(gate.watch(Body::from_stream(stream::iter(pieces(3, 10)))));
+        for _ in 0..3 {
+            assert!(futures::poll!(stream.next()).is_pending());
+            assert!(matches!(
+                futures::poll!(stream.next()),
+                std::task::Poll::Ready(Some(Ok(_)))
+            ));
+        }
+    }
+}

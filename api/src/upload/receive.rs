@@ -1,0 +1,199 @@
+//! Reads the parts of a multipart upload (RFC 7578).
+
+use std::time::Duration;
+
+use axum::body::Body as HttpBody;
+use axum::extract::multipart::{Field, Multipart, MultipartError};
+use axum::extract::{FromRequest, Request};
+use axum::http::HeaderMap;
+use axum::http::header::CONTENT_LENGTH;
+use bytes::{Bytes, BytesMut};
+use flickrhub_job::model::Body;
+use flickrhub_job::store::{BodyStore, BodyWriter};
+
+use super::gate::{Gate, IDLE};
+use crate::extract::MediaType;
+use crate::problem::Problem;
+use crate::validate::{
+    MAX_FIELD_BYTES, Media, PHOTO_PART, SNIFF_BYTES, UploadFields, check_declared, file_name,
+};
+
+/// What the body may have beside the photo: text fields and the headers of the parts.
+const BESIDE_PHOTO: u64 = 1024 * 1024;
+/// How long the body store may take for one piece.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// A form that arrived whole.
+#[derive(Debug)]
+pub struct Received {
+    /// Its text fields, not checked yet.
+    pub fields: UploadFields,
+    /// Its photo, stored; `None` when there was no such part.
+    pub photo: Option<Body>,
+}
+
+/// Checks what the headers of a form with a photo of at most `limit` bytes say, before anything is read.
+///
+/// # Errors
+/// [`Problem::UnsupportedMediaType`], [`Problem::BodyTooLarge`].
+pub fn check_headers(headers: &HeaderMap, limit: u64) -> Result<(), Problem> {
+    MediaType::FormData.check(headers)?;
+    let declared = headers
+        .get(CONTENT_LENGTH)
+        .and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
+    if declared.is_some_and(|length| length > largest_body(limit)) {
+        return Err(Problem::BodyTooLarge { limit });
+    }
+    Ok(())
+}
+
+const fn largest_body(limit: u64) -> u64 {
+    limit.saturating_add(BESIDE_PHOTO)
+}
+
+/// Receives a form and stores its photo, of at most `limit` bytes.
+///
+/// # Errors
+/// What is wrong with the form; nothing is stored then.
+pub async fn receive(
+    request: Request,
+    fields: UploadFields,
+    bodies: &BodyStore,
+    limit: u64,
+) -> Result<Received, Problem> {
+    let gate = Gate::new(largest_body(limit), limit, IDLE);
+    let request = request.map(|body| HttpBody::from_stream(gate.watch(body)));
+    let form = Multipart::from_request(request, &())
+        .await
+        .map_err(|_| Problem::InvalidMultipart)?;
+    let mut reception = Reception {
+        gate: &gate,
+        bodies,
+        limit,
+        fields,
+        photo: None,
+    };
+    match reception.parts(form).await {
+        Ok(()) => Ok(Received {
+            fields: reception.fields,
+            photo: reception.photo,
+        }),
+        Err(problem) => {
+            if let Some(photo) = reception.photo {
+                discard(bodies, &photo).await;
+            }
+            Err(problem)
+        }
+    }
+}
+
+/// Deletes a photo that no job will send. Where that fails, the body store's cleanup finds it.
+pub async fn discard(bodies: &BodyStore, photo: &Body) {
+    if let Err(error) = bodies.delete(&photo.file_id).await {
+        tracing::warn!(file_id = photo.file_id, %error, "a photo without a job stays until the next cleanup");
+    }
+}
+
+struct Reception<'a> {
+    gate: &'a Gate,
+    bodies: &'a BodyStore,
+    limit: u64,
+    fields: UploadFields,
+    photo: Option<Body>,
+}
+
+impl Reception<'_> {
+    async fn parts(&mut self, mut form: Multipart) -> Result<(), Problem> {
+        while let Some(part) = form.next_field().await.map_err(|error| self.broken(&error))? {
+            self.gate.progress();
+            let name = part.name().ok_or(Problem::InvalidMultipart)?.to_owned();
+            if name == PHOTO_PART {
+                if self.photo.is_some() {
+                    return Err(Problem::field(PHOTO_PART, "is given twice"));
+                }
+                self.photo = Some(self.store_photo(part).await?);
+            } else {
+                self.fields.expect(&name)?;
+                let value = self.text(&name, part).await?;
+                self.fields.insert(name, value);
+            }
+        }
+        Ok(())
+    }
+
+    async fn text(&self, name: &str, mut part: Field<'_>) -> Result<String, Problem> {
+        let mut bytes = BytesMut::new();
+        while let Some(piece) = self.piece(&mut part).await? {
+            if bytes.len() + piece.len() > MAX_FIELD_BYTES {
+                return Err(Problem::field(
+                    name,
+                    format!("has more than {MAX_FIELD_BYTES} bytes"),
+                ));
+            }
+            bytes.extend_from_slice(&piece);
+        }
+        String::from_utf8(bytes.into()).map_err(|_| Problem::field(name, "is not UTF-8 text"))
+    }
+
+    async fn store_photo(&self, mut part: Field<'_>) -> Result<Body, Problem> {
+        let mut head = BytesMut::new();
+        while head.len() < SNIFF_BYTES {
+            let Some(piece) = self.piece(&mut part).await? else {
+                break;
+            };
+            head.extend_from_slice(&piece);
+        }
+        let media = check_declared(&head, part.content_type())
+            .map_err(|message| Problem::field(PHOTO_PART, message))?;
+        let name = file_name(part.file_name(), media);
+        let mut writer = self.bodies.create(&name, canonical_name(media)).await?;
+        match self.write(&mut writer, head.freeze(), &mut part).await {
+            Ok(()) => Ok(writer.finish().await?),
+            Err(problem) => {
+                if let Err(error) = writer.abort().await {
+                    tracing::warn!(%error, "pieces of a photo stay until the next cleanup");
+                }
+                Err(problem)
+            }
+        }
+    }
+
+    async fn write(&self, writer: &mut BodyWriter, head: Bytes, part: &mut Field<'_>) -> Result<(), Problem> {
+        let mut length = 0_u64;
+        let mut next = Some(head);
+        while let Some(piece) = next {
+            length += u64::try_from(piece.len()).unwrap_or(u64::MAX);
+            if length > self.limit {
+                return Err(Problem::BodyTooLarge { limit: self.limit });
+            }
+            let written = tokio::time::timeout(PATIENCE, writer.write(piece)).await;
+            written.map_err(|_| Problem::Unavailable)??;
+            next = self.piece(part).await?;
+        }
+        Ok(())
+    }
+
+    /// The next piece of a part.
+    async fn piece(&self, part: &mut Field<'_>) -> Result<Option<Bytes>, Problem> {
+        let piece = part.chunk().await.map_err(|error| self.broken(&error))?;
+        self.gate.progress();
+        Ok(piece)
+    }
+
+    /// Why the form could not be read on: the gate knows, or it is no form.
+    fn broken(&self, error: &MultipartError) -> Problem {
+        self.gate.problem().unwrap_or_else(|| {
+            tracing::debug!(%error, "not a multipart form");
+            Problem::InvalidMultipart
+        })
+    }
+}
+
+/// The media type that Flickr is told.
+fn canonical_name(media: Media) -> &'static str {
+    media
+        .names()
+        .first()
+        .copied()
+        .unwrap_or("application/octet-stream")
+}

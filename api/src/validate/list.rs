@@ -1,0 +1,132 @@
+//! The query of the list of jobs.
+
+use flickrhub_job::model::JobState;
+use flickrhub_job::queue::Queue;
+use url::form_urlencoded;
+
+use super::Findings;
+use super::user_id::user_id;
+use crate::cursor::Cursor;
+use crate::problem::Problem;
+
+/// Jobs on a page when the client names no number.
+const DEFAULT_LIMIT: u32 = 50;
+/// The most jobs on a page.
+const MAX_LIMIT: u32 = 100;
+
+/// Which jobs to list.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ListQuery {
+    /// In this state only.
+    pub state: Option<JobState>,
+    /// Of this queue only.
+    pub queue: Option<Queue>,
+    /// Of this user only.
+    pub user_id: Option<String>,
+    /// Older than this job only.
+    pub cursor: Option<Cursor>,
+    /// How many, 1 to 100.
+    pub limit: u32,
+}
+
+impl ListQuery {
+    /// Reads the query part of the address.
+    ///
+    /// # Errors
+    /// [`Problem::InvalidRequest`] naming each parameter that is unknown, given twice or wrong.
+    pub fn parse(query: &str) -> Result<Self, Problem> {
+        let mut findings = Findings::default();
+        let mut parsed = Self {
+            state: None,
+            queue: None,
+            user_id: None,
+            cursor: None,
+            limit: DEFAULT_LIMIT,
+        };
+        let mut seen = Vec::new();
+        for (name, value) in form_urlencoded::parse(query.as_bytes()) {
+            if seen.contains(&name) {
+                findings.note(name, "is given twice");
+                continue;
+            }
+            match name.as_ref() {
+                "state" => parsed.state = findings.check("state", state(&value)),
+                "queue" => parsed.queue = findings.check("queue", value.parse::<Queue>()),
+                "user_id" => parsed.user_id = findings.check("user_id", user_id(value.into_owned())),
+                "cursor" => parsed.cursor = findings.check("cursor", value.parse::<Cursor>()),
+                "limit" => parsed.limit = findings.check("limit", limit(&value)).unwrap_or(DEFAULT_LIMIT),
+                _ => findings.note(
+                    name.clone(),
+                    "is not a parameter of this route; it takes state, queue, user_id, cursor and limit",
+                ),
+            }
+            seen.push(name);
+        }
+        findings.conclude(Some(parsed))
+    }
+}
+
+fn state(text: &str) -> Result<JobState, String> {
+    JobState::ALL
+        .into_iter()
+        .find(|state| state.name() == text)
+        .ok_or_else(|| {
+            let names = JobState::ALL.map(JobState::name).join(", ");
+            format!("is one of {names}")
+        })
+}
+
+fn limit(text: &str) -> Result<u32, String> {
+    match text.parse() {
+        Ok(limit) if (1..=MAX_LIMIT).contains(&limit) => Ok(limit),
+        _ => Err(format!("is a number from 1 to {MAX_LIMIT}")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use flickrhub_job::model::JobId;
+
+    use super::*;
+
+    fn wrong_fields(query: &str) -> Vec<String> {
+        ListQuery::parse(query).map_or_else(
+            |problem| problem.errors().into_iter().map(|error| error.field).collect(),
+            |_| Vec::new(),
+        )
+    }
+
+    #[test]
+    fn every_filter_is_read() {
+        let cursor = Cursor(JobId::new());
+        let query = format!("state=dead&queue=rest&user_id=12%40N01&cursor={cursor}&limit=100");
+        assert_eq!(
+            ListQuery::parse(&query),
+            Ok(ListQuery {
+                state: Some(JobState::Dead),
+                queue: Some(Queue::Rest),
+                user_id: Some("12@N01".to_owned()),
+                cursor: Some(cursor),
+                limit: 100,
+            })
+        );
+        assert_eq!(ListQuery::parse("").map(|query| query.limit), Ok(DEFAULT_LIMIT));
+    }
+
+    #[test]
+    fn each_wrong_parameter_is_named() {
+        for (query, fields) in [
+            ("state=done", vec!["state"]),
+            ("queue=x&limit=0", vec!["queue", "limit"]),
+            ("limit=101", vec!["limit"]),
+            ("limit=-1", vec!["limit"]),
+            ("limit=ten", vec!["limit"]),
+            ("cursor=abc", vec!["cursor"]),
+            ("user_id=me", vec!["user_id"]),
+            ("page=2", vec!["page"]),
+            ("limit=5&limit=6", vec!["limit"]),
+        ] {
+            assert_eq!(wrong_fields(query), fields, "{query}");
+        }
+    }
+}

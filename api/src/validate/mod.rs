@@ -1,0 +1,59 @@
+//! From what a client sent to what the hub can run: pure functions that either give a type whose values are all good,
+//! or name every field that is not.
+
+mod argument;
+mod file_name;
+mod job;
+mod list;
+mod media;
+mod oauth;
+mod oauth_callback;
+mod options;
+mod upload;
+mod user_id;
+
+pub use argument::Argument;
+pub use file_name::file_name;
+pub use job::{JobSubmission, ValidJob};
+pub use list::ListQuery;
+pub use media::{Media, SNIFF_BYTES, check_declared};
+pub use oauth::{StartAuthorisation, ValidStart};
+pub use oauth_callback::CallbackQuery;
+pub use options::JobOptions;
+pub use upload::{MAX_FIELD_BYTES, PHOTO_PART, UploadFields, UploadKind, ValidUpload};
+
+use std::fmt::Display;
+
+use crate::problem::{FieldError, Problem};
+
+/// Collects what is wrong with a request, so that its sender learns of everything at once.
+#[derive(Debug, Default)]
+struct Findings(Vec<FieldError>);
+
+impl Findings {
+    /// Notes that a field is wrong.
+    fn note(&mut self, field: impl Into<String>, message: impl Display) {
+        self.0.push(FieldError::new(field, message.to_string()));
+    }
+
+    /// The value of a field, or a note of what is wrong with it.
+    fn check<T, E: Display>(&mut self, field: &str, value: Result<T, E>) -> Option<T> {
+        value.map_err(|message| self.note(field, message)).ok()
+    }
+
+    /// The value of a field that must be there.
+    fn required<T>(&mut self, field: &str, value: Option<T>) -> Option<T> {
+        if value.is_none() {
+            self.note(field, "is missing");
+        }
+        value
+    }
+
+    /// `value`, if nothing was noted. Something was noted wherever a part of `value` is missing.
+    fn conclude<T>(self, value: Option<T>) -> Result<T, Problem> {
+        match value {
+            Some(value) if self.0.is_empty() => Ok(value),
+            _ => Err(Problem::InvalidRequest(self.0)),
+        }
+    }
+}

@@ -1,0 +1,227 @@
+//! An API in this process, with a client of its own and a stand-in for Flickr.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use flickrhub_api::data_tier::DataTier;
+use flickrhub_api::server::{FLICKR_TIMEOUTS, app};
+use flickrhub_api::state::{AppState, DataTierSlot};
+use flickrhub_flickr::{Endpoints, FlickrClient};
+use flickrhub_flickr_mock::{MockFlickr, MockHandle};
+use flickrhub_job::config::Config;
+use flickrhub_job::connection;
+use flickrhub_job::model::{Job, JobId};
+use flickrhub_job::store::{Client, ClientKey, ClientStore, JobFilter, JobStore, NewToken, UserStore};
+use flickrhub_job::telemetry::Metrics;
+use jiff::Timestamp;
+use mongodb::Database;
+use mongodb::bson::{Document, doc};
+use serde_json::Value;
+use tokio::net::TcpListener;
+use url::Url;
+use uuid::Uuid;
+
+/// Every scope a client can have.
+pub const ALL_SCOPES: [&str; 4] = ["jobs:read", "jobs:write", "uploads:write", "users:write"];
+
+pub struct Hub {
+    pub base: String,
+    pub flickr: MockHandle,
+    pub client: reqwest::Client,
+    pub api_key: String,
+    pub client_id: String,
+    pub jobs: JobStore,
+    pub users: UserStore,
+    clients: ClientStore,
+    pub database: Database,
+}
+
+/// What the API answered.
+#[derive(Debug)]
+pub struct Answer {
+    pub status: u16,
+    pub headers: reqwest::header::HeaderMap,
+    pub body: Value,
+}
+
+impl Answer {
+    pub async fn of(response: reqwest::Response) -> Self {
+        Self {
+            status: response.status().as_u16(),
+            headers: response.headers().clone(),
+            body: response.json().await.unwrap_or(Value::Null),
+        }
+    }
+
+    pub fn code(&self) -> &str {
+        self.body["code"].as_str().unwrap_or_default()
+    }
+
+    pub fn fields(&self) -> Vec<&str> {
+        let errors = self.body["errors"]
+            .as_array()
+            .map(Vec::as_slice)
+            .unwrap_or_default();
+        errors
+            .iter()
+            .filter_map(|error| error["field"].as_str())
+            .collect()
+    }
+
+    pub fn header(&self, name: &str) -> &str {
+        self.headers
+            .get(name)
+            .and_then(|value| value.to_str().ok())
+            .unwrap_or_default()
+    }
+
+    /// The id of the job in the body.
+    pub fn job_id(&self) -> JobId {
+        self.body["job_id"].as_str().unwrap().parse().unwrap()
+    }
+}
+
+impl Hub {
+    /// A hub with the configuration of the test environment, changed by `change`.
+    pub async fn start(change: impl FnOnce(&mut Config)) -> Self {
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let path =
+            std::env::var("FLICKRHUB_TEST_CONFIG").expect("FLICKRHUB_TEST_CONFIG names a configuration");
+        let mut config = Config::load(&PathBuf::from(path)).unwrap();
+
+        let flickr = MockFlickr::builder().app("app-key", "app-secret");
+        let flickr = flickr
+            .serve(TcpListener::bind("127.0.0.1:0").await.unwrap())
+            .unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let base = format!("http://{}", listener.local_addr().unwrap());
+
+        config.api.public_url = Url::parse(&base).unwrap();
+        let secrets = std::env::temp_dir().join(format!("flickrhub-api-{}", Uuid::now_v7()));
+        std::fs::create_dir_all(&secrets).unwrap();
+        let app_config = config
+            .flickr
+            .apps
+            .first_mut()
+            .expect("the configuration has an application");
+        app_config.consumer_key_file = secrets.join("consumerKey");
+        app_config.consumer_secret_file = secrets.join("consumerSecret");
+        std::fs::write(&app_config.consumer_key_file, "app-key\n").unwrap();
+        std::fs::write(&app_config.consumer_secret_file, "app-secret\n").unwrap();
+        change(&mut config);
+
+        let endpoints = Endpoints::under(&Url::parse(&flickr.origin()).unwrap()).unwrap();
+        let flickr_client = FlickrClient::new(endpoints, FLICKR_TIMEOUTS).unwrap();
+        let data = DataTierSlot::default();
+        data.fill(DataTier::connect(&config).await.unwrap());
+        let database = connection::mongodb::connect(&config.mongodb).await.unwrap();
+        let jobs = JobStore::open(&database, config.retention_days).await.unwrap();
+        let users = UserStore::open(&database).await.unwrap();
+        let clients = ClientStore::open(&database).await.unwrap();
+        let state = AppState::new(
+            config,
+            flickr_client,
+            Metrics::new().unwrap(),
+            data.clone(),
+            Arc::new(data.clone()),
+        );
+        let router = app(state).unwrap();
+        tokio::spawn(async move { axum::serve(listener, router).await });
+
+        let mut hub = Self {
+            base,
+            flickr,
+            client: reqwest::Client::builder()
+                .redirect(reqwest::redirect::Policy::none())
+                .build()
+                .unwrap(),
+            api_key: String::new(),
+            client_id: String::new(),
+            jobs,
+            users,
+            clients,
+            database,
+        };
+        (hub.client_id, hub.api_key) = hub.add_client(&ALL_SCOPES).await;
+        hub
+    }
+
+    /// A new client with these scopes: its id and its API key.
+    pub async fn add_client(&self, scopes: &[&str]) -> (String, String) {
+        let (id, key_id) = (
+            format!("test-{}", Uuid::now_v7()),
+            Uuid::now_v7().simple().to_string(),
+        );
+        let client = Client {
+            id: id.clone(),
+            name: "a test".to_owned(),
+            keys: vec![ClientKey {
+                id: key_id.clone(),
+                hash: bcrypt::hash("secret", 4).unwrap(),
+                created_at: Timestamp::now(),
+            }],
+            webhook_secret: "vault:v1:none".to_owned(),
+            scopes: scopes.iter().map(|scope| (*scope).to_owned()).collect(),
+            created_at: Timestamp::now(),
+        };
+        self.clients.upsert(&client).await.unwrap();
+        (id, format!("fh_{key_id}_secret"))
+    }
+
+    /// A new user that granted `permission` to the client, without the OAuth flow.
+    pub async fn add_user(&self, permission: &str) -> String {
+        let user_id = format!("{}@N01", Uuid::now_v7().as_u128() % 10_u128.pow(20));
+        let token = NewToken {
+            user_id: user_id.clone(),
+            username: "bees".to_owned(),
+            full_name: String::new(),
+            app: "main".to_owned(),
+            permission: permission.to_owned(),
+            token: "vault:v1:none".to_owned(),
+            token_secret: "vault:v1:none".to_owned(),
+        };
+        self.users.upsert_token(&token, &self.client_id).await.unwrap();
+        user_id
+    }
+
+    /// A request with the client's key.
+    pub fn request(&self, line: &str) -> reqwest::RequestBuilder {
+        let (method, path) = line.split_once(' ').unwrap();
+        let url = format!("{}{path}", self.base);
+        self.client
+            .request(method.parse().unwrap(), url)
+            .bearer_auth(&self.api_key)
+    }
+
+    /// Sends JSON.
+    pub async fn send(&self, line: &str, body: &Value) -> Answer {
+        Answer::of(self.request(line).json(body).send().await.unwrap()).await
+    }
+
+    /// Sends no body.
+    pub async fn ask(&self, line: &str) -> Answer {
+        Answer::of(self.request(line).send().await.unwrap()).await
+    }
+
+    /// Every job of the client.
+    pub async fn stored_jobs(&self) -> Vec<Job> {
+        let filter = JobFilter {
+            client_id: self.client_id.clone(),
+            user_id: None,
+            state: None,
+            queue: None,
+            before: None,
+            limit: 1000,
+        };
+        self.jobs.list(&filter).await.unwrap()
+    }
+
+    /// How many files of this name the body store holds.
+    pub async fn stored_files(&self, file_name: &str) -> u64 {
+        let files = self.database.collection::<Document>("uploads.files");
+        files
+            .count_documents(doc! { "filename": file_name })
+            .await
+            .unwrap()
+    }
+}
