@@ -1,0 +1,241 @@
+//! Delivers the callbacks of finished jobs.
+//!
+//! Which callback is due, and when it is tried again, is in the job's document; a try is claimed for [`LEASE`]. If the
+//! process dies:
+//!
+//! | after | then |
+//! | --- | --- |
+//! | the claim | the lease ends and the try is made, counted once too often |
+//! | the delivery, not stored | the lease ends and the callback is delivered again, with the same `webhook-id` (the job's id), by which a receiver tells |
+//! | the store | over |
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use flickrhub_job::callback::{CallbackClient, DeliveryOutcome, next_try, payload};
+use flickrhub_job::model::{Callback, Job};
+use flickrhub_job::store::{ClientStore, JobStore, StoreError};
+use flickrhub_job::telemetry::Metrics;
+use flickrhub_job::vault::{TransitKey, Vault, VaultError};
+use jiff::{SignedDuration, Timestamp};
+use rand::Rng;
+use secrecy::SecretString;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use url::Url;
+
+use crate::backoff::{DATA_TIER, about};
+use crate::shutdown::{DRAIN_LIMIT, pause, unless_stopped};
+
+/// How long a receiver has to answer.
+pub const RECEIVER_TIMEOUT: Duration = Duration::from_secs(15);
+
+/// How long a claimed try may take in all, with Vault and MongoDB.
+const LEASE: SignedDuration = SignedDuration::from_mins(2);
+
+/// Deliveries at a time.
+const AT_A_TIME: usize = 16;
+
+/// How long to wait when nothing is due.
+const IDLE: Duration = Duration::from_millis(500);
+
+/// What delivering callbacks takes.
+pub struct Callbacks {
+    /// Jobs, with their callbacks.
+    pub store: JobStore,
+    /// Clients and their encrypted webhook secrets.
+    pub clients: ClientStore,
+    /// Decrypts the secrets.
+    pub vault: Vault,
+    /// Sends.
+    pub sender: CallbackClient,
+    /// Instruments.
+    pub metrics: Metrics,
+}
+
+/// What becomes of a callback after a try.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum After {
+    Delivered,
+    Again { at: Timestamp },
+    GivenUp,
+}
+
+impl After {
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Delivered => "delivered",
+            Self::Again { .. } => "retried",
+            Self::GivenUp => "failed",
+        }
+    }
+}
+
+fn after(attempts: u32, outcome: &DeliveryOutcome, now: Timestamp, rng: &mut impl Rng) -> After {
+    match outcome {
+        DeliveryOutcome::Delivered => After::Delivered,
+        DeliveryOutcome::Gone => After::GivenUp,
+        DeliveryOutcome::Retry { retry_after, .. } => match next_try(attempts, rng) {
+            Some(delay) => {
+                let delay = delay.max(retry_after.unwrap_or_default());
+                After::Again {
+                    at: now.saturating_add(delay).unwrap_or(Timestamp::MAX),
+                }
+            }
+            None => After::GivenUp,
+        },
+    }
+}
+
+/// A try could not be made; its lease ends, and it is made then.
+#[derive(Debug, thiserror::Error)]
+enum TryError {
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error(transparent)]
+    Vault(#[from] VaultError),
+}
+
+impl Callbacks {
+    /// Delivers until `stop`; tries that have begun are finished.
+    pub async fn run(self, stop: CancellationToken) {
+        let this = Arc::new(self);
+        let permits = Arc::new(Semaphore::new(AT_A_TIME));
+        let held = TaskTracker::new();
+        let mut failures = 0;
+        while let Some(Ok(permit)) = unless_stopped(Arc::clone(&permits).acquire_owned(), &stop).await {
+            let wait = match this.store.claim_callback(LEASE).await {
+                Ok(Some(job)) => {
+                    failures = 0;
+                    held.spawn(Arc::clone(&this).attempt(job, permit));
+                    continue;
+                }
+                Ok(None) => {
+                    failures = 0;
+                    about(IDLE)
+                }
+                Err(error) => {
+                    tracing::warn!(%error, "cannot look for callbacks");
+                    failures += 1;
+                    DATA_TIER.wait(failures)
+                }
+            };
+            drop(permit);
+            pause(wait, &stop).await;
+        }
+        held.close();
+        if tokio::time::timeout(DRAIN_LIMIT, held.wait()).await.is_err() {
+            tracing::warn!(
+                held = held.len(),
+                "stopping with callbacks under way; they are tried again"
+            );
+        }
+    }
+
+    async fn attempt(self: Arc<Self>, job: Job, permit: OwnedSemaphorePermit) {
+        let Some(callback) = &job.callback else {
+            return;
+        };
+        match self.deliver(&job, callback).await {
+            Ok(after) => {
+                self.metrics.callbacks.with_label_values(&[after.name()]).inc();
+                tracing::info!(
+                    job_id = %job.id,
+                    trace_id = job.trace.trace_id,
+                    user_id = job.user_id,
+                    attempt = callback.attempts,
+                    outcome = after.name(),
+                    "callback"
+                );
+            }
+            Err(error) => {
+                self.metrics.callbacks.with_label_values(&["postponed"]).inc();
+                tracing::warn!(job_id = %job.id, %error, "the callback could not be tried; it is when its lease ends");
+            }
+        }
+        drop(permit);
+    }
+
+    async fn deliver(&self, job: &Job, callback: &Callback) -> Result<After, TryError> {
+        let outcome = match (Url::parse(&callback.url), self.secret(&job.client_id).await?) {
+            (Ok(url), Some(secret)) => {
+                let id = job.id.to_string();
+                self.sender
+                    .deliver(&url, &id, &secret, &payload(job), &job.trace.child())
+                    .await
+            }
+            // Checked when the job was accepted; or the client has been removed since.
+            (Err(_), _) | (_, None) => DeliveryOutcome::Gone,
+        };
+        if let DeliveryOutcome::Retry { reason, .. } = &outcome {
+            tracing::info!(job_id = %job.id, reason, "the receiver did not take the callback");
+        }
+        let after = after(callback.attempts, &outcome, Timestamp::now(), &mut rand::rng());
+        match after {
+            After::Delivered => self.store.callback_delivered(job.id).await?,
+            After::Again { at } => self.store.callback_retry(job.id, at).await?,
+            After::GivenUp => self.store.callback_failed(job.id).await?,
+        };
+        Ok(after)
+    }
+
+    async fn secret(&self, client_id: &str) -> Result<Option<SecretString>, TryError> {
+        let Some(client) = self.clients.get(client_id).await? else {
+            return Ok(None);
+        };
+        let secret = self
+            .vault
+            .decrypt(TransitKey::AppCredentials, client_id, &client.webhook_secret)
+            .await?;
+        Ok(Some(secret))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rand::SeedableRng;
+    use rand::rngs::StdRng;
+
+    use super::*;
+
+    fn after_try(attempts: u32, outcome: &DeliveryOutcome) -> After {
+        after(
+            attempts,
+            outcome,
+            Timestamp::UNIX_EPOCH,
+            &mut StdRng::seed_from_u64(1),
+        )
+    }
+
+    fn refused(retry_after: Option<Duration>) -> DeliveryOutcome {
+        DeliveryOutcome::Retry {
+            reason: "503".to_owned(),
+            retry_after,
+        }
+    }
+
+    #[test]
+    fn a_delivered_callback_is_over() {
+        assert_eq!(after_try(1, &DeliveryOutcome::Delivered), After::Delivered);
+    }
+
+    #[test]
+    fn a_receiver_that_is_gone_gets_no_further_try() {
+        assert_eq!(after_try(1, &DeliveryOutcome::Gone), After::GivenUp);
+    }
+
+    #[test]
+    fn the_next_try_waits_as_long_as_the_receiver_asked() {
+        let hours = Duration::from_hours(20);
+        let After::Again { at } = after_try(1, &refused(Some(hours))) else {
+            panic!("the first refusal is not the last try");
+        };
+        assert!(at.duration_since(Timestamp::UNIX_EPOCH).unsigned_abs() >= hours);
+    }
+
+    #[test]
+    fn tries_end() {
+        assert_eq!(after_try(1000, &refused(None)), After::GivenUp);
+    }
+}

@@ -1,0 +1,277 @@
+//! What becomes of a job after an attempt, decided from the attempt's outcome alone.
+//!
+//! | outcome | may repeat | attempts left | decision |
+//! | --- | --- | --- | --- |
+//! | Flickr answered | | | succeed |
+//! | refused for good | | | fail |
+//! | transient: Flickr surely did not act | | yes | retry |
+//! | transient | | no | dead |
+//! | unknown: Flickr may have acted | yes (a read, or a write that a second call does not change) | as transient | retry or dead |
+//! | unknown | no (an upload, a write that acts again) | | fail as `outcome_unknown` |
+//! | not made: our own data tier was away | | | retry, however many attempts there were |
+//!
+//! An unknown outcome of a call that acts again is reported, not repeated: a client can look whether its photo is
+//! there, but cannot unsee a second one.
+
+use std::time::Duration;
+
+use flickrhub_job::model::JobError;
+use jiff::Timestamp;
+use rand::Rng;
+use serde_json::Value;
+
+use crate::backoff::JOB_ATTEMPTS;
+
+/// Whether a second, identical call is harmless.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Repeat {
+    /// It reads, or it sets what the first call set.
+    Harmless,
+    /// It would act again: another upload, another comment.
+    ActsAgain,
+}
+
+/// How an attempt ended.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Outcome {
+    /// Flickr did what was asked and answered this.
+    Done(Value),
+    /// It did not, or we do not know.
+    Failed(Failure),
+}
+
+/// An attempt that brought no result.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Failure {
+    /// What another attempt could bring.
+    pub kind: FailureKind,
+    /// What the client is told.
+    pub error: JobError,
+    /// The shortest wait that Flickr asked for.
+    pub retry_after: Option<Duration>,
+}
+
+/// What another attempt could bring.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FailureKind {
+    /// The same refusal.
+    Permanent,
+    /// Success, and Flickr did not act on this one.
+    Transient,
+    /// Success, but Flickr may have acted on this one already.
+    Unknown,
+    /// Flickr was never called: something of our own was not reachable.
+    NotMade,
+}
+
+/// What to do with the job now.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Decision {
+    /// `running → succeeded` with this result.
+    Succeed(Value),
+    /// `running → failed`.
+    Fail(JobError),
+    /// `running → queued`, not before `at`.
+    Retry {
+        /// The earliest time of the next attempt.
+        at: Timestamp,
+        /// Why.
+        error: JobError,
+    },
+    /// `running → dead`.
+    Dead(JobError),
+}
+
+impl Decision {
+    /// The name in metrics and logs.
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::Succeed(_) => "succeeded",
+            Self::Fail(_) => "failed",
+            Self::Retry { .. } => "retried",
+            Self::Dead(_) => "dead",
+        }
+    }
+}
+
+/// An attempt, as far as the decision depends on it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Attempt {
+    /// Its number, from 1.
+    pub number: u32,
+    /// The last number that may be tried.
+    pub max: u32,
+    /// Whether the call may be made again when nobody knows whether it acted.
+    pub repeat: Repeat,
+}
+
+/// Decides what becomes of a job whose attempt ended with `outcome` at `now`.
+pub fn decide<R: Rng + ?Sized>(attempt: Attempt, outcome: Outcome, now: Timestamp, rng: &mut R) -> Decision {
+    let failure = match outcome {
+        Outcome::Done(result) => return Decision::Succeed(result),
+        Outcome::Failed(failure) => failure,
+    };
+    let attempts_left = attempt.number < attempt.max;
+    match (failure.kind, attempt.repeat) {
+        (FailureKind::Permanent, _) => Decision::Fail(failure.error),
+        (FailureKind::Unknown, Repeat::ActsAgain) => Decision::Fail(outcome_unknown(&failure.error)),
+        (FailureKind::NotMade, _) => retry(attempt, failure, now, rng),
+        (FailureKind::Transient | FailureKind::Unknown, _) if attempts_left => {
+            retry(attempt, failure, now, rng)
+        }
+        (FailureKind::Transient | FailureKind::Unknown, _) => Decision::Dead(failure.error),
+    }
+}
+
+fn retry<R: Rng + ?Sized>(attempt: Attempt, failure: Failure, now: Timestamp, rng: &mut R) -> Decision {
+    let wait = JOB_ATTEMPTS.after(attempt.number, failure.retry_after, rng);
+    Decision::Retry {
+        at: now.saturating_add(wait).unwrap_or(Timestamp::MAX),
+        error: failure.error,
+    }
+}
+
+fn outcome_unknown(cause: &JobError) -> JobError {
+    JobError {
+        code: "outcome_unknown".to_owned(),
+        message: format!(
+            "Flickr may have done this already, so it was not sent again; look at Flickr before you submit it \
+             anew. ({})",
+            cause.message
+        ),
+        flickr_code: cause.flickr_code,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use rand::SeedableRng;
+    use rand::rngs::StdRng;
+
+    use super::*;
+    use crate::backoff::LONGEST_RETRY_AFTER;
+
+    fn error() -> JobError {
+        JobError {
+            code: "flickr_error".to_owned(),
+            message: "no".to_owned(),
+            flickr_code: Some(105),
+        }
+    }
+
+    fn failed(kind: FailureKind, retry_after: Option<Duration>) -> Outcome {
+        Outcome::Failed(Failure {
+            kind,
+            error: error(),
+            retry_after,
+        })
+    }
+
+    fn attempts() -> impl Strategy<Value = Attempt> {
+        let repeat = prop_oneof![Just(Repeat::Harmless), Just(Repeat::ActsAgain)];
+        (1..100_u32, 1..20_u32, repeat).prop_map(|(number, max, repeat)| Attempt { number, max, repeat })
+    }
+
+    fn kinds() -> impl Strategy<Value = FailureKind> {
+        prop_oneof![
+            Just(FailureKind::Permanent),
+            Just(FailureKind::Transient),
+            Just(FailureKind::Unknown),
+            Just(FailureKind::NotMade),
+        ]
+    }
+
+    fn decided(attempt: Attempt, outcome: Outcome, seed: u64) -> Decision {
+        decide(
+            attempt,
+            outcome,
+            Timestamp::UNIX_EPOCH,
+            &mut StdRng::seed_from_u64(seed),
+        )
+    }
+
+    proptest! {
+        #[test]
+        fn an_answer_succeeds_at_any_attempt(attempt in attempts(), seed in any::<u64>()) {
+            let decision = decided(attempt, Outcome::Done(Value::from(1)), seed);
+            prop_assert_eq!(decision, Decision::Succeed(Value::from(1)));
+        }
+
+        #[test]
+        fn a_permanent_failure_is_never_retried(attempt in attempts(), seed in any::<u64>()) {
+            let decision = decided(attempt, failed(FailureKind::Permanent, None), seed);
+            prop_assert_eq!(decision, Decision::Fail(error()));
+        }
+
+        #[test]
+        fn a_call_that_reached_flickr_is_never_made_more_often_than_allowed(
+            attempt in attempts(), kind in kinds(), seed in any::<u64>(),
+        ) {
+            let decision = decided(attempt, failed(kind, None), seed);
+            if kind != FailureKind::NotMade && attempt.number >= attempt.max {
+                let retried = matches!(decision, Decision::Retry { .. });
+                prop_assert!(!retried);
+            }
+        }
+
+        #[test]
+        fn an_unknown_outcome_of_a_call_that_acts_again_is_never_repeated(
+            attempt in attempts(), seed in any::<u64>(),
+        ) {
+            let attempt = Attempt { repeat: Repeat::ActsAgain, ..attempt };
+            let decision = decided(attempt, failed(FailureKind::Unknown, None), seed);
+            prop_assert!(
+                matches!(&decision, Decision::Fail(error) if error.code == "outcome_unknown"),
+                "{:?}", decision
+            );
+        }
+
+        #[test]
+        fn a_failure_of_our_own_never_ends_a_job(attempt in attempts(), seed in any::<u64>()) {
+            let decision = decided(attempt, failed(FailureKind::NotMade, None), seed);
+            prop_assert!(matches!(decision, Decision::Retry { .. }), "{:?}", decision);
+        }
+
+        #[test]
+        fn a_retry_waits_at_least_as_long_as_flickr_asked_and_never_past_the_cap(
+            number in 1..9_u32, asked in proptest::option::of(0..10_000_u64), seed in any::<u64>(),
+        ) {
+            let asked = asked.map(Duration::from_secs);
+            let attempt = Attempt { number, max: 10, repeat: Repeat::ActsAgain };
+            let Decision::Retry { at, .. } = decided(attempt, failed(FailureKind::Transient, asked), seed) else {
+                return Err(TestCaseError::fail("attempts were left"));
+            };
+            let wait = at.duration_since(Timestamp::UNIX_EPOCH).unsigned_abs();
+            let honoured = asked.unwrap_or_default().min(LONGEST_RETRY_AFTER);
+            prop_assert!(wait >= honoured);
+            prop_assert!(wait <= honoured.max(JOB_ATTEMPTS.cap));
+        }
+    }
+
+    #[test]
+    fn the_last_transient_failure_is_dead() {
+        let attempt = Attempt {
+            number: 5,
+            max: 5,
+            repeat: Repeat::Harmless,
+        };
+        assert_eq!(
+            decided(attempt, failed(FailureKind::Transient, None), 1),
+            Decision::Dead(error())
+        );
+    }
+
+    #[test]
+    fn an_unknown_outcome_of_a_read_is_tried_again() {
+        let attempt = Attempt {
+            number: 1,
+            max: 5,
+            repeat: Repeat::Harmless,
+        };
+        assert!(matches!(
+            decided(attempt, failed(FailureKind::Unknown, None), 1),
+            Decision::Retry { .. }
+        ));
+    }
+}

@@ -1,0 +1,239 @@
+//! Jobs whose lease has ended: their dispatcher or worker died, or lost its way to MongoDB.
+//!
+//! One that was only dispatched is queued again. One that was running may have been acted on by Flickr, so it goes
+//! through the same [`decide`] as every other unknown outcome: a call that is harmless to repeat is queued again while it
+//! has attempts left, one that would act again fails as `outcome_unknown`.
+
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::Duration;
+
+use flickrhub_job::envelope::Envelope;
+use flickrhub_job::lane::LaneEntry;
+use flickrhub_job::model::{Job, JobError, JobState};
+use jiff::Timestamp;
+
+use super::{Dispatcher, RecoveryError};
+use crate::decision::{Attempt, Decision, Failure, FailureKind, Outcome, decide};
+use crate::flickr_call::repeat;
+use crate::lifecycle;
+
+/// How much longer than its lease a job is left to its holder: clocks differ, and a holder that has a result tries to
+/// store it every few seconds.
+const PATIENCE: Duration = Duration::from_secs(15);
+
+/// Most overdue jobs that one turn takes.
+const BATCH: i64 = 200;
+
+/// While MongoDB was away no holder could extend its lease. When it comes back, holders go first for [`PATIENCE`].
+#[derive(Debug, Default)]
+pub(super) struct Grace {
+    /// Milliseconds since 1970.
+    until: AtomicI64,
+}
+
+impl Grace {
+    fn begin(&self, now: Timestamp) {
+        let until = now.saturating_add(PATIENCE).unwrap_or(now);
+        self.until.store(until.as_millisecond(), Ordering::Relaxed);
+    }
+
+    fn holds(&self, now: Timestamp) -> bool {
+        now.as_millisecond() < self.until.load(Ordering::Relaxed)
+    }
+}
+
+/// What to do about a job whose lease has ended.
+#[derive(Clone, Debug, PartialEq)]
+enum Recovery {
+    /// Its holder may still be about to move it.
+    Wait,
+    /// Back to its lane.
+    Requeue,
+    /// It ends.
+    End(JobState, JobError),
+}
+
+fn recovery(job: &Job, max_attempts: u32, now: Timestamp) -> Recovery {
+    let patience_ends = job
+        .lease_until
+        .and_then(|lease| lease.saturating_add(PATIENCE).ok());
+    if patience_ends.is_some_and(|end| now < end) {
+        return Recovery::Wait;
+    }
+    if job.state != JobState::Running {
+        return Recovery::Requeue;
+    }
+    let attempt = Attempt {
+        number: job.attempt,
+        max: max_attempts,
+        repeat: repeat(job),
+    };
+    let lost = Failure {
+        kind: FailureKind::Unknown,
+        error: JobError {
+            code: "worker_lost".to_owned(),
+            message: "The worker that ran the job was lost before it could tell the outcome.".to_owned(),
+            flickr_code: None,
+        },
+        retry_after: None,
+    };
+    match decide(attempt, Outcome::Failed(lost), now, &mut rand::rng()) {
+        Decision::Retry { .. } | Decision::Succeed(_) => Recovery::Requeue,
+        Decision::Fail(error) => Recovery::End(JobState::Failed, error),
+        Decision::Dead(error) => Recovery::End(JobState::Dead, error),
+    }
+}
+
+impl Dispatcher {
+    /// Recovers the jobs whose lease has ended.
+    pub(super) async fn recover_overdue(&self, grace: &Grace) -> Result<(), RecoveryError> {
+        let overdue = match self.store.overdue(BATCH).await {
+            Ok(overdue) => overdue,
+            Err(error) => {
+                grace.begin(Timestamp::now());
+                return Err(error.into());
+            }
+        };
+        if grace.holds(Timestamp::now()) {
+            return Ok(());
+        }
+        for job in overdue {
+            self.recover(&job).await?;
+        }
+        Ok(())
+    }
+
+    async fn recover(&self, job: &Job) -> Result<(), RecoveryError> {
+        let max_attempts = self
+            .queues
+            .get(&job.queue)
+            .map_or(1, |settings| settings.max_attempts);
+        match recovery(job, max_attempts, Timestamp::now()) {
+            Recovery::Wait => Ok(()),
+            Recovery::Requeue => self.requeue(job).await,
+            Recovery::End(state, error) => self.end(job, state, &error).await,
+        }
+    }
+
+    /// A crash between the two steps leaves a queued job in no lane, which [`super::reconcile`] finds.
+    async fn requeue(&self, job: &Job) -> Result<(), RecoveryError> {
+        if let Some(expired) = self.store.expire_if_due(job.id).await? {
+            lifecycle::report(&expired, &self.metrics);
+            self.lanes.done(&LaneEntry::from(&expired)).await?;
+        } else if let Some(queued) = self.store.requeue_overdue(job.id, job.attempt).await? {
+            tracing::warn!(
+                job_id = %job.id, trace_id = job.trace.trace_id, attempt = job.attempt, was = job.state.name(),
+                "the job's lease ended; it is queued again"
+            );
+            self.lanes.requeue(&LaneEntry::from(&queued)).await?;
+        }
+        Ok(())
+    }
+
+    /// A crash after the first step leaves a finished job in the lanes until its place ends there, and a dead one without
+    /// its dead letter; MongoDB lists it all the same.
+    async fn end(&self, job: &Job, state: JobState, error: &JobError) -> Result<(), RecoveryError> {
+        // The list may be seconds old: a holder that has given a sign of life since is left alone.
+        let still_overdue = self
+            .store
+            .get(job.id)
+            .await?
+            .is_some_and(|stored| stored.lease_until == job.lease_until);
+        if !still_overdue {
+            return Ok(());
+        }
+        let Some(ended) = self.store.fail(job.id, job.attempt, state, error).await? else {
+            return Ok(());
+        };
+        lifecycle::report(&ended, &self.metrics);
+        if state == JobState::Dead {
+            let envelope = Envelope {
+                job_id: ended.id,
+                attempt: ended.attempt,
+                user_id: ended.user_id.clone(),
+                trace: ended.trace.child(),
+            };
+            if let Err(error) = self
+                .publisher
+                .dead_letter(ended.queue, &envelope, &error.code)
+                .await
+            {
+                tracing::warn!(job_id = %ended.id, %error, "the dead letter could not be published");
+            }
+        }
+        self.lanes.done(&LaneEntry::from(&ended)).await?;
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use jiff::ToSpan;
+
+    use super::*;
+    use crate::fixtures::job;
+
+    fn long_ago() -> Timestamp {
+        Timestamp::now() - 1.hour()
+    }
+
+    #[test]
+    fn a_job_that_was_only_dispatched_is_queued_again_however_often() {
+        let job = job()
+            .state(JobState::Dispatched)
+            .attempt(99)
+            .lease_until(long_ago())
+            .build();
+        assert_eq!(recovery(&job, 5, Timestamp::now()), Recovery::Requeue);
+    }
+
+    #[test]
+    fn a_holder_has_some_seconds_after_its_lease() {
+        let now = Timestamp::now();
+        let job = job()
+            .state(JobState::Running)
+            .attempt(1)
+            .lease_until(now - 1.second())
+            .build();
+        assert_eq!(recovery(&job, 5, now), Recovery::Wait);
+    }
+
+    #[test]
+    fn a_read_whose_worker_was_lost_is_queued_again_until_its_attempts_are_used_up() {
+        let read = |attempt| {
+            job()
+                .state(JobState::Running)
+                .attempt(attempt)
+                .lease_until(long_ago())
+                .build()
+        };
+        assert_eq!(recovery(&read(4), 5, Timestamp::now()), Recovery::Requeue);
+        assert!(matches!(
+            recovery(&read(5), 5, Timestamp::now()),
+            Recovery::End(JobState::Dead, error) if error.code == "worker_lost"
+        ));
+    }
+
+    #[test]
+    fn an_upload_whose_worker_was_lost_is_not_sent_again() {
+        let upload = job()
+            .with_photo()
+            .state(JobState::Running)
+            .attempt(1)
+            .lease_until(long_ago())
+            .build();
+        assert!(matches!(
+            recovery(&upload, 5, Timestamp::now()),
+            Recovery::End(JobState::Failed, error) if error.code == "outcome_unknown"
+        ));
+    }
+
+    #[test]
+    fn holders_go_first_when_mongodb_comes_back() {
+        let (grace, now) = (Grace::default(), Timestamp::now());
+        assert!(!grace.holds(now));
+        grace.begin(now);
+        assert!(grace.holds(now + 14.seconds()));
+        assert!(!grace.holds(now + 15.seconds()));
+    }
+}

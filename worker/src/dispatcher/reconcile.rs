@@ -1,0 +1,150 @@
+//! Lanes from MongoDB.
+//!
+//! Redis is never the only copy: what the lanes hold follows from the jobs. After Redis lost its data (the generation
+//! marker is gone) they are rebuilt at once, by every dispatcher that notices: each step changes nothing when it is done
+//! twice. Once a minute one dispatcher looks at every queued job and puts those into their lanes that are in none:
+//! their process died between MongoDB and Redis, or a failover lost the last writes. A job that moved since it was read
+//! may so come into a lane once too often; its dispatch is refused, and the lane forgets it.
+
+use std::time::Duration;
+
+use flickrhub_job::lane::LaneEntry;
+use flickrhub_job::model::{Job, JobId, JobState};
+use futures::{StreamExt, TryStreamExt};
+use jiff::{SignedDuration, Timestamp};
+use tokio_util::sync::CancellationToken;
+
+use super::{Dispatcher, RECONCILE_PERIOD, RecoveryError};
+use crate::lifecycle;
+
+/// Jobs looked at together.
+const AT_A_TIME: usize = 32;
+
+/// A job that changed less than this ago is probably on its way into its lane.
+const FRESH: SignedDuration = SignedDuration::from_secs(10);
+
+/// Where a queued job belongs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Place {
+    /// Nowhere: its time has run out.
+    Expired,
+    /// Its lane.
+    Lane,
+    /// Among the delayed, until then.
+    Delayed(Timestamp),
+}
+
+fn place(job: &Job, now: Timestamp) -> Place {
+    if job.expires_at <= now {
+        Place::Expired
+    } else if job.available_at > now {
+        Place::Delayed(job.available_at)
+    } else {
+        Place::Lane
+    }
+}
+
+impl Dispatcher {
+    /// Rebuilds the lanes if Redis has lost them. Stopped in between, it leaves the rest to the next dispatcher.
+    pub(super) async fn rebuild_if_lost(&self, stop: &CancellationToken) -> Result<(), RecoveryError> {
+        if self.lanes.generation().await?.is_some() {
+            return Ok(());
+        }
+        tracing::warn!("the lanes are lost or were never there; they are rebuilt from MongoDB");
+        self.place_queued(Timestamp::MAX, stop).await?;
+        self.hold_active(JobState::Dispatched, stop).await?;
+        self.hold_active(JobState::Running, stop).await?;
+        if stop.is_cancelled() {
+            return Ok(());
+        }
+        // Last, so that a rebuild that was interrupted begins again. Any value will do; the id tells when.
+        self.lanes.set_generation(&JobId::new().to_string()).await?;
+        tracing::info!("the lanes are rebuilt");
+        Ok(())
+    }
+
+    /// Puts queued jobs that are in no lane into theirs, and ends those that expired, if it is this dispatcher's turn.
+    pub(super) async fn reconcile_in_turn(&self, stop: &CancellationToken) -> Result<(), RecoveryError> {
+        if self.has_turn("reconcile", RECONCILE_PERIOD).await? {
+            let settled = Timestamp::now().saturating_sub(FRESH).unwrap_or(Timestamp::MIN);
+            self.place_queued(settled, stop).await?;
+        }
+        Ok(())
+    }
+
+    /// Puts every queued job that has not changed since `unchanged_since` where it belongs.
+    async fn place_queued(
+        &self,
+        unchanged_since: Timestamp,
+        stop: &CancellationToken,
+    ) -> Result<(), RecoveryError> {
+        self.store
+            .queued()
+            .take_until(stop.cancelled())
+            .map_err(RecoveryError::from)
+            .try_for_each_concurrent(AT_A_TIME, |job| async move {
+                if job.updated_at > unchanged_since {
+                    return Ok(());
+                }
+                self.place(&job).await
+            })
+            .await
+    }
+
+    async fn place(&self, job: &Job) -> Result<(), RecoveryError> {
+        let entry = LaneEntry::from(job);
+        match place(job, Timestamp::now()) {
+            Place::Lane => self.lanes.push(&entry).await?,
+            Place::Delayed(until) => self.lanes.push_delayed(&entry, until).await?,
+            Place::Expired => {
+                if let Some(expired) = self.store.expire_if_due(job.id).await? {
+                    lifecycle::report(&expired, &self.metrics);
+                    self.lanes.done(&entry).await?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Counts the jobs that are with the workers as in the window.
+    async fn hold_active(&self, state: JobState, stop: &CancellationToken) -> Result<(), RecoveryError> {
+        self.store
+            .unfinished(state)
+            .take_until(stop.cancelled())
+            .map_err(RecoveryError::from)
+            .try_for_each_concurrent(AT_A_TIME, |job| async move {
+                let left = job
+                    .lease_until
+                    .map(|until| until.duration_since(Timestamp::now()));
+                let left = left.and_then(|left| Duration::try_from(left).ok());
+                self.lanes
+                    .hold(&LaneEntry::from(&job), left.unwrap_or_default())
+                    .await?;
+                Ok(())
+            })
+            .await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use jiff::ToSpan;
+
+    use super::*;
+    use crate::fixtures::job;
+
+    #[test]
+    fn a_queued_job_belongs_where_its_times_say() {
+        let now = Timestamp::now();
+        assert_eq!(place(&job().available_at(now).build(), now), Place::Lane);
+        let later = now + 1.minute();
+        assert_eq!(
+            place(&job().available_at(later).build(), now),
+            Place::Delayed(later)
+        );
+        assert_eq!(
+            place(&job().available_at(later).expires_at(now).build(), now),
+            Place::Expired
+        );
+    }
+}

@@ -1,0 +1,289 @@
+//! The way of a job from its lane to RabbitMQ.
+
+use std::time::Duration;
+
+use flickrhub_job::config::QueueConfig;
+use flickrhub_job::envelope::Envelope;
+use flickrhub_job::lane::{LaneEntry, LaneError, Released};
+use flickrhub_job::model::{Job, JobError, JobState, Priority};
+use flickrhub_job::queue::Queue;
+use flickrhub_job::store::StoreError;
+use futures::StreamExt;
+use jiff::{SignedDuration, Timestamp};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use super::Dispatcher;
+use crate::backoff::DATA_TIER;
+use crate::lifecycle;
+use crate::shutdown::{pause, unless_stopped};
+
+/// The shortest lease of a released job: enough for a message to wait out the restart of its queue's workers.
+const SHORTEST_LEASE: Duration = Duration::from_mins(2);
+
+/// How long servers that are away are waited for before a released job goes back.
+const PATIENCE: Duration = Duration::from_mins(1);
+
+/// Most jobs that one release takes.
+const BATCH: usize = 64;
+
+/// Jobs of one batch that are on their way at a time. Fair order is decided by the release; within a batch it may change.
+const AT_A_TIME: usize = 16;
+
+/// The longest wait for work before the lanes are looked at again: due retries wake nobody.
+const IDLE: Duration = Duration::from_secs(1);
+
+/// What to do about a job that could not be dispatched.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Refusal {
+    /// It is over or gone: the lanes forget it.
+    Forget,
+    /// Its time has run out: it expires.
+    Expire,
+    /// It waits for its next attempt.
+    Delay {
+        /// The earliest time of it.
+        until: Timestamp,
+    },
+    /// Nothing speaks against it any more: back into the lane.
+    PutBack,
+    /// It is on its way already.
+    Leave,
+}
+
+/// How long a released job may wait for a worker before it is taken for lost.
+///
+/// Twice the longest attempt of its queue, because a message may wait behind another one. Only a dispatcher that dies
+/// between the update and the publication lets a job wait so long for nothing.
+fn lease(settings: &QueueConfig) -> Duration {
+    Duration::from_secs(2 * u64::from(settings.timeout_seconds)).max(SHORTEST_LEASE)
+}
+
+/// Why the guard of a dispatch failed, as far as the stored job tells.
+fn refusal(job: Option<&Job>, now: Timestamp) -> Refusal {
+    let Some(job) = job else {
+        return Refusal::Forget;
+    };
+    match job.state {
+        JobState::Queued if job.expires_at <= now => Refusal::Expire,
+        JobState::Queued if job.available_at > now => Refusal::Delay {
+            until: job.available_at,
+        },
+        JobState::Queued => Refusal::PutBack,
+        JobState::Dispatched | JobState::Running => Refusal::Leave,
+        JobState::Succeeded | JobState::Failed | JobState::Dead | JobState::Expired | JobState::Cancelled => {
+            Refusal::Forget
+        }
+    }
+}
+
+#[derive(Debug, thiserror::Error)]
+enum ReleaseError {
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error(transparent)]
+    Lanes(#[from] LaneError),
+}
+
+impl Dispatcher {
+    /// Releases the jobs of `queue` until `stop`.
+    pub(super) async fn release_until(&self, queue: Queue, settings: &QueueConfig, stop: &CancellationToken) {
+        let mut failures = 0;
+        while !stop.is_cancelled() {
+            match self.release_or_wait(queue, settings, stop).await {
+                Ok(()) => failures = 0,
+                Err(error) => {
+                    tracing::warn!(queue = queue.name(), %error, "cannot release jobs");
+                    failures += 1;
+                    pause(DATA_TIER.wait(failures), stop).await;
+                }
+            }
+        }
+    }
+
+    async fn release_or_wait(
+        &self,
+        queue: Queue,
+        settings: &QueueConfig,
+        stop: &CancellationToken,
+    ) -> Result<(), LaneError> {
+        if self.release(queue, settings, stop).await? > 0 {
+            return Ok(());
+        }
+        let waited = unless_stopped(self.lanes.wait_for_work(queue, IDLE), stop).await;
+        waited.unwrap_or(Ok(()))
+    }
+
+    /// Releases one batch; how many jobs it had.
+    async fn release(
+        &self,
+        queue: Queue,
+        settings: &QueueConfig,
+        stop: &CancellationToken,
+    ) -> Result<usize, LaneError> {
+        let lease = lease(settings);
+        let batch = self.lanes.release(queue, BATCH, settings.window, lease).await?;
+        let released = batch.len();
+        futures::stream::iter(batch)
+            .for_each_concurrent(AT_A_TIME, |released| self.dispatch(queue, released, lease, stop))
+            .await;
+        Ok(released)
+    }
+
+    /// Brings one released job to RabbitMQ, with some patience for servers that are away.
+    async fn dispatch(&self, queue: Queue, released: Released, lease: Duration, stop: &CancellationToken) {
+        let patience_ends = Instant::now() + PATIENCE;
+        let mut failures = 0;
+        let job = loop {
+            match self.mark_dispatched(queue, &released, lease).await {
+                Ok(Some(job)) => break job,
+                Ok(None) => return,
+                Err(error) => {
+                    tracing::warn!(job_id = %released.job_id, %error, "cannot dispatch the job yet")
+                }
+            }
+            failures += 1;
+            if !wait_before(patience_ends, failures, stop).await {
+                // Its place in the window ends, and it is back in its lane.
+                return;
+            }
+        };
+        let envelope = Envelope {
+            job_id: job.id,
+            attempt: job.attempt,
+            user_id: job.user_id.clone(),
+            trace: job.trace.child(),
+        };
+        let mut failures = 0;
+        while let Err(error) = self.publisher.publish(queue, &envelope).await {
+            tracing::warn!(job_id = %job.id, queue = queue.name(), %error, "cannot publish the job yet");
+            failures += 1;
+            if !wait_before(patience_ends, failures, stop).await {
+                self.take_back(&job).await;
+                return;
+            }
+        }
+    }
+
+    /// Queues a job again that could not be published. If this fails too, its lease ends and recovery does the same.
+    async fn take_back(&self, job: &Job) {
+        let error = JobError {
+            code: "temporarily_unavailable".to_owned(),
+            message: "The queue could not take the job; it is sent again.".to_owned(),
+            flickr_code: None,
+        };
+        let queued = self
+            .store
+            .retry(job.id, job.attempt, &error, Timestamp::now())
+            .await;
+        let told = match queued {
+            Ok(Some(queued)) => self
+                .lanes
+                .requeue(&LaneEntry::from(&queued))
+                .await
+                .map_err(ReleaseError::from),
+            Ok(None) => Ok(()),
+            Err(error) => Err(error.into()),
+        };
+        if let Err(error) = told {
+            tracing::warn!(job_id = %job.id, %error, "the job could not be taken back; recovery does it");
+        }
+    }
+
+    /// The job, now `dispatched`; `None` when it is not to be dispatched, which the lanes then know.
+    async fn mark_dispatched(
+        &self,
+        queue: Queue,
+        released: &Released,
+        lease: Duration,
+    ) -> Result<Option<Job>, ReleaseError> {
+        let lease = SignedDuration::try_from(lease).unwrap_or(SignedDuration::MAX);
+        if let Some(job) = self.store.dispatch(released.job_id, lease).await? {
+            return Ok(Some(job));
+        }
+        let stored = self.store.get(released.job_id).await?;
+        let entry = stored
+            .as_ref()
+            .map_or_else(|| entry_of_lost(queue, released), LaneEntry::from);
+        match refusal(stored.as_ref(), Timestamp::now()) {
+            Refusal::Forget => self.lanes.done(&entry).await?,
+            Refusal::Expire => self.expire(&entry).await?,
+            Refusal::Delay { until } => self.lanes.push_delayed(&entry, until).await?,
+            Refusal::PutBack => self.lanes.requeue(&entry).await?,
+            Refusal::Leave => {}
+        }
+        Ok(None)
+    }
+
+    async fn expire(&self, entry: &LaneEntry) -> Result<(), ReleaseError> {
+        if let Some(expired) = self.store.expire_if_due(entry.job_id).await? {
+            lifecycle::report(&expired, &self.metrics);
+            self.lanes.done(entry).await?;
+        } else {
+            // It has just moved: the next release tells.
+            self.lanes.requeue(entry).await?;
+        }
+        Ok(())
+    }
+}
+
+/// Waits between two tries; `false` when there is no time for another one.
+async fn wait_before(deadline: Instant, failures: u32, stop: &CancellationToken) -> bool {
+    let wait = DATA_TIER.wait(failures);
+    Instant::now() + wait < deadline && pause(wait, stop).await
+}
+
+/// An entry that is enough to forget a job by, when MongoDB does not know it.
+fn entry_of_lost(queue: Queue, released: &Released) -> LaneEntry {
+    LaneEntry {
+        queue,
+        user_id: released.user_id.clone(),
+        job_id: released.job_id,
+        priority: Priority::Normal,
+        created_at: Timestamp::UNIX_EPOCH,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use jiff::ToSpan;
+
+    use super::*;
+    use crate::fixtures::job;
+
+    #[test]
+    fn a_job_that_is_gone_or_over_is_forgotten() {
+        let now = Timestamp::now();
+        assert_eq!(refusal(None, now), Refusal::Forget);
+        for state in JobState::ALL.into_iter().filter(|state| state.is_final()) {
+            assert_eq!(
+                refusal(Some(&job().state(state).build()), now),
+                Refusal::Forget,
+                "{state}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_job_that_is_on_its_way_is_left_alone() {
+        for state in [JobState::Dispatched, JobState::Running] {
+            let refused = refusal(Some(&job().state(state).build()), Timestamp::now());
+            assert_eq!(refused, Refusal::Leave);
+        }
+    }
+
+    #[test]
+    fn a_job_that_waits_for_its_next_attempt_is_delayed_until_then() {
+        let now = Timestamp::now();
+        let until = now + 10.seconds();
+        let job = job().available_at(until).build();
+        assert_eq!(refusal(Some(&job), now), Refusal::Delay { until });
+    }
+
+    #[test]
+    fn a_job_whose_time_has_run_out_expires_even_while_it_waits() {
+        let now = Timestamp::now();
+        let job = job().available_at(now + 10.seconds()).expires_at(now).build();
+        assert_eq!(refusal(Some(&job), now), Refusal::Expire);
+    }
+}

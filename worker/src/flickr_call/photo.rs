@@ -1,0 +1,93 @@
+//! Uploads and replacements: the photo is streamed from the body store to Flickr, and Flickr asked until it has finished.
+//!
+//! They are sent with `async=1`, so the connection does not have to live as long as Flickr converts the photo. What
+//! becomes of it is asked within the same attempt; when the attempt ends first, the outcome is unknown and says so.
+
+use std::io;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use flickrhub_flickr::{FlickrError, PhotoBody, PhotoId, TicketId, TicketState, Uploaded};
+use flickrhub_job::model::Body;
+use flickrhub_job::queue::Queue;
+use futures::Stream;
+use serde_json::{Value, json};
+use tokio::time::{sleep, timeout};
+
+use super::{Call, Signers, TICKET_TIMEOUT, verdict};
+use crate::backoff::{Backoff, about};
+use crate::decision::Outcome;
+
+/// Between two questions about a ticket.
+const TICKETS: Backoff = Backoff {
+    base: Duration::from_millis(500),
+    cap: Duration::from_secs(5),
+};
+
+/// Questions after which a ticket that Flickr does not know is believed to be unknown.
+const QUESTIONS_BEFORE_UNKNOWN: u32 = 5;
+
+impl Call<'_> {
+    pub(super) async fn photo<S>(&self, body: &Body, stream: S) -> Outcome
+    where
+        S: Stream<Item = io::Result<Bytes>> + Send + 'static,
+    {
+        let photo = PhotoBody {
+            file_name: body.file_name.clone(),
+            content_type: body.content_type.clone(),
+            length: body.length,
+            stream,
+        };
+        let mut fields = self.arguments();
+        fields.retain(|(name, _)| name != "async" && name != "photo_id");
+        fields.push(("async".to_owned(), "1".to_owned()));
+        let Signers { app, user } = self.signers;
+        let client = &self.caller.client;
+        let sent = if self.job.queue == Queue::Replace {
+            let Some(photo_id) = self.job.params.get("photo_id").cloned().map(PhotoId) else {
+                return Outcome::Failed(verdict::incomplete("photo_id"));
+            };
+            let replace = client.replace(app, user, &photo_id, &fields, photo, &self.headers);
+            self.observed("replace", replace).await
+        } else {
+            let upload = client.upload(app, user, &fields, photo, &self.headers);
+            self.observed("upload", upload).await
+        };
+        match sent {
+            Ok(Uploaded::Photo(id)) => Outcome::Done(uploaded(&id)),
+            Ok(Uploaded::Ticket(ticket)) => self.until_finished(&ticket).await,
+            Err(error) => verdict::of(&error, self.job.attempt),
+        }
+    }
+
+    async fn until_finished(&self, ticket: &TicketId) -> Outcome {
+        let mut questions = 0;
+        while Instant::now() < self.deadline {
+            questions += 1;
+            sleep(about(TICKETS.ceiling(questions))).await;
+            match self.state_of(ticket).await {
+                Some(TicketState::Complete(id)) => return Outcome::Done(uploaded(&id)),
+                Some(TicketState::Failed) => return Outcome::Failed(verdict::not_converted()),
+                Some(TicketState::Unknown) if questions >= QUESTIONS_BEFORE_UNKNOWN => break,
+                Some(TicketState::Pending | TicketState::Unknown) | None => {}
+            }
+        }
+        Outcome::Failed(verdict::unfinished(ticket))
+    }
+
+    /// The state of a ticket; `None` when it could not be had this time.
+    async fn state_of(&self, ticket: &TicketId) -> Option<TicketState> {
+        let tickets = [ticket.clone()];
+        let ask = self
+            .caller
+            .client
+            .check_tickets(&self.signers.app, &tickets, &self.headers);
+        let ask = self.observed("flickr.photos.upload.checkTickets", ask);
+        let answer: Result<_, FlickrError> = timeout(TICKET_TIMEOUT, ask).await.ok()?;
+        answer.ok()?.into_iter().next().map(|(_, state)| state)
+    }
+}
+
+fn uploaded(photo: &PhotoId) -> Value {
+    json!({ "photo_id": photo.as_str() })
+}

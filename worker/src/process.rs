@@ -1,0 +1,149 @@
+//! A process in one of its roles: connects what the role needs, serves health and metrics, works until it is stopped.
+
+use std::net::SocketAddr;
+
+use flickrhub_job::callback::{AddressPolicy, CallbackClient, CallbackClientError};
+use flickrhub_job::config::{Config, ConfigError};
+use flickrhub_job::lane::Lanes;
+use flickrhub_job::queue::Queue;
+use flickrhub_job::telemetry::{self, Metrics, Readiness};
+use tokio_util::sync::CancellationToken;
+
+use crate::app_credentials::AppCredentials;
+use crate::args::Role;
+use crate::callbacks::{Callbacks, RECEIVER_TIMEOUT};
+use crate::connect::Stopped;
+use crate::data_tier::DataTier;
+use crate::dispatcher::Dispatcher;
+use crate::flickr_call::{FlickrCaller, FlickrCallerError};
+use crate::runner::Runner;
+
+/// The prefix of every key in Redis.
+const KEY_PREFIX: &str = "fh:";
+
+/// The process cannot do its work.
+#[derive(Debug, thiserror::Error)]
+pub enum ProcessError {
+    /// The configuration does not fit the role.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// The instruments clash.
+    #[error("the metrics cannot be registered: {0}")]
+    Metrics(#[from] prometheus::Error),
+    /// The client of Flickr cannot be made.
+    #[error(transparent)]
+    Flickr(#[from] FlickrCallerError),
+    /// The client of callbacks cannot be made.
+    #[error(transparent)]
+    Callbacks(#[from] CallbackClientError),
+    /// It was asked to stop before it could begin.
+    #[error(transparent)]
+    Stopped(#[from] Stopped),
+}
+
+/// Works in `role` until `stop`. Servers that are away are waited for.
+///
+/// # Errors
+/// When the configuration cannot work.
+pub async fn run(
+    role: Role,
+    config: Config,
+    metrics_address: SocketAddr,
+    stop: CancellationToken,
+) -> Result<(), ProcessError> {
+    let metrics = Metrics::new()?;
+    let tier = DataTier::new(config.clone(), stop.clone());
+    let readiness = tier.readiness(role);
+    tokio::spawn(serve(metrics_address, metrics.clone(), readiness.clone()));
+    tokio::spawn(drain(readiness, stop.clone()));
+    let worked = match role {
+        Role::Run { queue } => run_jobs(queue, &config, &tier, metrics, stop).await,
+        Role::Dispatch => dispatch(config, &tier, metrics, stop).await,
+        Role::Callbacks => deliver_callbacks(&config, &tier, metrics, stop).await,
+    };
+    match worked {
+        Err(ProcessError::Stopped(_)) => Ok(()),
+        other => other,
+    }
+}
+
+/// Without this port the process looks dead to Kubernetes, which then restarts it.
+async fn serve(address: SocketAddr, metrics: Metrics, readiness: Readiness) {
+    if let Err(error) = telemetry::serve(address, metrics.registry.clone(), readiness).await {
+        tracing::error!(%address, %error, "metrics and health cannot be served");
+    }
+}
+
+async fn drain(readiness: Readiness, stop: CancellationToken) {
+    stop.cancelled().await;
+    readiness.drain();
+}
+
+async fn run_jobs(
+    queue: Queue,
+    config: &Config,
+    tier: &DataTier,
+    metrics: Metrics,
+    stop: CancellationToken,
+) -> Result<(), ProcessError> {
+    let settings = config.queue(queue)?.clone();
+    let flickr = FlickrCaller::new(&config.flickr.endpoints, &settings)?;
+    let stores = tier.stores().await?;
+    let runner = Runner {
+        queue,
+        settings,
+        store: stores.jobs,
+        users: stores.users,
+        bodies: stores.bodies,
+        lanes: Lanes::new(tier.redis().await?, KEY_PREFIX),
+        vault: tier.vault().await?,
+        apps: AppCredentials::new(&config.flickr.apps),
+        flickr,
+        group_size: config.rabbitmq.quorum_group_size,
+        metrics,
+    };
+    runner.run(tier.rabbitmq().await?, stop).await;
+    Ok(())
+}
+
+async fn dispatch(
+    config: Config,
+    tier: &DataTier,
+    metrics: Metrics,
+    stop: CancellationToken,
+) -> Result<(), ProcessError> {
+    let stores = tier.stores().await?;
+    let redis = tier.redis().await?;
+    let dispatcher = Dispatcher {
+        queues: config.queues,
+        store: stores.jobs,
+        bodies: stores.bodies,
+        lanes: Lanes::new(redis.clone(), KEY_PREFIX),
+        redis,
+        key_prefix: KEY_PREFIX.to_owned(),
+        publisher: tier.publisher().await?,
+        metrics,
+    };
+    dispatcher.run(stop).await;
+    Ok(())
+}
+
+async fn deliver_callbacks(
+    config: &Config,
+    tier: &DataTier,
+    metrics: Metrics,
+    stop: CancellationToken,
+) -> Result<(), ProcessError> {
+    let policy = AddressPolicy::new(config.callbacks.allowed_networks.clone());
+    let sender = CallbackClient::new(policy, RECEIVER_TIMEOUT)?;
+    let stores = tier.stores().await?;
+    let callbacks = Callbacks {
+        store: stores.jobs,
+        clients: stores.clients,
+        vault: tier.vault().await?,
+        sender,
+        metrics,
+    };
+    callbacks.run(stop).await;
+    Ok(())
+}

@@ -1,0 +1,98 @@
+//! Runs the jobs of one queue: claim, call Flickr, decide, store, acknowledge.
+//!
+//! What happens when the process dies after a step, or loses the broker (which brings its messages back the same way):
+//!
+//! | after | MongoDB says | then |
+//! | --- | --- | --- |
+//! | the message was received | `dispatched` | it is redelivered and claimed by another worker |
+//! | the claim | `running`, Flickr not called | the redelivered message is refused; when the lease ends, the dispatcher's recovery queues the job again, or fails it as `outcome_unknown` if a second call would act again |
+//! | the call of Flickr | `running`, outcome lost | the same: a call that acts again is never repeated blindly |
+//! | the transition | final, or `queued` for a retry | the redelivered message is refused, and what follows is done from the stored state |
+//! | the lanes were told | the same | the same; telling them again changes nothing |
+//! | the photo was deleted | final | the same; deleting nothing is no error |
+//! | the acknowledgement | final | over |
+//!
+//! A dead job's message is rejected rather than acknowledged: the broker itself moves it to the dead-letter queue, so
+//! there is no moment in which it is in neither. Of Redis nothing is asked before the transition, so a job runs and
+//! finishes without it; the message is held until the lanes can be told.
+//!
+//! An attempt that could not reach Flickr because Vault or MongoDB was away leads to a retry and never to `dead`. It
+//! does raise the attempt number, which is the guard of every transition, so fewer real attempts may be left after it.
+
+mod attempt;
+mod claim;
+mod consume;
+mod finish;
+mod prepare;
+
+use std::sync::Arc;
+
+use flickrhub_job::config::QueueConfig;
+use flickrhub_job::connection::rabbitmq::Rabbit;
+use flickrhub_job::envelope::Envelope;
+use flickrhub_job::lane::Lanes;
+use flickrhub_job::queue::Queue;
+use flickrhub_job::store::{BodyStore, JobStore, UserStore};
+use flickrhub_job::telemetry::Metrics;
+use flickrhub_job::vault::Vault;
+use tokio_util::sync::CancellationToken;
+
+use self::claim::Claim;
+use self::consume::Settlement;
+use crate::app_credentials::AppCredentials;
+use crate::flickr_call::FlickrCaller;
+
+/// What running jobs takes.
+pub struct Runner {
+    /// The queue whose jobs it runs.
+    pub queue: Queue,
+    /// The queue's settings.
+    pub settings: QueueConfig,
+    /// Jobs.
+    pub store: JobStore,
+    /// Users and their encrypted tokens.
+    pub users: UserStore,
+    /// Photos.
+    pub bodies: BodyStore,
+    /// The lanes that jobs return to or leave.
+    pub lanes: Lanes,
+    /// Decrypts the tokens.
+    pub vault: Vault,
+    /// The credentials of our Flickr applications.
+    pub apps: AppCredentials,
+    /// Flickr.
+    pub flickr: FlickrCaller,
+    /// Members that a quorum queue starts with, should this process be the first to declare them.
+    pub group_size: u32,
+    /// Instruments.
+    pub metrics: Metrics,
+}
+
+impl Runner {
+    /// Runs jobs until `stop`, then finishes those that it holds, within [`crate::shutdown::DRAIN_LIMIT`].
+    pub async fn run(self, rabbit: Rabbit, stop: CancellationToken) {
+        consume::consume(Arc::new(self), rabbit, stop).await;
+    }
+
+    fn concurrency(&self) -> usize {
+        usize::try_from(self.settings.concurrency)
+            .unwrap_or(usize::MAX)
+            .max(1)
+    }
+
+    /// Does everything for one message and says what the broker shall be told.
+    async fn handle(&self, envelope: &Envelope, stop: &CancellationToken) -> Settlement {
+        match self.claim(envelope, stop).await {
+            Claim::Ours(job) => match self.while_claimed(&job, self.attempt(&job)).await {
+                Ok(decision) => self.finish(&job, decision, stop).await,
+                Err(lost) => {
+                    tracing::warn!(%lost, "its outcome is dropped");
+                    self.settle_stored(job.id, job.attempt, stop).await
+                }
+            },
+            Claim::Refused => self.settle_stored(envelope.job_id, envelope.attempt, stop).await,
+            Claim::Unreadable => Settlement::DeadLetter,
+            Claim::Stopped => Settlement::GiveBack,
+        }
+    }
+}

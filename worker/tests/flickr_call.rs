@@ -1,0 +1,272 @@
+//! What becomes of calls to Flickr, with the stand-in for Flickr on the loopback interface.
+
+#![allow(missing_docs, clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::collections::BTreeMap;
+use std::io;
+use std::net::Ipv4Addr;
+use std::time::Duration;
+
+use bytes::Bytes;
+use flickrhub_flickr::{AppCredentials, UserToken};
+use flickrhub_flickr_mock::fault::{Kind, Rule};
+use flickrhub_flickr_mock::{Builder, MockFlickr, MockHandle, Permission};
+use flickrhub_job::config::{FlickrEndpoints, QueueConfig};
+use flickrhub_job::model::{Body, Job, JobId, JobState, Priority, TraceContext};
+use flickrhub_job::queue::Queue;
+use flickrhub_job::telemetry::Metrics;
+use flickrhub_worker::decision::{Failure, FailureKind, Outcome};
+use flickrhub_worker::flickr_call::{FlickrCaller, Signers};
+use futures::{Stream, stream};
+use jiff::{Timestamp, ToSpan};
+use secrecy::SecretString;
+use tokio::net::TcpListener;
+use url::Url;
+
+const SEARCH: &str = "flickr.photos.search";
+const CREATE_SET: &str = "flickr.photosets.create";
+
+/// Flickr, and a user of it whose jobs call it.
+struct Setting {
+    flickr: MockHandle,
+    caller: FlickrCaller,
+    signers: Signers,
+    user_id: String,
+}
+
+impl Setting {
+    async fn new() -> Self {
+        Self::with(MockFlickr::builder().ticket_delay(Duration::from_millis(300))).await
+    }
+
+    async fn with(flickr: Builder) -> Self {
+        // Another test may have installed it.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+        let flickr = flickr.app("key", "secret").serve(listener).unwrap();
+        let user = flickr.add_user("bees", Permission::Write);
+        let origin: Url = flickr.origin().parse().unwrap();
+        let endpoints = FlickrEndpoints {
+            rest: origin.join("/services/rest").unwrap(),
+            upload: origin.join("/services").unwrap(),
+            oauth: origin.join("/services/oauth").unwrap(),
+        };
+        let settings = QueueConfig {
+            concurrency: 1,
+            prefetch: 1,
+            window: 1,
+            buffer: 1,
+            max_attempts: 3,
+            timeout_seconds: 3,
+        };
+        Self {
+            caller: FlickrCaller::new(&endpoints, &settings).unwrap(),
+            signers: Signers {
+                app: AppCredentials::new("key", SecretString::from("secret")),
+                user: UserToken::new(
+                    SecretString::from(user.oauth_token),
+                    SecretString::from(user.oauth_token_secret),
+                ),
+            },
+            user_id: user.user_nsid,
+            flickr,
+        }
+    }
+
+    fn job(&self, queue: Queue, method: &str, params: &[(&str, &str)]) -> Job {
+        let now = Timestamp::now();
+        Job {
+            id: JobId::new(),
+            client_id: "default".to_owned(),
+            user_id: self.user_id.clone(),
+            queue,
+            method: method.to_owned(),
+            params: params
+                .iter()
+                .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+                .collect::<BTreeMap<_, _>>(),
+            body: None,
+            priority: Priority::Normal,
+            state: JobState::Running,
+            attempt: 1,
+            callback: None,
+            trace: TraceContext::new(),
+            created_at: now,
+            updated_at: now,
+            available_at: now,
+            expires_at: now + 1.hour(),
+            started_at: None,
+            finished_at: None,
+            lease_until: None,
+            result: None,
+            error: None,
+        }
+    }
+
+    fn call_of(&self, method: &str) -> Job {
+        self.job(Queue::Rest, method, &[("text", "bees")])
+    }
+
+    fn upload(&self, length: u64) -> Job {
+        Job {
+            body: Some(Body {
+                file_id: "1".to_owned(),
+                length,
+                file_name: "bee.jpg".to_owned(),
+                content_type: "image/jpeg".to_owned(),
+            }),
+            ..self.job(Queue::Upload, "upload", &[("title", "A bee")])
+        }
+    }
+
+    async fn outcome(&self, job: &Job) -> Outcome {
+        self.caller
+            .call(job, &self.signers, photo, &Metrics::new().unwrap())
+            .await
+    }
+
+    async fn failure(&self, job: &Job) -> Failure {
+        match self.outcome(job).await {
+            Outcome::Failed(failure) => failure,
+            Outcome::Done(result) => panic!("it succeeded: {result}"),
+        }
+    }
+}
+
+/// As many bytes as the body has, in pieces.
+fn photo(body: &Body) -> impl Stream<Item = io::Result<Bytes>> + Send + 'static + use<> {
+    let length = usize::try_from(body.length).unwrap();
+    let pieces: Vec<_> = vec![7_u8; length]
+        .chunks(64 * 1024)
+        .map(|piece| Ok(Bytes::copy_from_slice(piece)))
+        .collect();
+    stream::iter(pieces)
+}
+
+#[tokio::test]
+async fn a_read_gives_flickrs_answer_and_carries_the_trace() {
+    let setting = Setting::new().await;
+    let job = setting.call_of(SEARCH);
+    let Outcome::Done(answer) = setting.outcome(&job).await else {
+        panic!("it failed");
+    };
+    assert_eq!(answer["stat"], "ok");
+    let seen = setting.flickr.log();
+    assert_eq!(seen[0].trace_id.as_deref(), Some(job.trace.trace_id.as_str()));
+    assert_ne!(
+        seen[0].traceparent.as_deref(),
+        Some(job.trace.traceparent.as_str())
+    );
+    assert!(
+        seen[0]
+            .traceparent
+            .as_deref()
+            .unwrap()
+            .contains(&job.trace.trace_id)
+    );
+}
+
+#[tokio::test]
+async fn a_busy_flickr_is_transient_and_says_how_long() {
+    let setting = Setting::new().await;
+    let busy = Kind::HttpStatus {
+        status: 429,
+        retry_after: Some(7),
+    };
+    setting.flickr.add_fault(Rule::new(SEARCH, busy));
+    let failure = setting.failure(&setting.call_of(SEARCH)).await;
+    assert_eq!(failure.kind, FailureKind::Transient);
+    assert_eq!(failure.retry_after, Some(Duration::from_secs(7)));
+    assert_eq!(failure.error.code, "flickr_rate_limited");
+}
+
+#[tokio::test]
+async fn a_refusal_is_permanent_and_keeps_flickrs_code() {
+    let setting = Setting::new().await;
+    setting
+        .flickr
+        .add_fault(Rule::new(SEARCH, Kind::ErrorCode { code: 3 }));
+    let failure = setting.failure(&setting.call_of(SEARCH)).await;
+    assert_eq!(failure.kind, FailureKind::Permanent);
+    assert_eq!(failure.error.flickr_code, Some(3));
+}
+
+#[tokio::test]
+async fn a_flickr_that_is_too_slow_is_left() {
+    let setting = Setting::new().await;
+    setting
+        .flickr
+        .add_fault(Rule::new(SEARCH, Kind::Slow { ms: 60_000 }));
+    let failure = setting.failure(&setting.call_of(SEARCH)).await;
+    assert_eq!(failure.kind, FailureKind::Transient);
+    assert_eq!(failure.error.code, "flickr_unavailable");
+}
+
+#[tokio::test]
+async fn a_lost_answer_to_a_call_that_acts_again_has_an_unknown_outcome() {
+    let setting = Setting::new().await;
+    setting
+        .flickr
+        .add_fault(Rule::new(CREATE_SET, Kind::DropConnection));
+    let failure = setting.failure(&setting.call_of(CREATE_SET)).await;
+    assert_eq!(failure.kind, FailureKind::Unknown);
+}
+
+#[tokio::test]
+async fn an_upload_is_over_when_flickr_has_finished_with_the_photo() {
+    let setting = Setting::new().await;
+    let Outcome::Done(result) = setting.outcome(&setting.upload(1_000_000)).await else {
+        panic!("it failed");
+    };
+    let photos = setting.flickr.photos();
+    assert_eq!(photos.len(), 1);
+    assert_eq!(result["photo_id"], photos[0].id);
+    assert_eq!(photos[0].bytes, 1_000_000);
+    assert_eq!(photos[0].title, "A bee");
+}
+
+#[tokio::test]
+async fn a_photo_that_flickr_cannot_process_fails_for_good() {
+    let setting = Setting::new().await;
+    setting.flickr.add_fault(Rule::new("upload", Kind::TicketFails));
+    let failure = setting.failure(&setting.upload(1000)).await;
+    assert_eq!(failure.kind, FailureKind::Permanent);
+}
+
+#[tokio::test]
+async fn an_upload_that_flickr_does_not_finish_in_time_has_an_unknown_outcome_and_names_its_ticket() {
+    let setting = Setting::with(MockFlickr::builder().ticket_delay(Duration::from_secs(3600))).await;
+    let failure = setting.failure(&setting.upload(1000)).await;
+    assert_eq!(failure.kind, FailureKind::Unknown);
+    assert!(
+        failure.error.message.contains("ticket 5"),
+        "{}",
+        failure.error.message
+    );
+}
+
+#[tokio::test]
+async fn a_replacement_keeps_the_photo_and_changes_its_content() {
+    let setting = Setting::new().await;
+    let Outcome::Done(result) = setting.outcome(&setting.upload(1000)).await else {
+        panic!("the upload failed");
+    };
+    let id = result["photo_id"].as_str().unwrap();
+    let replacement = Job {
+        queue: Queue::Replace,
+        method: "replace".to_owned(),
+        params: BTreeMap::from([("photo_id".to_owned(), id.to_owned())]),
+        ..setting.upload(2000)
+    };
+    assert!(matches!(setting.outcome(&replacement).await, Outcome::Done(_)));
+    let photos = setting.flickr.photos();
+    assert_eq!((photos[0].bytes, photos[0].replaced), (2000, 1));
+}
+
+#[tokio::test]
+async fn a_photo_job_without_a_photo_fails_for_good() {
+    let setting = Setting::new().await;
+    let job = setting.job(Queue::Upload, "upload", &[]);
+    assert_eq!(setting.failure(&job).await.kind, FailureKind::Permanent);
+    assert!(setting.flickr.log().is_empty());
+}

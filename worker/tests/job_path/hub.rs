@@ -1,0 +1,366 @@
+//! The three roles in this process, on a real data tier, with a Flickr of their own.
+
+use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
+use std::time::Duration;
+
+use bytes::Bytes;
+use flickrhub_flickr_mock::{Entry, MockFlickr, MockHandle, Permission};
+use flickrhub_job::callback::{AddressPolicy, CallbackClient};
+use flickrhub_job::config::{Config, FlickrApp, FlickrEndpoints, QueueConfig};
+use flickrhub_job::connection::mongodb as mongo;
+use flickrhub_job::connection::rabbitmq::Rabbit;
+use flickrhub_job::connection::redis::Redis;
+use flickrhub_job::envelope::Envelope;
+use flickrhub_job::lane::{LaneEntry, Lanes};
+use flickrhub_job::model::{Body, Job, JobId, JobState, Priority, TraceContext};
+use flickrhub_job::queue::Queue;
+use flickrhub_job::store::{BodyStore, Client, ClientStore, JobStore, NewToken, UserStore};
+use flickrhub_job::telemetry::Metrics;
+use flickrhub_job::topology::Publisher;
+use flickrhub_job::vault::{Component, TransitKey, Vault};
+use flickrhub_worker::app_credentials::AppCredentials;
+use flickrhub_worker::callbacks::Callbacks;
+use flickrhub_worker::dispatcher::Dispatcher;
+use flickrhub_worker::flickr_call::FlickrCaller;
+use flickrhub_worker::runner::Runner;
+use jiff::{Timestamp, ToSpan};
+use lapin::Channel;
+use lapin::options::{BasicAckOptions, BasicGetOptions, QueuePurgeOptions};
+use secrecy::SecretString;
+use tokio::net::TcpListener;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+use url::Url;
+
+/// 32 bytes of base64.
+pub(crate) const WEBHOOK_SECRET: &str = "whsec_MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=";
+
+/// How long a test waits for what has to happen.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+const KEY: &str = "test-consumer-key";
+const SECRET: &str = "test-consumer-secret";
+
+/// A hub for one test. Its keys in Redis and its client are its own; the queues are the virtual host's.
+pub(crate) struct Hub {
+    pub(crate) jobs: JobStore,
+    pub(crate) bodies: BodyStore,
+    pub(crate) users: UserStore,
+    pub(crate) flickr: MockHandle,
+    pub(crate) publisher: Publisher,
+    pub(crate) user_id: String,
+    pub(crate) client_id: String,
+    lanes: Lanes,
+    channel: Channel,
+    stop: CancellationToken,
+    roles: JoinSet<()>,
+    folder: PathBuf,
+}
+
+impl Hub {
+    /// Starts every role.
+    pub(crate) async fn start() -> Self {
+        // Another test may have installed it.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let path =
+            std::env::var("FLICKRHUB_TEST_CONFIG").expect("FLICKRHUB_TEST_CONFIG names a configuration");
+        let mut config = Config::load(Path::new(&path)).unwrap();
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+        let flickr = MockFlickr::builder().app(KEY, SECRET).serve(listener).unwrap();
+        let own = format!("job-path-{}", JobId::new());
+        let folder = std::env::temp_dir().join(&own);
+        point_at(&mut config, &flickr, &folder);
+
+        let database = mongo::connect(&config.mongodb).await.unwrap();
+        let redis = Redis::connect(&config.redis).await.unwrap();
+        let rabbit = Rabbit::connect(&config.rabbitmq).await.unwrap();
+        let publisher = Publisher::new(rabbit.clone(), config.rabbitmq.quorum_group_size)
+            .await
+            .unwrap();
+        let channel = rabbit.channel().await.unwrap();
+        for queue in Queue::ALL {
+            for name in [queue.name(), queue.dead_letter_name()] {
+                channel
+                    .queue_purge(name.into(), QueuePurgeOptions::default())
+                    .await
+                    .unwrap();
+            }
+        }
+        let parts = Parts {
+            jobs: JobStore::open(&database, config.retention_days).await.unwrap(),
+            users: UserStore::open(&database).await.unwrap(),
+            clients: ClientStore::open(&database).await.unwrap(),
+            bodies: BodyStore::new(&database),
+            key_prefix: format!("{own}:"),
+            lanes: Lanes::new(redis.clone(), &format!("{own}:")),
+            redis,
+            rabbit,
+            publisher,
+            vault: Vault::connect(&config.vault, Component::Worker).await.unwrap(),
+            config,
+        };
+        let user_id = parts.authorise_user(&flickr, &own).await;
+        let stop = CancellationToken::new();
+        let mut roles = JoinSet::new();
+        parts.spawn_roles(&mut roles, &stop);
+        Self {
+            jobs: parts.jobs,
+            bodies: parts.bodies,
+            users: parts.users,
+            flickr,
+            publisher: parts.publisher,
+            user_id,
+            client_id: own,
+            lanes: parts.lanes,
+            channel,
+            stop,
+            roles,
+            folder,
+        }
+    }
+
+    /// A REST job of the hub's user that calls `method`; not submitted yet.
+    pub(crate) fn job(&self, method: &str, params: &[(&str, &str)]) -> Job {
+        let now = Timestamp::now();
+        Job {
+            id: JobId::new(),
+            client_id: self.client_id.clone(),
+            user_id: self.user_id.clone(),
+            queue: Queue::Rest,
+            method: method.to_owned(),
+            params: params
+                .iter()
+                .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+                .collect(),
+            body: None,
+            priority: Priority::Normal,
+            state: JobState::Queued,
+            attempt: 0,
+            callback: None,
+            trace: TraceContext::new(),
+            created_at: now,
+            updated_at: now,
+            available_at: now,
+            expires_at: now + 10.minutes(),
+            started_at: None,
+            finished_at: None,
+            lease_until: None,
+            result: None,
+            error: None,
+        }
+    }
+
+    /// An upload of `photo`, whose bytes are stored; not submitted yet.
+    pub(crate) async fn upload(&self, photo: &[u8]) -> Job {
+        let mut writer = self.bodies.create("bee.jpg", "image/jpeg").await.unwrap();
+        for piece in photo.chunks(300_000) {
+            writer.write(Bytes::copy_from_slice(piece)).await.unwrap();
+        }
+        let body: Body = writer.finish().await.unwrap();
+        Job {
+            queue: Queue::Upload,
+            body: Some(body),
+            ..self.job("upload", &[("title", "A bee")])
+        }
+    }
+
+    /// Accepts a job as the API does: MongoDB first, then its lane.
+    pub(crate) async fn submit(&self, job: &Job) {
+        self.jobs.insert(job).await.unwrap();
+        self.lanes.push(&LaneEntry::from(job)).await.unwrap();
+    }
+
+    /// Submits a job and waits until it is over.
+    pub(crate) async fn run(&self, job: &Job) -> Job {
+        self.submit(job).await;
+        self.once(job.id, |job| job.state.is_final()).await
+    }
+
+    /// Waits until a job is as wished.
+    pub(crate) async fn once(&self, id: JobId, wished: impl Fn(&Job) -> bool) -> Job {
+        eventually(async || self.jobs.get(id).await.unwrap().filter(|job| wished(job))).await
+    }
+
+    /// The calls of `method` that Flickr saw.
+    pub(crate) fn calls(&self, method: &str) -> Vec<Entry> {
+        self.flickr
+            .log()
+            .into_iter()
+            .filter(|entry| entry.method == method)
+            .collect()
+    }
+
+    /// Takes the dead letter of a job out of its queue.
+    pub(crate) async fn dead_letter(&self, queue: Queue, id: JobId) -> Envelope {
+        eventually(async || {
+            let name = queue.dead_letter_name().into();
+            let message = self
+                .channel
+                .basic_get(name, BasicGetOptions::default())
+                .await
+                .unwrap()?;
+            message.ack(BasicAckOptions::default()).await.unwrap();
+            Envelope::decode(&message.data)
+                .ok()
+                .filter(|envelope| envelope.job_id == id)
+        })
+        .await
+    }
+
+    /// Stops every role, as SIGTERM does, and waits until all have finished.
+    pub(crate) async fn stop(mut self) {
+        self.stop.cancel();
+        while let Some(role) = self.roles.join_next().await {
+            role.unwrap();
+        }
+        std::fs::remove_dir_all(&self.folder).unwrap();
+    }
+}
+
+/// What the roles are made of.
+struct Parts {
+    config: Config,
+    jobs: JobStore,
+    users: UserStore,
+    clients: ClientStore,
+    bodies: BodyStore,
+    redis: Redis,
+    key_prefix: String,
+    lanes: Lanes,
+    rabbit: Rabbit,
+    publisher: Publisher,
+    vault: Vault,
+}
+
+impl Parts {
+    /// A client, and a Flickr user who authorised it; the user's id.
+    async fn authorise_user(&self, flickr: &MockHandle, client_id: &str) -> String {
+        let api = Vault::connect(&self.config.vault, Component::Api).await.unwrap();
+        let webhook_secret = SecretString::from(WEBHOOK_SECRET);
+        let client = Client {
+            id: client_id.to_owned(),
+            name: "A test".to_owned(),
+            keys: Vec::new(),
+            webhook_secret: api
+                .encrypt(TransitKey::AppCredentials, client_id, &webhook_secret)
+                .await
+                .unwrap(),
+            scopes: Vec::new(),
+            created_at: Timestamp::now(),
+        };
+        self.clients.upsert(&client).await.unwrap();
+
+        let user = flickr.add_user("bees", Permission::Write);
+        let encrypt = async |secret: &str| {
+            let secret = SecretString::from(secret);
+            api.encrypt(TransitKey::UserTokens, &user.user_nsid, &secret)
+                .await
+                .unwrap()
+        };
+        let token = NewToken {
+            user_id: user.user_nsid.clone(),
+            username: user.username.clone(),
+            full_name: user.fullname.clone(),
+            app: "test".to_owned(),
+            permission: "write".to_owned(),
+            token: encrypt(&user.oauth_token).await,
+            token_secret: encrypt(&user.oauth_token_secret).await,
+        };
+        self.users.upsert_token(&token, client_id).await.unwrap();
+        user.user_nsid
+    }
+
+    fn spawn_roles(&self, roles: &mut JoinSet<()>, stop: &CancellationToken) {
+        let dispatcher = Dispatcher {
+            queues: self.config.queues.clone(),
+            store: self.jobs.clone(),
+            bodies: self.bodies.clone(),
+            lanes: self.lanes.clone(),
+            redis: self.redis.clone(),
+            key_prefix: self.key_prefix.clone(),
+            publisher: self.publisher.clone(),
+            metrics: metrics(),
+        };
+        roles.spawn(dispatcher.run(stop.clone()));
+        for (&queue, settings) in &self.config.queues {
+            let runner = Runner {
+                queue,
+                settings: settings.clone(),
+                store: self.jobs.clone(),
+                users: self.users.clone(),
+                bodies: self.bodies.clone(),
+                lanes: self.lanes.clone(),
+                vault: self.vault.clone(),
+                apps: AppCredentials::new(&self.config.flickr.apps),
+                flickr: FlickrCaller::new(&self.config.flickr.endpoints, settings).unwrap(),
+                group_size: self.config.rabbitmq.quorum_group_size,
+                metrics: metrics(),
+            };
+            roles.spawn(runner.run(self.rabbit.clone(), stop.clone()));
+        }
+        let policy = AddressPolicy::new(self.config.callbacks.allowed_networks.clone());
+        let callbacks = Callbacks {
+            store: self.jobs.clone(),
+            clients: self.clients.clone(),
+            vault: self.vault.clone(),
+            sender: CallbackClient::new(policy, Duration::from_secs(5)).unwrap(),
+            metrics: metrics(),
+        };
+        roles.spawn(callbacks.run(stop.clone()));
+    }
+}
+
+/// Points a configuration at the stand-in for Flickr, with limits that suit a test.
+fn point_at(config: &mut Config, flickr: &MockHandle, folder: &Path) {
+    std::fs::create_dir(folder).unwrap();
+    std::fs::write(folder.join("consumerKey"), KEY).unwrap();
+    std::fs::write(folder.join("consumerSecret"), SECRET).unwrap();
+    let origin: Url = flickr.origin().parse().unwrap();
+    config.flickr.endpoints = FlickrEndpoints {
+        rest: origin.join("/services/rest").unwrap(),
+        upload: origin.join("/services").unwrap(),
+        oauth: origin.join("/services/oauth").unwrap(),
+    };
+    config.flickr.apps = vec![FlickrApp {
+        name: "test".to_owned(),
+        consumer_key_file: folder.join("consumerKey"),
+        consumer_secret_file: folder.join("consumerSecret"),
+        requests_per_hour: 3600,
+    }];
+    config
+        .callbacks
+        .allowed_networks
+        .push("127.0.0.0/8".parse().unwrap());
+    let settings = QueueConfig {
+        concurrency: 4,
+        prefetch: 8,
+        window: 16,
+        buffer: 1000,
+        max_attempts: 3,
+        timeout_seconds: 20,
+    };
+    config.queues = BTreeMap::from(Queue::ALL.map(|queue| (queue, settings.clone())));
+}
+
+fn metrics() -> Metrics {
+    static METRICS: OnceLock<Metrics> = OnceLock::new();
+    METRICS.get_or_init(|| Metrics::new().unwrap()).clone()
+}
+
+/// Asks again and again until there is an answer.
+pub(crate) async fn eventually<T>(ask: impl AsyncFn() -> Option<T>) -> T {
+    let found = async {
+        loop {
+            if let Some(found) = ask().await {
+                return found;
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, found)
+        .await
+        .expect("what was waited for did not happen in time")
+}

@@ -1,0 +1,260 @@
+//! The path of a job from its lane to its callback, on a real data tier, with the stand-in for Flickr.
+//!
+//! Needs `FLICKRHUB_TEST_CONFIG`: a configuration that reaches Redis, MongoDB, RabbitMQ and Vault. The names of the queues
+//! are fixed, so no other worker may consume from the virtual host meanwhile; the tests here take turns.
+
+#![allow(
+    missing_docs,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a test fails by panicking"
+)]
+
+mod hub;
+mod receiver;
+
+use std::time::Duration;
+
+use flickrhub_flickr_mock::fault::{Kind, Rule};
+use flickrhub_job::envelope::Envelope;
+use flickrhub_job::model::{Callback, CallbackState, JobState};
+use flickrhub_job::queue::Queue;
+use futures::StreamExt;
+use jiff::{Timestamp, ToSpan};
+use serde_json::Value;
+use standardwebhooks::Webhook;
+use tokio::sync::Mutex;
+
+use self::hub::{Hub, WEBHOOK_SECRET, eventually};
+use self::receiver::Receiver;
+
+static TURN: Mutex<()> = Mutex::const_new(());
+
+const SEARCH: &str = "flickr.photos.search";
+const CREATE_SET: &str = "flickr.photosets.create";
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs the data tier: make test"]
+async fn a_job_succeeds_with_flickrs_answer_and_its_trace_reaches_flickr() {
+    let _turn = TURN.lock().await;
+    let hub = Hub::start().await;
+    let job = hub.job(SEARCH, &[("text", "bees")]);
+    let over = hub.run(&job).await;
+    assert_eq!(over.state, JobState::Succeeded, "{:?}", over.error);
+    assert_eq!(over.attempt, 1);
+    assert_eq!(over.result.unwrap()["stat"], "ok");
+    let calls = hub.calls(SEARCH);
+    assert_eq!(calls.len(), 1);
+    assert_eq!(calls[0].trace_id.as_deref(), Some(job.trace.trace_id.as_str()));
+    assert!(
+        calls[0]
+            .traceparent
+            .as_deref()
+            .unwrap()
+            .contains(&job.trace.trace_id)
+    );
+    hub.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs the data tier: make test"]
+async fn a_job_that_flickr_could_not_serve_is_tried_again() {
+    let _turn = TURN.lock().await;
+    let hub = Hub::start().await;
+    let unavailable = Kind::HttpStatus {
+        status: 503,
+        retry_after: Some(1),
+    };
+    hub.flickr.add_fault(Rule::new(SEARCH, unavailable).times(1));
+    let over = hub.run(&hub.job(SEARCH, &[("text", "bees")])).await;
+    assert_eq!(over.state, JobState::Succeeded, "{:?}", over.error);
+    assert_eq!(over.attempt, 2);
+    let calls = hub.calls(SEARCH);
+    assert_eq!(calls.len(), 2);
+    assert!(
+        calls[1].time_ms - calls[0].time_ms >= 1000,
+        "Retry-After was not honoured"
+    );
+    hub.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs the data tier: make test"]
+async fn a_job_that_flickr_refuses_fails_at_once() {
+    let _turn = TURN.lock().await;
+    let hub = Hub::start().await;
+    hub.flickr
+        .add_fault(Rule::new(SEARCH, Kind::ErrorCode { code: 3 }));
+    let over = hub.run(&hub.job(SEARCH, &[("text", "bees")])).await;
+    assert_eq!(over.state, JobState::Failed);
+    let error = over.error.unwrap();
+    assert_eq!(
+        (error.code.as_str(), error.flickr_code),
+        ("flickr_error", Some(3))
+    );
+    assert_eq!(hub.calls(SEARCH).len(), 1);
+    hub.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs the data tier: make test"]
+async fn a_job_of_a_user_without_a_token_fails_at_once() {
+    let _turn = TURN.lock().await;
+    let hub = Hub::start().await;
+    hub.users
+        .remove_token(&hub.user_id, &hub.client_id)
+        .await
+        .unwrap();
+    let over = hub.run(&hub.job(SEARCH, &[("text", "bees")])).await;
+    assert_eq!(over.state, JobState::Failed);
+    assert_eq!(over.error.unwrap().code, "user_not_authorised");
+    assert!(hub.calls(SEARCH).is_empty());
+    hub.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs the data tier: make test"]
+async fn a_job_is_dead_after_its_last_attempt_and_its_message_among_the_dead_letters() {
+    let _turn = TURN.lock().await;
+    let hub = Hub::start().await;
+    hub.flickr
+        .add_fault(Rule::new(SEARCH, Kind::ErrorCode { code: 105 }));
+    let over = hub.run(&hub.job(SEARCH, &[("text", "bees")])).await;
+    assert_eq!(over.state, JobState::Dead);
+    assert_eq!(over.attempt, 3);
+    assert_eq!(over.error.unwrap().flickr_code, Some(105));
+    assert_eq!(hub.calls(SEARCH).len(), 3);
+    assert_eq!(hub.dead_letter(Queue::Rest, over.id).await.attempt, 3);
+    hub.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs the data tier: make test"]
+async fn a_message_that_comes_again_does_not_run_its_job_again() {
+    let _turn = TURN.lock().await;
+    let hub = Hub::start().await;
+    hub.flickr
+        .add_fault(Rule::new(SEARCH, Kind::Slow { ms: 2000 }).times(1));
+    let job = hub.job(SEARCH, &[("text", "bees")]);
+    hub.submit(&job).await;
+    let running = hub.once(job.id, |job| job.state == JobState::Running).await;
+    let again = Envelope {
+        job_id: job.id,
+        attempt: running.attempt,
+        user_id: job.user_id.clone(),
+        trace: job.trace.clone(),
+    };
+    hub.publisher.publish(Queue::Rest, &again).await.unwrap();
+    let over = hub.once(job.id, |job| job.state.is_final()).await;
+    hub.publisher.publish(Queue::Rest, &again).await.unwrap();
+    // Another job's end says that the messages before it have been answered for.
+    hub.run(&hub.job("flickr.test.echo", &[])).await;
+    assert_eq!(over.state, JobState::Succeeded);
+    assert_eq!(hub.jobs.get(job.id).await.unwrap().unwrap(), over);
+    assert_eq!(hub.calls(SEARCH).len(), 1);
+    hub.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs the data tier: make test"]
+async fn a_call_that_would_act_again_is_not_repeated_when_its_answer_was_lost() {
+    let _turn = TURN.lock().await;
+    let hub = Hub::start().await;
+    hub.flickr.add_fault(Rule::new(CREATE_SET, Kind::DropConnection));
+    let params = [("title", "Bees"), ("primary_photo_id", "1")];
+    let over = hub.run(&hub.job(CREATE_SET, &params)).await;
+    assert_eq!(over.state, JobState::Failed);
+    assert_eq!(over.error.unwrap().code, "outcome_unknown");
+    assert_eq!(hub.calls(CREATE_SET).len(), 1);
+    hub.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs the data tier: make test"]
+async fn a_photo_reaches_flickr_whole_and_is_then_deleted_here() {
+    let _turn = TURN.lock().await;
+    let hub = Hub::start().await;
+    let photo: Vec<u8> = (0..3_000_000_u32).map(|n| n.to_le_bytes()[0]).collect();
+    let job = hub.upload(&photo).await;
+    let over = hub.run(&job).await;
+    assert_eq!(over.state, JobState::Succeeded, "{:?}", over.error);
+    let result = over.result.unwrap();
+    let photos = hub.flickr.photos();
+    let stored = photos
+        .iter()
+        .find(|photo| photo.id == result["photo_id"])
+        .unwrap();
+    assert_eq!(stored.bytes, 3_000_000);
+    assert_eq!(stored.owner, hub.user_id);
+    let body = job.body.unwrap();
+    eventually(async || {
+        let mut pieces = Box::pin(hub.bodies.open(&body));
+        matches!(pieces.next().await, Some(Err(_))).then_some(())
+    })
+    .await;
+    hub.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs the data tier: make test"]
+async fn a_job_that_was_not_started_in_time_expires() {
+    let _turn = TURN.lock().await;
+    let hub = Hub::start().await;
+    let mut job = hub.job(SEARCH, &[("text", "bees")]);
+    job.expires_at = Timestamp::now() - 1.second();
+    let over = hub.run(&job).await;
+    assert_eq!(over.state, JobState::Expired);
+    assert!(hub.calls(SEARCH).is_empty());
+    hub.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs the data tier: make test"]
+async fn a_finished_job_is_told_to_its_client_with_a_signature_that_verifies() {
+    let _turn = TURN.lock().await;
+    let (hub, receiver) = (Hub::start().await, Receiver::start().await);
+    let mut job = hub.job(SEARCH, &[("text", "bees")]);
+    job.callback = Some(Callback {
+        url: receiver.url.clone(),
+        state: CallbackState::Waiting,
+        attempts: 0,
+        next_at: None,
+    });
+    hub.submit(&job).await;
+    let told = |job: &flickrhub_job::model::Job| {
+        job.callback
+            .as_ref()
+            .is_some_and(|callback| callback.state == CallbackState::Delivered)
+    };
+    hub.once(job.id, told).await;
+    let deliveries = receiver.deliveries();
+    assert_eq!(deliveries.len(), 1);
+    let delivery = &deliveries[0];
+    Webhook::new(WEBHOOK_SECRET)
+        .unwrap()
+        .verify(&delivery.body, &delivery.headers)
+        .unwrap();
+    assert_eq!(delivery.headers["webhook-id"], job.id.to_string());
+    let payload: Value = serde_json::from_slice(&delivery.body).unwrap();
+    assert_eq!(payload["type"], "job.completed");
+    assert_eq!(payload["data"]["job_id"], job.id.to_string());
+    assert_eq!(payload["data"]["state"], "succeeded");
+    hub.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs the data tier: make test"]
+async fn a_worker_that_is_stopped_finishes_the_job_it_holds() {
+    let _turn = TURN.lock().await;
+    let hub = Hub::start().await;
+    hub.flickr.add_fault(Rule::new(SEARCH, Kind::Slow { ms: 3000 }));
+    let job = hub.job(SEARCH, &[("text", "bees")]);
+    hub.submit(&job).await;
+    hub.once(job.id, |job| job.state == JobState::Running).await;
+    let jobs = hub.jobs.clone();
+    tokio::time::timeout(Duration::from_secs(30), hub.stop())
+        .await
+        .unwrap();
+    let over = jobs.get(job.id).await.unwrap().unwrap();
+    assert_eq!(over.state, JobState::Succeeded, "{:?}", over.error);
+}
