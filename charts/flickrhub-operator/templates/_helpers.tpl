@@ -1,0 +1,65 @@
+{{/* The name of everything in the release. */}}
+{{- define "flickrhub-operator.name" -}}
+{{- if contains "flickrhub-operator" .Release.Name -}}
+{{- .Release.Name | trunc 63 | trimSuffix "-" -}}
+{{- else -}}
+{{- printf "%s-flickrhub-operator" .Release.Name | trunc 63 | trimSuffix "-" -}}
+{{- end -}}
+{{- end -}}
+
+{{/* What the pods are selected by. */}}
+{{- define "flickrhub-operator.selector" -}}
+app.kubernetes.io/name: flickrhub-operator
+app.kubernetes.io/instance: {{ .Release.Name }}
+{{- end -}}
+
+{{/* The labels of everything in the release. */}}
+{{- define "flickrhub-operator.labels" -}}
+{{ include "flickrhub-operator.selector" . }}
+app.kubernetes.io/component: operator
+app.kubernetes.io/part-of: flickrhub
+app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
+app.kubernetes.io/managed-by: {{ .Release.Service }}
+helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
+{{- end -}}
+
+{{/* What the operator does in the namespaces of hubs. */}}
+{{- define "flickrhub-operator.rules" -}}
+- apiGroups: [flickrhub.dev]
+  resources: [flickrhubs]
+  verbs: [get, list, watch, patch]
+- apiGroups: [flickrhub.dev]
+  resources: [flickrhubs/status]
+  verbs: [patch]
+# Owner references that block deletion need this where OwnerReferencesPermissionEnforcement is on.
+- apiGroups: [flickrhub.dev]
+  resources: [flickrhubs/finalizers]
+  verbs: [update]
+- apiGroups: [""]
+  resources: [configmaps, services, serviceaccounts]
+  verbs: [get, list, watch, create, patch, delete]
+- apiGroups: [""]
+  resources: [secrets]
+  verbs: [get, list, watch, create, update, patch, delete]
+- apiGroups: [""]
+  resources: [persistentvolumeclaims]
+  verbs: [get, list, patch]
+- apiGroups: [apps]
+  resources: [statefulsets, deployments]
+  verbs: [get, list, watch, create, patch, delete]
+- apiGroups: [apps]
+  resources: [deployments/scale]
+  verbs: [patch]
+- apiGroups: [autoscaling]
+  resources: [horizontalpodautoscalers]
+  verbs: [get, list, watch, create, patch, delete]
+- apiGroups: [policy]
+  resources: [poddisruptionbudgets]
+  verbs: [get, list, watch, create, patch, delete]
+- apiGroups: [networking.k8s.io]
+  resources: [ingresses]
+  verbs: [get, list, watch, create, patch, delete]
+- apiGroups: [events.k8s.io]
+  resources: [events]
+  verbs: [create, patch]
+{{- end -}}

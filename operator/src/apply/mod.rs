@@ -1,0 +1,285 @@
+//! Brings the cluster to what was built: server-side apply with one field manager, nothing written where the live
+//! object already is as it should be, and no longer wanted objects pruned.
+//!
+//! If the process dies between two writes, the next one reads the live objects anew and goes on with the rest: every
+//! write is idempotent, and none depends on one that comes after it.
+
+mod differs;
+mod live;
+mod volumes;
+
+use k8s_openapi::api::core::v1::Secret;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use kube::api::{Api, DeleteParams, DynamicObject, Patch, PatchParams, PropagationPolicy};
+use kube::{Client, Resource, ResourceExt};
+use serde_json::json;
+
+use crate::build::{Kind, Object};
+use crate::context::{Context, FIELD_MANAGER};
+use crate::validate::ValidatedHub;
+use live::Ownership;
+
+pub use differs::differs;
+pub use live::{Live, read};
+
+/// An object cannot be brought to what it should be.
+#[derive(Debug, thiserror::Error)]
+pub enum ApplyError {
+    /// The API server did not answer, or refused.
+    #[error("{kind} {name}: {source}")]
+    Api {
+        /// The kind of the object.
+        kind: String,
+        /// Its name.
+        name: String,
+        /// What the client says.
+        source: kube::Error,
+    },
+    /// Something else has the name.
+    #[error(
+        "{kind} {name:?} exists and does not belong to this FlickrHub: delete it, or create the FlickrHub under another name"
+    )]
+    NameTaken {
+        /// The kind of the object.
+        kind: String,
+        /// Its name.
+        name: String,
+    },
+    /// It belongs to a former hub of the same name.
+    #[error(
+        "{kind} {name:?} of a FlickrHub of the same name that was deleted is still there: it goes by itself"
+    )]
+    StillThere {
+        /// The kind of the object.
+        kind: String,
+        /// Its name.
+        name: String,
+    },
+    /// A volume cannot grow.
+    #[error(
+        "the volume {name} cannot grow to {size}: {source}. Set the size back, or use a storage class that allows expansion"
+    )]
+    Volume {
+        /// The name of the claim.
+        name: String,
+        /// The size it should have.
+        size: String,
+        /// What the client says.
+        source: kube::Error,
+    },
+    /// An object has no JSON form, or the API server sent none.
+    #[error("{name} cannot be encoded: {source}")]
+    Encoding {
+        /// The name of the object.
+        name: String,
+        /// Why.
+        source: serde_json::Error,
+    },
+}
+
+impl ApplyError {
+    fn api(kind: Kind, name: &str, source: kube::Error) -> Self {
+        Self::Api {
+            kind: kind.resource().kind,
+            name: name.to_owned(),
+            source,
+        }
+    }
+}
+
+/// The API of a kind, in the namespace of the hub where the kind has namespaces.
+fn api(client: &Client, kind: Kind, namespace: &str) -> Api<DynamicObject> {
+    let resource = kind.resource();
+    if kind.is_namespaced() {
+        Api::namespaced_with(client.clone(), namespace, &resource)
+    } else {
+        Api::all_with(client.clone(), &resource)
+    }
+}
+
+fn apply_params() -> PatchParams {
+    PatchParams::apply(FIELD_MANAGER).force()
+}
+
+/// Applies objects and takes what the API server answers into `live`.
+///
+/// # Errors
+/// At the first object that cannot be applied.
+pub async fn apply<'a>(
+    ctx: &Context,
+    hub: &ValidatedHub,
+    objects: impl IntoIterator<Item = &'a Object>,
+    live: &mut Live,
+) -> Result<(), ApplyError> {
+    for object in objects {
+        apply_one(ctx, hub, object, live).await?;
+    }
+    Ok(())
+}
+
+async fn apply_one(
+    ctx: &Context,
+    hub: &ValidatedHub,
+    object: &Object,
+    live: &mut Live,
+) -> Result<(), ApplyError> {
+    let kind = object.kind();
+    let name = object.name();
+    let mut desired = serde_json::to_value(object).map_err(|source| ApplyError::Encoding {
+        name: name.clone(),
+        source,
+    })?;
+    let api = api(&ctx.client, kind, hub.names.namespace());
+    match live.get(kind, &name) {
+        Some(current) => {
+            if current.pointer("/metadata/deletionTimestamp").is_some() {
+                // It is made anew once it is gone.
+                return Ok(());
+            }
+            if kind == Kind::StatefulSet && volumes::grew(&desired, current) {
+                volumes::grow(&ctx.client, hub.names.namespace(), &desired).await?;
+                // The templates of a StatefulSet are immutable, so it is made anew; its pods go on and are adopted.
+                let orphan = DeleteParams {
+                    propagation_policy: Some(PropagationPolicy::Orphan),
+                    ..DeleteParams::default()
+                };
+                api.delete(&name, &orphan)
+                    .await
+                    .map_err(|e| ApplyError::api(kind, &name, e))?;
+                live.remove(kind, &name);
+                return Ok(());
+            }
+            volumes::keep_templates(&mut desired, current);
+            if !differs(&desired, current) {
+                return Ok(());
+            }
+        }
+        None => refuse_foreign(&api, hub, kind, &name).await?,
+    }
+    tracing::info!(kind = kind.resource().kind, name, "apply");
+    let applied = api
+        .patch(&name, &apply_params(), &Patch::Apply(&desired))
+        .await
+        .map_err(|source| ApplyError::api(kind, &name, source))?;
+    live.insert(kind, &applied)
+}
+
+/// Refuses to take over an object of the same name that something else made.
+async fn refuse_foreign(
+    api: &Api<DynamicObject>,
+    hub: &ValidatedHub,
+    kind: Kind,
+    name: &str,
+) -> Result<(), ApplyError> {
+    match api.get_opt(name).await {
+        Ok(None) => Ok(()),
+        Ok(Some(object)) => match live::ownership(hub, &object) {
+            Ownership::Own | Ownership::Orphaned => Ok(()),
+            Ownership::Former => Err(ApplyError::StillThere {
+                kind: kind.resource().kind,
+                name: name.to_owned(),
+            }),
+            Ownership::Foreign => Err(ApplyError::NameTaken {
+                kind: kind.resource().kind,
+                name: name.to_owned(),
+            }),
+        },
+        Err(source) => Err(ApplyError::api(kind, name, source)),
+    }
+}
+
+/// Deletes what belongs to the hub and was not built.
+///
+/// # Errors
+/// At the first object that cannot be deleted.
+pub async fn prune(
+    ctx: &Context,
+    hub: &ValidatedHub,
+    objects: &[Object],
+    live: &mut Live,
+) -> Result<(), ApplyError> {
+    for (kind, name) in live.unwanted(objects) {
+        tracing::info!(kind = kind.resource().kind, name, "prune");
+        delete(&ctx.client, kind, hub.names.namespace(), &name).await?;
+        live.remove(kind, &name);
+    }
+    Ok(())
+}
+
+/// Deletes an object; that it does not exist is no error.
+///
+/// # Errors
+/// When the API server fails.
+pub async fn delete(client: &Client, kind: Kind, namespace: &str, name: &str) -> Result<(), ApplyError> {
+    match api(client, kind, namespace)
+        .delete(name, &DeleteParams::background())
+        .await
+    {
+        Ok(_) => Ok(()),
+        Err(kube::Error::Api(status)) if status.code == 404 => Ok(()),
+        Err(source) => Err(ApplyError::api(kind, name, source)),
+    }
+}
+
+/// Applies labels and owners of an object whose content is none of the applier's business.
+///
+/// # Errors
+/// When the API server fails.
+pub async fn apply_metadata(client: &Client, current: &Secret, meta: ObjectMeta) -> Result<(), ApplyError> {
+    let name = current.name_any();
+    let encoding = |source| ApplyError::Encoding {
+        name: current.name_any(),
+        source,
+    };
+    let desired = json!({
+        "apiVersion": Secret::api_version(&()),
+        "kind": Secret::kind(&()),
+        "metadata": serde_json::to_value(&meta).map_err(encoding)?,
+    });
+    let live = json!({
+        "apiVersion": Secret::api_version(&()),
+        "kind": Secret::kind(&()),
+        "metadata": serde_json::to_value(&current.metadata).map_err(encoding)?,
+    });
+    if !differs(&desired, &live) {
+        return Ok(());
+    }
+    let api: Api<Secret> = Api::namespaced(client.clone(), &meta.namespace.unwrap_or_default());
+    match api.patch(&name, &apply_params(), &Patch::Apply(&desired)).await {
+        Ok(_) => Ok(()),
+        Err(source) => Err(ApplyError::Api {
+            kind: Secret::kind(&()).into_owned(),
+            name,
+            source,
+        }),
+    }
+}
+
+/// Raises the number of pods of a Deployment that an autoscaler owns, where it is below the least the user wants. The
+/// autoscaler would do it too, but a quarter of a minute later, and not at all where no metrics are served.
+///
+/// # Errors
+/// When the API server fails.
+pub async fn raise_replicas(
+    ctx: &Context,
+    hub: &ValidatedHub,
+    name: &str,
+    least: u32,
+    live: &Live,
+) -> Result<(), ApplyError> {
+    let current = live
+        .get(Kind::Deployment, name)
+        .and_then(|object| object.pointer("/spec/replicas")?.as_u64());
+    if current.is_none_or(|current| current >= u64::from(least)) {
+        return Ok(());
+    }
+    let params = PatchParams {
+        field_manager: Some(format!("{FIELD_MANAGER}-scale")),
+        ..PatchParams::default()
+    };
+    api(&ctx.client, Kind::Deployment, hub.names.namespace())
+        .patch_scale(name, &params, &Patch::Merge(json!({"spec": {"replicas": least}})))
+        .await
+        .map(|_| ())
+        .map_err(|source| ApplyError::api(Kind::Deployment, name, source))
+}

@@ -1,0 +1,51 @@
+//! From a [`ValidatedHub`] to every object that it consists of. Pure, and without a way to fail: whatever can be wrong
+//! was found by [`crate::validate`]. No secret passes through here, only checksums of them.
+//!
+//! | module | objects |
+//! | --- | --- |
+//! | `redis`, `mongodb`, `rabbitmq`, `vault` | the data tier: StatefulSet, Services, settings and scripts |
+//! | `api`, `worker`, `dispatcher` | the processes of FlickrHub |
+//! | [`config`] | the configuration that these read |
+//! | `pod`, `process`, `stateful`, `labels`, `checksum` | what they have in common |
+
+mod api;
+pub(crate) mod checksum;
+pub mod config;
+mod dispatcher;
+pub(crate) mod labels;
+mod mongodb;
+mod object;
+mod pod;
+mod process;
+mod rabbitmq;
+mod redis;
+mod stateful;
+mod vault;
+mod worker;
+
+use crate::secrets::SecretsChecksums;
+use crate::validate::{ValidatedHub, VaultPlan};
+
+pub use object::{Kind, Object};
+
+/// Every object of the hub, in the order in which they are applied.
+pub fn build(hub: &ValidatedHub, secrets: &SecretsChecksums) -> Vec<Object> {
+    let mut objects = [
+        redis::objects(hub, secrets),
+        mongodb::objects(hub, secrets),
+        rabbitmq::objects(hub, secrets),
+        config::objects(hub),
+        api::objects(hub, secrets),
+        dispatcher::objects(hub, secrets),
+        worker::objects(hub, secrets),
+    ]
+    .concat();
+    if let VaultPlan::Managed(managed) = &hub.vault {
+        objects.extend(vault::objects(hub, managed));
+    }
+    objects.sort_by_key(Object::kind);
+    objects
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,92 @@
+//! The kinds of objects that a hub consists of.
+
+use k8s_openapi::api::apps::v1::{Deployment, StatefulSet};
+use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
+use k8s_openapi::api::core::v1::{ConfigMap, Service, ServiceAccount};
+use k8s_openapi::api::networking::v1::Ingress;
+use k8s_openapi::api::policy::v1::PodDisruptionBudget;
+use k8s_openapi::api::rbac::v1::ClusterRoleBinding;
+use kube::ResourceExt;
+use kube::api::ApiResource;
+use serde::Serialize;
+
+macro_rules! objects {
+    ($($(#[$doc:meta])* $kind:ident,)*) => {
+        /// A kind of object that a hub consists of.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        pub enum Kind {
+            $($(#[$doc])* $kind,)*
+        }
+
+        impl Kind {
+            /// Every kind, in the order in which they are applied.
+            pub const ALL: &'static [Self] = &[$(Self::$kind,)*];
+
+            /// What the API server calls it.
+            pub fn resource(self) -> ApiResource {
+                match self {
+                    $(Self::$kind => ApiResource::erase::<$kind>(&()),)*
+                }
+            }
+        }
+
+        /// An object that a hub consists of.
+        #[derive(Clone, Debug, PartialEq, Serialize)]
+        #[serde(untagged)]
+        pub enum Object {
+            $($(#[$doc])* $kind(Box<$kind>),)*
+        }
+
+        impl Object {
+            /// Its kind.
+            pub const fn kind(&self) -> Kind {
+                match self {
+                    $(Self::$kind(_) => Kind::$kind,)*
+                }
+            }
+
+            /// Its name.
+            pub fn name(&self) -> String {
+                match self {
+                    $(Self::$kind(object) => object.name_any(),)*
+                }
+            }
+        }
+
+        $(
+            impl From<$kind> for Object {
+                fn from(object: $kind) -> Self {
+                    Self::$kind(Box::new(object))
+                }
+            }
+        )*
+    };
+}
+
+objects! {
+    /// Who a pod is to the API server and to Vault.
+    ServiceAccount,
+    /// What Vault may do.
+    ClusterRoleBinding,
+    /// Settings and scripts.
+    ConfigMap,
+    /// Addresses.
+    Service,
+    /// How many pods may be away on purpose.
+    PodDisruptionBudget,
+    /// The engines of the data tier.
+    StatefulSet,
+    /// The processes of FlickrHub.
+    Deployment,
+    /// The number of workers.
+    HorizontalPodAutoscaler,
+    /// The way in from outside.
+    Ingress,
+}
+
+impl Kind {
+    /// Whether its objects belong to a namespace.
+    pub const fn is_namespaced(self) -> bool {
+        !matches!(self, Self::ClusterRoleBinding)
+    }
+}

@@ -1,0 +1,314 @@
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use proptest::prelude::*;
+use serde_json::Value;
+
+use super::*;
+use crate::crd::{
+    DeletionPolicy, FlickrHub, ManagedVaultSpec, PullPolicy, QueueSpec, StorageSpec, VaultSpec,
+};
+use crate::fixtures;
+
+fn built(hub: &FlickrHub) -> Vec<Object> {
+    build(&fixtures::validated(hub), &fixtures::checksums())
+}
+
+fn json(object: &Object) -> Value {
+    serde_json::to_value(object).unwrap()
+}
+
+/// The component of an object, by its label.
+fn component(object: &Object) -> String {
+    json(object)["metadata"]["labels"]["app.kubernetes.io/component"]
+        .as_str()
+        .unwrap()
+        .to_owned()
+}
+
+/// The pod template of an object that has one.
+fn pod(object: &Object) -> Option<Value> {
+    json(object).pointer("/spec/template/spec").cloned()
+}
+
+fn containers(object: &Object) -> Vec<Value> {
+    pod(object)
+        .and_then(|pod| pod["containers"].as_array().cloned())
+        .unwrap_or_default()
+}
+
+fn snapshot(sample: &str, hub: &FlickrHub) {
+    let objects = built(hub);
+    let mut components: Vec<String> = objects.iter().map(component).collect();
+    components.sort();
+    components.dedup();
+    for name in components {
+        let of_component: Vec<&Object> = objects
+            .iter()
+            .filter(|object| component(object) == name)
+            .collect();
+        insta::assert_yaml_snapshot!(format!("{sample}-{name}"), of_component);
+    }
+}
+
+#[test]
+fn the_minimal_sample_is_built_as_before() {
+    snapshot("minimal", &fixtures::minimal());
+}
+
+#[test]
+fn the_full_sample_is_built_as_before() {
+    snapshot("full", &fixtures::full());
+}
+
+fn assert_hardened(objects: &[Object]) {
+    for object in objects {
+        let name = object.name();
+        for container in containers(object) {
+            for kind in ["requests", "limits"] {
+                for resource in ["cpu", "memory"] {
+                    let amount = &container["resources"][kind][resource];
+                    assert!(
+                        amount.is_string(),
+                        "{name}: {kind}.{resource} of {}",
+                        container["name"]
+                    );
+                }
+            }
+            let security = &container["securityContext"];
+            assert_eq!(security["allowPrivilegeEscalation"], false, "{name}");
+            assert_eq!(security["readOnlyRootFilesystem"], true, "{name}");
+            assert_eq!(security["capabilities"]["drop"][0], "ALL", "{name}");
+            assert!(container["readinessProbe"].is_object(), "{name}");
+        }
+        if let Some(pod) = pod(object) {
+            let security = &pod["securityContext"];
+            assert_eq!(security["runAsNonRoot"], true, "{name}");
+            assert!(
+                security["runAsUser"].as_i64().is_some_and(|user| user > 0),
+                "{name}"
+            );
+            assert_eq!(security["seccompProfile"]["type"], "RuntimeDefault", "{name}");
+            let mounts_token = pod["automountServiceAccountToken"] == true;
+            assert_eq!(mounts_token, name.ends_with("-vault"), "{name}");
+        }
+    }
+}
+
+#[test]
+fn every_container_is_hardened_and_bounded() {
+    assert_hardened(&built(&fixtures::minimal()));
+    assert_hardened(&built(&fixtures::full()));
+}
+
+#[test]
+fn every_object_is_labelled_and_goes_with_its_hub() {
+    for object in built(&fixtures::minimal()) {
+        let meta = json(&object)["metadata"].clone();
+        assert_eq!(
+            meta["labels"]["app.kubernetes.io/managed-by"],
+            "flickrhub-operator"
+        );
+        assert_eq!(meta["labels"]["app.kubernetes.io/instance"], "gallery");
+        if object.kind().is_namespaced() {
+            assert_eq!(meta["ownerReferences"][0]["name"], "gallery");
+            assert_eq!(meta["namespace"], "photos");
+        } else {
+            assert_eq!(meta["annotations"]["flickrhub.dev/hub-namespace"], "photos");
+        }
+    }
+}
+
+#[test]
+fn every_workload_has_a_disruption_budget_for_its_pods() {
+    let objects = built(&fixtures::minimal());
+    let budgets: Vec<Value> = objects
+        .iter()
+        .filter(|o| o.kind() == Kind::PodDisruptionBudget)
+        .map(json)
+        .collect();
+    for object in objects.iter().filter(|object| pod(object).is_some()) {
+        let selector = &json(object)["spec"]["selector"];
+        assert!(
+            budgets
+                .iter()
+                .any(|budget| budget["spec"]["selector"] == *selector),
+            "{}",
+            object.name()
+        );
+    }
+}
+
+#[test]
+fn no_two_workloads_select_each_others_pods() {
+    let objects = built(&fixtures::minimal());
+    let mut selectors: Vec<String> = objects
+        .iter()
+        .filter(|object| pod(object).is_some())
+        .map(|object| json(object)["spec"]["selector"].to_string())
+        .collect();
+    let count = selectors.len();
+    selectors.sort();
+    selectors.dedup();
+    assert_eq!(selectors.len(), count);
+}
+
+#[test]
+fn no_value_of_a_secret_gets_into_an_object() {
+    for hub in [fixtures::minimal(), fixtures::full()] {
+        for object in built(&hub) {
+            assert!(
+                !json(&object).to_string().contains(fixtures::SECRET_VALUE),
+                "{}",
+                object.name()
+            );
+            for container in containers(&object) {
+                assert!(
+                    !container["env"].to_string().contains("secretKeyRef"),
+                    "{}",
+                    object.name()
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn a_changed_secret_of_the_user_restarts_the_pods_that_mount_it_and_no_others() {
+    let hub = fixtures::minimal();
+    let mut changed = fixtures::validated(&hub);
+    changed
+        .user_secrets
+        .insert("flickr-app".to_owned(), "another".to_owned());
+    let after = build(&changed, &fixtures::checksums());
+    for (before, after) in built(&hub).iter().zip(&after) {
+        let is_process = before.kind() == Kind::Deployment;
+        assert_eq!(before != after, is_process, "{}", before.name());
+    }
+}
+
+#[test]
+fn the_number_of_workers_is_left_to_their_autoscaler() {
+    let objects = built(&fixtures::minimal());
+    for autoscaler in objects
+        .iter()
+        .filter(|o| o.kind() == Kind::HorizontalPodAutoscaler)
+    {
+        let workers = objects
+            .iter()
+            .find(|o| o.kind() == Kind::Deployment && o.name() == autoscaler.name());
+        assert_eq!(
+            workers.map(|o| json(o)["spec"]["replicas"].clone()),
+            Some(Value::Null)
+        );
+    }
+}
+
+#[test]
+fn volumes_go_with_the_hub_only_if_the_user_says_so() {
+    let policy = |deletion_policy| {
+        let mut hub = fixtures::minimal();
+        hub.spec.deletion_policy = deletion_policy;
+        let objects = built(&hub);
+        let sets = objects.iter().filter(|object| object.kind() == Kind::StatefulSet);
+        sets.map(|o| json(o)["spec"]["persistentVolumeClaimRetentionPolicy"]["whenDeleted"].clone())
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(policy(DeletionPolicy::Retain), vec!["Retain"; 4]);
+    assert_eq!(policy(DeletionPolicy::Delete), vec!["Delete"; 4]);
+}
+
+#[test]
+fn an_external_vault_needs_no_object_without_namespace() {
+    assert!(
+        built(&fixtures::full())
+            .iter()
+            .all(|object| object.kind().is_namespaced())
+    );
+}
+
+#[test]
+fn the_processes_can_read_the_configuration_that_is_written_for_them() {
+    for hub in [fixtures::minimal(), fixtures::full()] {
+        let hub = fixtures::validated(&hub);
+        let read: flickrhub_job::config::Config = serde_yaml_ng::from_str(&config::yaml(&hub)).unwrap();
+        assert_eq!(read, config::config(&hub));
+    }
+}
+
+fn any_storage() -> impl Strategy<Value = StorageSpec> {
+    ((1_u32..1000), proptest::option::of("[a-z]{1,10}")).prop_map(|(gibibytes, class_name)| StorageSpec {
+        size: crate::crd::Quantity::new(format!("{gibibytes}Gi")),
+        class_name,
+    })
+}
+
+fn any_queue() -> impl Strategy<Value = QueueSpec> {
+    (
+        1_u32..=256,
+        0_u16..100,
+        1_u32..100,
+        0_u32..100,
+        proptest::option::of(1_u32..3600),
+    )
+        .prop_map(
+            |(concurrency, ahead, min_replicas, more, timeout_seconds)| QueueSpec {
+                concurrency,
+                prefetch: u16::try_from(concurrency).unwrap() + ahead,
+                min_replicas,
+                max_replicas: min_replicas + more,
+                timeout_seconds,
+                ..QueueSpec::default()
+            },
+        )
+}
+
+prop_compose! {
+    fn any_hub()(
+        redis in any_storage(), mongodb in any_storage(), rabbitmq in any_storage(), vault in any_storage(),
+        members in proptest::collection::vec((0_u32..4).prop_map(|half| half * 2 + 1), 4),
+        rest in any_queue(), upload in any_queue(), replace in any_queue(),
+        name in "[a-z]([a-z0-9-]{0,38}[a-z0-9])?",
+        external in any::<bool>(), deleted in any::<bool>(),
+    ) -> FlickrHub {
+        let mut hub = if external { fixtures::full() } else { fixtures::minimal() };
+        hub.metadata.name = Some(name);
+        hub.spec.redis.storage = redis;
+        hub.spec.redis.replicas = members[0];
+        hub.spec.mongodb.storage = mongodb;
+        hub.spec.mongodb.members = members[1];
+        hub.spec.rabbitmq.storage = rabbitmq;
+        hub.spec.rabbitmq.replicas = members[2];
+        if !external {
+            let managed = ManagedVaultSpec { replicas: members[3], storage: vault, resources: None };
+            hub.spec.vault = VaultSpec { managed: Some(managed), external: None };
+        }
+        hub.spec.queues.rest = rest;
+        hub.spec.queues.upload = upload;
+        hub.spec.queues.replace = replace;
+        hub.spec.images.pull_policy = PullPolicy::Never;
+        hub.spec.deletion_policy = if deleted { DeletionPolicy::Delete } else { DeletionPolicy::Retain };
+        hub
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(48))]
+
+    #[test]
+    fn any_valid_hub_is_built_hardened_and_with_names_that_fit(hub in any_hub()) {
+        let objects = built(&hub);
+        assert_hardened(&objects);
+        for object in &objects {
+            prop_assert!(object.name().len() <= 63 || !object.kind().is_namespaced());
+        }
+        let mut names: Vec<_> = objects.iter().map(|object| (object.kind(), object.name())).collect();
+        names.sort();
+        names.dedup();
+        prop_assert_eq!(names.len(), objects.len());
+    }
+
+    #[test]
+    fn the_same_hub_is_built_the_same_way(hub in any_hub()) {
+        prop_assert_eq!(built(&hub), built(&hub));
+    }
+}

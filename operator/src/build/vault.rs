@@ -1,0 +1,129 @@
+//! OpenBao, where the operator runs it.
+
+use std::fmt::Write as _;
+
+use k8s_openapi::api::core::v1::{Container, PodSpec, ServiceAccount};
+use k8s_openapi::api::rbac::v1::{ClusterRoleBinding, RoleRef, Subject};
+
+use super::stateful::{CONFIG, DATA, Members};
+use super::{Object, checksum, labels, pod, stateful};
+use crate::names::{VAULT_CLUSTER_PORT, VAULT_PORT};
+use crate::validate::{ManagedVaultPlan, ValidatedHub};
+
+const COMPONENT: &str = "vault";
+const SETTINGS: &str = include_str!("scripts/openbao.hcl");
+
+pub(super) fn objects(hub: &ValidatedHub, vault: &ManagedVaultPlan) -> Vec<Object> {
+    let name = hub.names.vault();
+    let nodes = hub.names.vault_nodes();
+    let settings = settings(hub, vault);
+    let checksum = checksum::of_texts([settings.as_str()]);
+    let client_ports = [("http", VAULT_PORT)];
+    let node_ports = [("http", VAULT_PORT), ("cluster", VAULT_CLUSTER_PORT)];
+    vec![
+        ServiceAccount {
+            metadata: labels::meta(hub, name.clone(), COMPONENT),
+            automount_service_account_token: Some(false),
+            ..ServiceAccount::default()
+        }
+        .into(),
+        token_review(hub).into(),
+        stateful::config_map(hub, name.clone(), COMPONENT, &[("openbao.hcl", settings)]).into(),
+        stateful::headless(hub, nodes.clone(), COMPONENT, &node_ports).into(),
+        stateful::service(hub, name.clone(), COMPONENT, &client_ports).into(),
+        pod::disruption_budget(hub, name.clone(), COMPONENT).into(),
+        stateful::set(
+            hub,
+            Members {
+                name,
+                component: COMPONENT,
+                service: nodes,
+                replicas: vault.replicas,
+                storage: &vault.storage,
+                template: pod::template(hub, COMPONENT, pod::OPENBAO, checksum, pod_spec(hub, vault)),
+            },
+        )
+        .into(),
+    ]
+}
+
+/// Lets OpenBao ask the API server whose token it was given.
+fn token_review(hub: &ValidatedHub) -> ClusterRoleBinding {
+    ClusterRoleBinding {
+        metadata: labels::cluster_meta(hub, hub.names.vault_token_review(), COMPONENT),
+        role_ref: RoleRef {
+            api_group: Some("rbac.authorization.k8s.io".to_owned()),
+            kind: "ClusterRole".to_owned(),
+            name: "system:auth-delegator".to_owned(),
+        },
+        subjects: Some(vec![Subject {
+            kind: "ServiceAccount".to_owned(),
+            name: hub.names.vault(),
+            namespace: Some(hub.names.namespace().to_owned()),
+            ..Subject::default()
+        }]),
+    }
+}
+
+fn settings(hub: &ValidatedHub, vault: &ManagedVaultPlan) -> String {
+    let mut settings = format!("{SETTINGS}\nstorage \"raft\" {{\n  path = \"/openbao/data\"\n");
+    for host in hub.names.vault_hosts(vault.replicas) {
+        let _ = write!(
+            settings,
+            "\n  retry_join {{\n    leader_api_addr = \"http://{host}:{VAULT_PORT}\"\n  }}\n"
+        );
+    }
+    settings.push_str("}\n");
+    settings
+}
+
+fn pod_spec(hub: &ValidatedHub, vault: &ManagedVaultPlan) -> PodSpec {
+    PodSpec {
+        containers: vec![member(hub, vault)],
+        // Its own token is how it asks the API server about others'.
+        service_account_name: Some(hub.names.vault()),
+        automount_service_account_token: Some(true),
+        termination_grace_period_seconds: Some(30),
+        volumes: Some(vec![
+            stateful::config_volume(hub.names.vault()),
+            pod::scratch_dir("tmp", "64Mi"),
+        ]),
+        ..PodSpec::default()
+    }
+}
+
+fn member(hub: &ValidatedHub, vault: &ManagedVaultPlan) -> Container {
+    let domain = hub.names.service_host(&hub.names.vault_nodes());
+    let own = |scheme: &str, port: u16| format!("{scheme}://$(POD_NAME).{domain}:{port}");
+    Container {
+        name: "openbao".to_owned(),
+        image: Some(hub.images.openbao.clone()),
+        image_pull_policy: Some(hub.images.pull_policy.to_owned()),
+        command: Some(vec![
+            "bao".to_owned(),
+            "server".to_owned(),
+            "-config=/etc/openbao/openbao.hcl".to_owned(),
+        ]),
+        env: Some(vec![
+            pod::pod_name_env(),
+            pod::env("BAO_RAFT_NODE_ID", "$(POD_NAME)"),
+            pod::env("BAO_API_ADDR", own("http", VAULT_PORT)),
+            pod::env("BAO_CLUSTER_ADDR", own("https", VAULT_CLUSTER_PORT)),
+            pod::env("HOME", "/tmp"),
+        ]),
+        ports: Some(vec![
+            pod::port("http", VAULT_PORT),
+            pod::port("cluster", VAULT_CLUSTER_PORT),
+        ]),
+        // Sealed and uninitialised members answer 503 and 501; standbys forward what they are asked.
+        readiness_probe: Some(pod::FAST.http("/v1/sys/health?standbyok=true", "http")),
+        resources: Some(pod::resources(&vault.resources)),
+        security_context: Some(pod::container_security()),
+        volume_mounts: Some(vec![
+            pod::mount(DATA, "/openbao/data"),
+            pod::mount("tmp", "/tmp"),
+            pod::read_only(CONFIG, "/etc/openbao"),
+        ]),
+        ..Container::default()
+    }
+}

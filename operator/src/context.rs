@@ -1,0 +1,60 @@
+//! What every step of the reconciliation shares.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, PoisonError};
+
+use kube::Client;
+use kube::runtime::events::Recorder;
+
+/// The field manager of every server-side apply of the operator.
+pub const FIELD_MANAGER: &str = "flickrhub-operator";
+
+/// Settings of the operator process.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// The DNS domain of the cluster, `cluster.local` nearly everywhere.
+    pub cluster_domain: String,
+    /// The namespace to look at; every one if `None`.
+    pub namespace: Option<String>,
+    /// Hubs that are reconciled at the same time.
+    pub concurrency: u16,
+}
+
+/// What every step of the reconciliation shares.
+pub struct Context {
+    /// The client of the Kubernetes API.
+    pub client: Client,
+    /// Publishes events.
+    pub recorder: Recorder,
+    /// Settings of the process.
+    pub settings: Settings,
+    failures: Mutex<HashMap<String, u32>>,
+}
+
+impl Context {
+    /// The context of one process.
+    pub fn new(client: Client, recorder: Recorder, settings: Settings) -> Self {
+        Self {
+            client,
+            recorder,
+            settings,
+            failures: Mutex::new(HashMap::new()),
+        }
+    }
+
+    /// Counts a failure of the object with this UID and returns how many there were in a row, this one included.
+    pub fn failed(&self, uid: &str) -> u32 {
+        let mut failures = self.failures.lock().unwrap_or_else(PoisonError::into_inner);
+        let count = failures.entry(uid.to_owned()).or_default();
+        *count = count.saturating_add(1);
+        *count
+    }
+
+    /// Forgets the failures of the object with this UID: it was reconciled, or it is gone.
+    pub fn succeeded(&self, uid: &str) {
+        self.failures
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .remove(uid);
+    }
+}

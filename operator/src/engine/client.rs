@@ -1,0 +1,382 @@
+//! The API client that every hub starts with: its document in MongoDB, from the values in its Secret.
+//!
+//! The document is written in one update, so a process that dies leaves either the old or the new one. Stored are the
+//! bcrypt hash of the key's secret part, the webhook secret encrypted by Vault, and a fingerprint of it, because the
+//! operator may encrypt and not decrypt: by the fingerprint it sees whether the ciphertext is current.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use hmac::{Hmac, KeyInit, Mac};
+use mongodb::bson::{Bson, DateTime, Document, doc};
+use mongodb::options::{ClientOptions, Credential, ServerAddress, WriteConcern};
+use mongodb::{Client, Collection};
+use secrecy::{ExposeSecret, SecretString};
+use sha2::Sha256;
+
+use super::vault::{self, EncryptError};
+use super::{ACTION_TIMEOUT, LATER, SOON, STEADY};
+use crate::context::Context;
+use crate::names;
+use crate::part::PartStatus;
+use crate::secrets::Secrets;
+use crate::validate::ValidatedHub;
+
+/// The cost of the hash. The secret is drawn at random, so the hash needs no more to keep it.
+const BCRYPT_COST: u32 = 10;
+/// What the client may do.
+const SCOPES: [&str; 5] = ["jobs:read", "jobs:write", "uploads:write", "users:write", "admin"];
+/// How long a connection to MongoDB may take.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// The client cannot be registered.
+#[derive(Debug, thiserror::Error)]
+pub enum ClientError {
+    /// The key in the Secret is none.
+    #[error("api-key in Secret {0} is not fh_<key id>_<secret>; delete the Secret and a new one is made")]
+    Key(String),
+    /// A host of MongoDB is no address.
+    #[error("{0:?} is no address of MongoDB; it must be host:port")]
+    Address(String),
+    /// MongoDB refused, or did not answer.
+    // The driver's text can hold the whole answer of the server, its kind alone says enough.
+    #[error("MongoDB: {}", .0.kind)]
+    MongoDb(#[from] mongodb::error::Error),
+    /// MongoDB did not answer in time.
+    #[error("MongoDB did not answer in {} s", ACTION_TIMEOUT.as_secs())]
+    TimedOut,
+    /// The webhook secret cannot be encrypted.
+    #[error("the webhook secret cannot be encrypted: {0}")]
+    Encrypt(#[from] EncryptError),
+    /// The secret of the key cannot be hashed.
+    #[error("the key cannot be hashed: {0}")]
+    Hash(#[from] bcrypt::BcryptError),
+    /// The task that hashes was stopped with the process.
+    #[error("the operator was stopped while it hashed the key")]
+    Stopped,
+}
+
+/// The client that is wanted.
+#[derive(Clone, Debug)]
+pub struct Desired {
+    /// The id of its key.
+    pub key_id: String,
+    /// The secret part of its key.
+    pub key_secret: SecretString,
+    /// What signs its callbacks.
+    pub webhook_secret: SecretString,
+    /// Tells one webhook secret from another without giving it away.
+    pub fingerprint: String,
+}
+
+impl Desired {
+    /// Reads `fh_<key id>_<secret>`; `None` if it is something else.
+    pub fn new(api_key: &SecretString, webhook_secret: &SecretString) -> Option<Self> {
+        let (key_id, key_secret) = api_key.expose_secret().strip_prefix("fh_")?.split_once('_')?;
+        if key_id.is_empty() || key_secret.is_empty() {
+            return None;
+        }
+        Some(Self {
+            key_id: key_id.to_owned(),
+            key_secret: SecretString::from(key_secret),
+            webhook_secret: webhook_secret.clone(),
+            fingerprint: fingerprint(api_key, webhook_secret)?,
+        })
+    }
+}
+
+/// What the document says.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Stored {
+    /// The keys, each as id and hash.
+    pub keys: Vec<(String, String)>,
+    /// See [`Desired::fingerprint`].
+    pub fingerprint: Option<String>,
+    /// What the client may do.
+    pub scopes: BTreeSet<String>,
+}
+
+/// What to write.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Change {
+    /// The key.
+    pub key: bool,
+    /// The webhook secret.
+    pub webhook_secret: bool,
+    /// The scopes.
+    pub scopes: bool,
+}
+
+/// What differs; `key_matches` tells whether a hash is the one of the wanted key.
+pub fn decide(stored: Option<&Stored>, desired: &Desired, key_matches: impl FnOnce(&str) -> bool) -> Change {
+    let Some(stored) = stored else {
+        return Change {
+            key: true,
+            webhook_secret: true,
+            scopes: true,
+        };
+    };
+    let key = match stored.keys.as_slice() {
+        [(id, hash)] => *id != desired.key_id || !key_matches(hash),
+        _ => true,
+    };
+    Change {
+        key,
+        webhook_secret: stored.fingerprint.as_ref() != Some(&desired.fingerprint),
+        scopes: stored.scopes != BTreeSet::from(SCOPES.map(str::to_owned)),
+    }
+}
+
+/// Registers the client of a hub whose MongoDB and Vault are ready.
+pub async fn reconcile(context: &Context, hub: &ValidatedHub, secrets: &Secrets) -> PartStatus {
+    match register(context, hub, secrets).await {
+        Ok(()) => PartStatus {
+            requeue_after: Some(STEADY),
+            ..PartStatus::ready("The default API client is registered.")
+        },
+        Err(error) => {
+            let pause = if matches!(error, ClientError::Key(_)) {
+                LATER
+            } else {
+                2 * SOON
+            };
+            let message = format!("The default API client cannot be registered: {error}.");
+            PartStatus::waiting("ClientNotRegistered", message, pause)
+        }
+    }
+}
+
+async fn register(context: &Context, hub: &ValidatedHub, secrets: &Secrets) -> Result<(), ClientError> {
+    let wanted = &secrets.default_client;
+    let desired = Desired::new(&wanted.api_key, &wanted.webhook_secret)
+        .ok_or_else(|| ClientError::Key(hub.names.default_client()))?;
+    let mongodb = connect(hub, &secrets.mongodb.app_password)?;
+    let clients = mongodb
+        .database(names::MONGODB_DATABASE)
+        .collection::<Document>("clients");
+    let stored = find(&clients).await?;
+    let change = compare(stored, desired.clone()).await?;
+    if change != Change::default() {
+        let fields = fields(context, hub, &desired, change).await?;
+        write(&clients, fields).await?;
+        tracing::info!(?change, "registered the default API client");
+    }
+    mongodb.shutdown().immediate(true).await;
+    Ok(())
+}
+
+/// On a thread of its own: comparing a hash takes tens of milliseconds of computation.
+async fn compare(stored: Option<Stored>, desired: Desired) -> Result<Change, ClientError> {
+    let task = tokio::task::spawn_blocking(move || {
+        let matches = |hash: &str| bcrypt::verify(desired.key_secret.expose_secret(), hash).unwrap_or(false);
+        decide(stored.as_ref(), &desired, matches)
+    });
+    task.await.map_err(|_| ClientError::Stopped)
+}
+
+/// The values of the fields that change.
+async fn fields(
+    context: &Context,
+    hub: &ValidatedHub,
+    desired: &Desired,
+    change: Change,
+) -> Result<Document, ClientError> {
+    let mut fields = Document::new();
+    if change.key {
+        let secret = desired.key_secret.clone();
+        let hash = tokio::task::spawn_blocking(move || bcrypt::hash(secret.expose_secret(), BCRYPT_COST));
+        let hash = hash.await.map_err(|_| ClientError::Stopped)??;
+        let key = doc! { "id": &desired.key_id, "hash": hash, "created_at": DateTime::now() };
+        fields.insert("keys", vec![Bson::Document(key)]);
+    }
+    if change.webhook_secret {
+        let client = names::DEFAULT_CLIENT;
+        let ciphertext = vault::encrypt_app_credential(context, hub, client, &desired.webhook_secret).await?;
+        fields.insert("webhook_secret", ciphertext);
+        fields.insert("webhook_secret_fingerprint", &desired.fingerprint);
+    }
+    if change.scopes {
+        fields.insert("scopes", SCOPES.map(Bson::from).to_vec());
+    }
+    Ok(fields)
+}
+
+async fn find(clients: &Collection<Document>) -> Result<Option<Stored>, ClientError> {
+    let found = clients.find_one(doc! { "_id": names::DEFAULT_CLIENT });
+    let found = tokio::time::timeout(ACTION_TIMEOUT, async { found.await }).await;
+    Ok(found.map_err(|_| ClientError::TimedOut)??.as_ref().map(read))
+}
+
+async fn write(clients: &Collection<Document>, fields: Document) -> Result<(), ClientError> {
+    let first = doc! { "name": "Default client", "created_at": DateTime::now() };
+    let update = clients
+        .update_one(
+            doc! { "_id": names::DEFAULT_CLIENT },
+            doc! { "$set": fields, "$setOnInsert": first },
+        )
+        .upsert(true);
+    let written = tokio::time::timeout(ACTION_TIMEOUT, async { update.await }).await;
+    written.map_err(|_| ClientError::TimedOut)??;
+    Ok(())
+}
+
+fn connect(hub: &ValidatedHub, password: &SecretString) -> Result<Client, ClientError> {
+    let hosts = hub.names.mongodb_hosts(hub.mongodb.members);
+    let addresses = hosts.into_iter().map(|host| {
+        let address = format!("{host}:{}", names::MONGODB_PORT);
+        ServerAddress::parse(&address).map_err(|_| ClientError::Address(address))
+    });
+    let credential = Credential::builder()
+        .username(names::MONGODB_USER.to_owned())
+        .source("admin".to_owned())
+        .password(password.expose_secret().to_owned())
+        .build();
+    let options = ClientOptions::builder()
+        .hosts(addresses.collect::<Result<Vec<_>, _>>()?)
+        .repl_set_name(names::MONGODB_REPLICA_SET.to_owned())
+        .credential(credential)
+        .app_name("flickrhub-operator".to_owned())
+        .connect_timeout(CONNECT_TIMEOUT)
+        .server_selection_timeout(CONNECT_TIMEOUT)
+        .write_concern(WriteConcern::majority())
+        .max_pool_size(1_u32)
+        .build();
+    Ok(Client::with_options(options)?)
+}
+
+fn read(document: &Document) -> Stored {
+    let list = |name: &str| document.get_array(name).map(Vec::as_slice).unwrap_or_default();
+    Stored {
+        keys: list("keys")
+            .iter()
+            .filter_map(|key| {
+                let key = key.as_document()?;
+                Some((
+                    key.get_str("id").ok()?.to_owned(),
+                    key.get_str("hash").ok()?.to_owned(),
+                ))
+            })
+            .collect(),
+        fingerprint: document
+            .get_str("webhook_secret_fingerprint")
+            .ok()
+            .map(str::to_owned),
+        scopes: list("scopes")
+            .iter()
+            .filter_map(|scope| scope.as_str().map(str::to_owned))
+            .collect(),
+    }
+}
+
+/// HMAC-SHA256 of the webhook secret in hexadecimal. Its key is the API key, which MongoDB does not hold, so a copy of
+/// the database does not help to guess a weak webhook secret.
+fn fingerprint(api_key: &SecretString, webhook_secret: &SecretString) -> Option<String> {
+    let mut mac = Hmac::<Sha256>::new_from_slice(api_key.expose_secret().as_bytes()).ok()?;
+    mac.update(webhook_secret.expose_secret().as_bytes());
+    Some(
+        mac.finalize()
+            .into_bytes()
+            .iter()
+            .map(|byte| format!("{byte:02x}"))
+            .collect(),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn desired() -> Desired {
+        let key = SecretString::from("fh_k1_secret");
+        let Some(desired) = Desired::new(&key, &SecretString::from("whsec_a")) else {
+            panic!("the key is one");
+        };
+        desired
+    }
+
+    fn stored() -> Stored {
+        Stored {
+            keys: vec![("k1".to_owned(), "hash of secret".to_owned())],
+            fingerprint: Some(desired().fingerprint),
+            scopes: BTreeSet::from(SCOPES.map(str::to_owned)),
+        }
+    }
+
+    fn change(stored: &Stored) -> Change {
+        decide(Some(stored), &desired(), |hash| hash == "hash of secret")
+    }
+
+    #[test]
+    fn a_document_that_is_current_is_not_written() {
+        assert_eq!(change(&stored()), Change::default());
+    }
+
+    #[test]
+    fn an_absent_document_is_written_in_full() {
+        let all = Change {
+            key: true,
+            webhook_secret: true,
+            scopes: true,
+        };
+        assert_eq!(decide(None, &desired(), |_| true), all);
+    }
+
+    #[test]
+    fn only_what_differs_is_written() {
+        let only_key = Change {
+            key: true,
+            ..Change::default()
+        };
+        let other_hash = Stored {
+            keys: vec![("k1".to_owned(), "hash of another".to_owned())],
+            ..stored()
+        };
+        assert_eq!(change(&other_hash), only_key);
+        let no_key = Stored {
+            keys: Vec::new(),
+            ..stored()
+        };
+        assert_eq!(change(&no_key), only_key);
+        let other_secret = Stored {
+            fingerprint: None,
+            ..stored()
+        };
+        assert!(change(&other_secret).webhook_secret);
+        let fewer_scopes = Stored {
+            scopes: BTreeSet::new(),
+            ..stored()
+        };
+        assert!(change(&fewer_scopes).scopes);
+    }
+
+    #[test]
+    fn a_key_without_its_three_parts_is_refused() {
+        for key in ["fh_k1", "fh__secret", "fh_k1_", "other_k1_secret", ""] {
+            assert!(
+                Desired::new(&SecretString::from(key), &SecretString::from("w")).is_none(),
+                "{key}"
+            );
+        }
+        assert_eq!(desired().key_secret.expose_secret(), "secret");
+    }
+
+    #[test]
+    fn the_fingerprint_changes_with_either_secret() {
+        let of = |key: &str, secret: &str| fingerprint(&SecretString::from(key), &SecretString::from(secret));
+        assert_eq!(of("a", "b"), of("a", "b"));
+        assert_ne!(of("a", "b"), of("a", "c"));
+        assert_ne!(of("a", "b"), of("c", "b"));
+    }
+
+    #[test]
+    fn the_document_is_read_back() {
+        let document = doc! {
+            "_id": "default",
+            "keys": [{ "id": "k1", "hash": "hash of secret", "created_at": DateTime::now() }],
+            "webhook_secret": "vault:v1:abc",
+            "webhook_secret_fingerprint": desired().fingerprint,
+            "scopes": SCOPES.map(Bson::from).to_vec(),
+        };
+        assert_eq!(read(&document), stored());
+    }
+}

@@ -1,0 +1,252 @@
+//! What follows from the state of a replica set.
+
+use std::collections::BTreeSet;
+use std::fmt;
+
+use super::Desired;
+use super::finding::Finding;
+use crate::engine::{Decision, Standard};
+
+/// A replica set as it was found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Observed {
+    /// Every wanted member, in the order of [`Desired::hosts`].
+    pub members: Vec<Member>,
+    /// The users; `None` while no primary tells.
+    pub accounts: Option<Accounts>,
+}
+
+/// A wanted member as it was found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Member {
+    /// Its `host:port`.
+    pub host: String,
+    /// What it says.
+    pub state: MemberState,
+}
+
+/// What a member says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum MemberState {
+    /// No answer; why.
+    Unreachable(String),
+    /// It answers and refuses the key.
+    KeyRefused,
+    /// It has neither a configuration nor data.
+    Blank,
+    /// It has data, and belongs to no replica set.
+    DataOnly,
+    /// It belongs to a replica set.
+    Configured(Configuration, Role),
+}
+
+/// The configuration that a member has stored.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Configuration {
+    /// The identity that the set was given when it was initiated.
+    pub id: String,
+    /// The name of the set.
+    pub replica_set: String,
+    /// Its version; the newest counts.
+    pub version: i64,
+    /// The members, each as `host:port`.
+    pub hosts: Vec<String>,
+}
+
+/// What a member does in its set.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// It takes writes.
+    Primary,
+    /// It follows.
+    Secondary,
+    /// Neither: the name of the state, for example `STARTUP2` during its first copy.
+    Other(String),
+}
+
+/// A user that the hub needs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Account {
+    /// The administrator, for people and for backups.
+    Admin,
+    /// The user of the API and the workers.
+    App,
+}
+
+impl fmt::Display for Account {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Admin => "the administrator",
+            Self::App => "the application's user",
+        })
+    }
+}
+
+/// What the primary says of a user.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AccountState {
+    /// It does not exist.
+    Absent,
+    /// Its password or its roles are not the wanted ones.
+    Differs,
+    /// As wanted.
+    AsWanted,
+}
+
+/// What the primary says of the users.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Accounts {
+    /// The administrator.
+    pub admin: AccountState,
+    /// The user of the API and the workers.
+    pub app: AccountState,
+}
+
+/// A change of the replica set.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Action {
+    /// Make one replica set of all members, asked of this one.
+    Initiate {
+        /// Always the first member: the server refuses a second initiation of the same member, so that not even two
+        /// operators at once could make two sets.
+        host: String,
+    },
+    /// Create a user.
+    CreateAccount {
+        /// The primary.
+        primary: String,
+        /// The user.
+        account: Account,
+    },
+    /// Give a user the password of the Secret and the wanted roles.
+    UpdateAccount {
+        /// The primary.
+        primary: String,
+        /// The user.
+        account: Account,
+    },
+}
+
+impl fmt::Display for Action {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Initiate { host } => write!(f, "initiate the replica set at {host}"),
+            Self::CreateAccount { account, .. } => write!(f, "create {account}"),
+            Self::UpdateAccount { account, .. } => write!(f, "set password and roles of {account}"),
+        }
+    }
+}
+
+/// What to do about a replica set.
+///
+/// A set is initiated only if every wanted member answers and none has a configuration or data, and only for a hub that
+/// was not ready before.
+pub fn decide(observed: &Observed, desired: &Desired) -> Decision<Action, Finding> {
+    let configurations: Vec<&Configuration> = observed
+        .members
+        .iter()
+        .filter_map(|member| match &member.state {
+            MemberState::Configured(configuration, _) => Some(configuration),
+            _ => None,
+        })
+        .collect();
+    match configurations
+        .iter()
+        .max_by_key(|configuration| configuration.version)
+    {
+        None => without_configuration(observed, desired),
+        Some(newest) if newest.replica_set != desired.replica_set => {
+            Decision::Report(Finding::OtherReplicaSet(newest.replica_set.clone()))
+        }
+        Some(newest) if configurations.iter().any(|other| other.id != newest.id) => {
+            Decision::Report(Finding::SeveralReplicaSets)
+        }
+        Some(newest) => with_configuration(observed, newest, desired),
+    }
+}
+
+fn without_configuration(observed: &Observed, desired: &Desired) -> Decision<Action, Finding> {
+    let refused = hosts_in(observed, |state| matches!(state, MemberState::KeyRefused));
+    let data = hosts_in(observed, |state| matches!(state, MemberState::DataOnly));
+    let blank = hosts_in(observed, |state| matches!(state, MemberState::Blank));
+    if !refused.is_empty() {
+        return Decision::Report(Finding::KeyRefused(refused));
+    }
+    if !data.is_empty() {
+        return Decision::Report(Finding::DataWithoutReplicaSet(data));
+    }
+    if blank.len() < desired.hosts.len() {
+        return Decision::Report(Finding::WaitForMembers(unhealthy(observed)));
+    }
+    match (desired.standard, blank.into_iter().next()) {
+        (Standard::Complete, Some(host)) => Decision::Act(Action::Initiate { host }),
+        (Standard::Serving, _) => Decision::Report(Finding::DataLost),
+        (Standard::Complete, None) => Decision::Report(Finding::WaitForMembers(Vec::new())),
+    }
+}
+
+fn with_configuration(
+    observed: &Observed,
+    configuration: &Configuration,
+    desired: &Desired,
+) -> Decision<Action, Finding> {
+    let primaries = hosts_in(observed, |state| {
+        matches!(state, MemberState::Configured(_, Role::Primary))
+    });
+    // Two for a moment are an old primary that has not noticed its successor; its writes would be rolled back.
+    let (Ok([primary]), Some(accounts)) = (<[String; 1]>::try_from(primaries), observed.accounts) else {
+        return Decision::Report(Finding::WaitForPrimary);
+    };
+    for (account, state) in [(Account::Admin, accounts.admin), (Account::App, accounts.app)] {
+        match state {
+            AccountState::Absent => return Decision::Act(Action::CreateAccount { primary, account }),
+            AccountState::Differs => return Decision::Act(Action::UpdateAccount { primary, account }),
+            AccountState::AsWanted => {}
+        }
+    }
+    let has: BTreeSet<&String> = configuration.hosts.iter().collect();
+    let wants: BTreeSet<&String> = desired.hosts.iter().collect();
+    if has != wants {
+        return Decision::Report(Finding::MembersDiffer {
+            missing: wants.difference(&has).copied().cloned().collect(),
+            unwanted: has.difference(&wants).copied().cloned().collect(),
+        });
+    }
+    let unhealthy = unhealthy(observed);
+    let healthy = desired.hosts.len().saturating_sub(unhealthy.len());
+    Decision::Report(if unhealthy.is_empty() {
+        Finding::Healthy {
+            primary,
+            secondaries: healthy.saturating_sub(1),
+        }
+    } else if desired.standard == Standard::Serving && healthy > desired.hosts.len() / 2 {
+        Finding::Degraded { primary, unhealthy }
+    } else {
+        Finding::WaitForMembers(unhealthy)
+    })
+}
+
+fn hosts_in(observed: &Observed, is: impl Fn(&MemberState) -> bool) -> Vec<String> {
+    observed
+        .members
+        .iter()
+        .filter(|member| is(&member.state))
+        .map(|member| member.host.clone())
+        .collect()
+}
+
+/// The members that neither lead nor follow, each with why.
+fn unhealthy(observed: &Observed) -> Vec<String> {
+    observed
+        .members
+        .iter()
+        .filter_map(|Member { host, state }| match state {
+            MemberState::Configured(_, Role::Primary | Role::Secondary) => None,
+            MemberState::Configured(_, Role::Other(role)) => Some(format!("{host} is in state {role}")),
+            MemberState::Unreachable(why) => Some(format!("{host} does not answer ({why})")),
+            MemberState::KeyRefused => Some(format!("{host} refuses the key")),
+            MemberState::Blank => Some(format!("{host} has not joined yet")),
+            MemberState::DataOnly => Some(format!("{host} has data of no replica set")),
+        })
+        .collect()
+}

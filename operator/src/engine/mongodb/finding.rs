@@ -1,0 +1,132 @@
+//! Where a replica set stands, and how the status says it.
+
+use crate::engine::{LATER, SOON, STEADY, WATCHFUL, count};
+use crate::part::PartStatus;
+
+/// Where a replica set stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Finding {
+    /// Members are missing that must be there first; each with what is wrong.
+    WaitForMembers(Vec<String>),
+    /// No member takes writes.
+    WaitForPrimary,
+    /// These members refuse the key of the Secret.
+    KeyRefused(Vec<String>),
+    /// These members have data of no replica set.
+    DataWithoutReplicaSet(Vec<String>),
+    /// Every member of a hub that was ready has lost its data.
+    DataLost,
+    /// The members belong to another set than the wanted one.
+    OtherReplicaSet(String),
+    /// The members belong to several sets.
+    SeveralReplicaSets,
+    /// The set has other members than the wanted ones.
+    MembersDiffer {
+        /// Members that the set lacks.
+        missing: Vec<String>,
+        /// Members that the set has and that are not wanted.
+        unwanted: Vec<String>,
+    },
+    /// A majority works; these do not, each with what is wrong.
+    Degraded {
+        /// The primary.
+        primary: String,
+        /// Members that do not work.
+        unhealthy: Vec<String>,
+    },
+    /// Every member works.
+    Healthy {
+        /// The primary.
+        primary: String,
+        /// Members that follow it.
+        secondaries: usize,
+    },
+}
+
+impl From<Finding> for PartStatus {
+    fn from(finding: Finding) -> Self {
+        match finding {
+            Finding::WaitForMembers(which) => {
+                let message = if which.is_empty() {
+                    "Waits for the members of the replica set.".to_owned()
+                } else {
+                    format!("Waits for members of the replica set: {}.", which.join("; "))
+                };
+                Self::waiting("WaitForMembers", message, SOON)
+            }
+            Finding::WaitForPrimary => Self::waiting(
+                "WaitForPrimary",
+                "Waits until the members have elected a primary.",
+                SOON,
+            ),
+            Finding::KeyRefused(hosts) => Self::waiting(
+                "KeyRefused",
+                format!(
+                    "The key file in the Secret is not the one that {} started with; restore the Secret, or restart \
+                     the members to take the new one.",
+                    hosts.join(", ")
+                ),
+                LATER,
+            ),
+            Finding::DataWithoutReplicaSet(hosts) => Self::waiting(
+                "DataWithoutReplicaSet",
+                format!(
+                    "{} has data but belongs to no replica set, so it is left alone; move the data away, or delete \
+                     the volume if it is not needed.",
+                    hosts.join(", ")
+                ),
+                LATER,
+            ),
+            Finding::DataLost => Self::waiting(
+                "DataLost",
+                "Every member is empty although this hub was ready before: its volumes are gone. Restore a backup; \
+                 to start empty instead, delete the FlickrHub and create it again.",
+                LATER,
+            ),
+            Finding::OtherReplicaSet(name) => Self::waiting(
+                "OtherReplicaSet",
+                format!("The members belong to replica set {name}; give the hub volumes of its own."),
+                LATER,
+            ),
+            Finding::SeveralReplicaSets => Self::waiting(
+                "SeveralReplicaSets",
+                "The members belong to different replica sets of the same name; find out whose data is wanted and \
+                 delete the volumes of the others, they will copy it.",
+                LATER,
+            ),
+            Finding::MembersDiffer { missing, unwanted } => Self::waiting(
+                "MembersDiffer",
+                format!(
+                    "The replica set has other members than spec.mongodb.members asks for (missing: {}; not wanted: \
+                     {}); set spec.mongodb.members back.",
+                    list(&missing),
+                    list(&unwanted)
+                ),
+                LATER,
+            ),
+            Finding::Degraded { primary, unhealthy } => Self {
+                reason: "Degraded",
+                requeue_after: Some(WATCHFUL),
+                ..Self::ready(format!(
+                    "The majority works with {primary} as primary, but {}.",
+                    unhealthy.join("; ")
+                ))
+            },
+            Finding::Healthy { primary, secondaries } => Self {
+                requeue_after: Some(STEADY),
+                ..Self::ready(format!(
+                    "{primary} is primary of {}.",
+                    count(secondaries, "secondary member")
+                ))
+            },
+        }
+    }
+}
+
+fn list(hosts: &[String]) -> String {
+    if hosts.is_empty() {
+        "none".to_owned()
+    } else {
+        hosts.join(", ")
+    }
+}

@@ -1,0 +1,320 @@
+//! The members over the wire.
+
+use std::time::Duration;
+
+use futures::future::join_all;
+use mongodb::Client;
+use mongodb::bson::{Bson, Document, doc};
+use mongodb::error::{Error, ErrorKind};
+use mongodb::options::{AuthMechanism, ClientOptions, Credential, ServerAddress};
+use secrecy::{ExposeSecret, SecretString};
+
+use super::answers::{first_document, integer, read_configuration, same_roles, state_name};
+use super::decide::{Account, AccountState, Accounts, Action, Member, MemberState, Observed, Role};
+use super::{Desired, ReplicaSet};
+use crate::engine::{ACTION_TIMEOUT, OBSERVE_TIMEOUT};
+use crate::names;
+
+/// How long a connection to a member may take.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
+
+// Error codes of the server, `src/mongo/base/error_codes.yml`.
+const AUTHENTICATION_FAILED: i32 = 18;
+const ALREADY_INITIALIZED: i32 = 23;
+const NOT_YET_INITIALIZED: i32 = 94;
+const USER_ALREADY_EXISTS: i32 = 51003;
+
+/// An action failed; observing again tells whether it had an effect.
+#[derive(Debug, thiserror::Error)]
+pub enum ActionError {
+    /// The configured address of a member is none.
+    #[error("{0:?} is no address of a member; it must be host:port")]
+    Address(String),
+    /// The member refused, or the connection was lost.
+    // The driver's text can hold the whole answer of the server, its kind alone says enough.
+    #[error("the member said: {}", .0.kind)]
+    Member(#[from] Error),
+    /// No answer in time; it may yet have an effect.
+    #[error("the member did not answer in {} s", ACTION_TIMEOUT.as_secs())]
+    TimedOut,
+}
+
+/// The members, each spoken to directly.
+pub struct Members<'a> {
+    desired: &'a Desired,
+}
+
+impl<'a> Members<'a> {
+    /// The members of the wanted replica set.
+    pub const fn new(desired: &'a Desired) -> Self {
+        Self { desired }
+    }
+
+    async fn observe_member(&self, host: &str) -> MemberState {
+        match tokio::time::timeout(OBSERVE_TIMEOUT, self.look_at(host)).await {
+            Ok(Ok(state)) => state,
+            Ok(Err(ActionError::Member(error))) if is_refused(&error) => MemberState::KeyRefused,
+            Ok(Err(ActionError::Member(error))) => MemberState::Unreachable(short(&error)),
+            Ok(Err(error)) => MemberState::Unreachable(error.to_string()),
+            Err(_) => MemberState::Unreachable("no answer in time".to_owned()),
+        }
+    }
+
+    /// The stored configuration is read from its collection, not asked of the running set: a member that has just
+    /// started has not loaded it yet and would say that it has none.
+    async fn look_at(&self, host: &str) -> Result<MemberState, ActionError> {
+        let client = connect(host, self.system())?;
+        let stored = client
+            .database("local")
+            .run_command(doc! { "find": "system.replset", "limit": 1, "singleBatch": true })
+            .await?;
+        let state = match first_document(&stored) {
+            Some(configuration) => {
+                MemberState::Configured(read_configuration(configuration), role(&client).await?)
+            }
+            None if has_collections(&client).await? => MemberState::DataOnly,
+            None => MemberState::Blank,
+        };
+        client.shutdown().immediate(true).await;
+        Ok(state)
+    }
+
+    async fn observe_accounts(&self, primary: &str) -> Option<Accounts> {
+        let look = async {
+            let client = connect(primary, self.system())?;
+            let admin = self.look_at_account(&client, primary, Account::Admin).await?;
+            let app = self.look_at_account(&client, primary, Account::App).await?;
+            client.shutdown().immediate(true).await;
+            Ok::<_, ActionError>(Accounts { admin, app })
+        };
+        match tokio::time::timeout(OBSERVE_TIMEOUT, look).await {
+            Ok(Ok(accounts)) => Some(accounts),
+            Ok(Err(error)) => {
+                tracing::debug!(%error, "cannot look at the users of MongoDB");
+                None
+            }
+            Err(_) => None,
+        }
+    }
+
+    async fn look_at_account(
+        &self,
+        system: &Client,
+        primary: &str,
+        account: Account,
+    ) -> Result<AccountState, ActionError> {
+        let answer = system
+            .database("admin")
+            .run_command(doc! { "usersInfo": { "user": account_name(account), "db": "admin" } })
+            .await?;
+        let Some(user) = answer
+            .get_array("users")
+            .ok()
+            .and_then(|users| users.first()?.as_document())
+        else {
+            return Ok(AccountState::Absent);
+        };
+        if !same_roles(user, &self.roles(account)) {
+            return Ok(AccountState::Differs);
+        }
+        let login = connect(
+            primary,
+            credential(account_name(account), "admin", self.password(account)),
+        )?;
+        let outcome = login.database("admin").run_command(doc! { "ping": 1 }).await;
+        login.shutdown().immediate(true).await;
+        match outcome {
+            Ok(_) => Ok(AccountState::AsWanted),
+            Err(error) if is_refused(&error) => Ok(AccountState::Differs),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    async fn initiate(&self, host: &str) -> Result<(), ActionError> {
+        let members: Vec<Bson> = (0_i32..)
+            .zip(&self.desired.hosts)
+            .map(|(id, host)| Bson::Document(doc! { "_id": id, "host": host }))
+            .collect();
+        let configuration = doc! {
+            "_id": &self.desired.replica_set,
+            "version": 1,
+            "members": members,
+            "settings": { "electionTimeoutMillis": self.desired.election_timeout_ms },
+        };
+        let client = connect(host, self.system())?;
+        let outcome = client
+            .database("admin")
+            .run_command(doc! { "replSetInitiate": configuration })
+            .await;
+        client.shutdown().immediate(true).await;
+        ignore(outcome, ALREADY_INITIALIZED)
+    }
+
+    async fn write_account(&self, command: &str, primary: &str, account: Account) -> Result<(), ActionError> {
+        let command = doc! {
+            command: account_name(account),
+            "pwd": self.password(account).expose_secret(),
+            "roles": self.roles(account),
+            "mechanisms": ["SCRAM-SHA-256"],
+            "writeConcern": { "w": "majority", "wtimeout": 4000 },
+        };
+        let client = connect(primary, self.system())?;
+        let outcome = client.database("admin").run_command(command).await;
+        client.shutdown().immediate(true).await;
+        ignore(outcome, USER_ALREADY_EXISTS)
+    }
+
+    /// The login of the members among themselves; its password is the key file without its white space.
+    fn system(&self) -> Credential {
+        let key: String = self.desired.keyfile.expose_secret().split_whitespace().collect();
+        credential("__system", "local", &SecretString::from(key))
+    }
+
+    const fn password(&self, account: Account) -> &SecretString {
+        match account {
+            Account::Admin => &self.desired.admin_password,
+            Account::App => &self.desired.app_password,
+        }
+    }
+
+    fn roles(&self, account: Account) -> Vec<Bson> {
+        let database = self.desired.database.as_str();
+        let roles = match account {
+            Account::Admin => vec![("root", "admin")],
+            Account::App => vec![("readWrite", database), ("dbAdmin", database)],
+        };
+        roles
+            .into_iter()
+            .map(|(role, database)| Bson::Document(doc! { "role": role, "db": database }))
+            .collect()
+    }
+}
+
+impl ReplicaSet for Members<'_> {
+    async fn observe(&self) -> Observed {
+        let members: Vec<Member> = join_all(self.desired.hosts.iter().map(|host| async move {
+            Member {
+                host: host.clone(),
+                state: self.observe_member(host).await,
+            }
+        }))
+        .await;
+        let primary = members
+            .iter()
+            .find(|member| matches!(member.state, MemberState::Configured(_, Role::Primary)));
+        let accounts = match primary {
+            Some(primary) => self.observe_accounts(&primary.host).await,
+            None => None,
+        };
+        Observed { members, accounts }
+    }
+
+    async fn perform(&self, action: &Action) -> Result<(), ActionError> {
+        let work = async {
+            match action {
+                Action::Initiate { host } => self.initiate(host).await,
+                Action::CreateAccount { primary, account } => {
+                    self.write_account("createUser", primary, *account).await
+                }
+                Action::UpdateAccount { primary, account } => {
+                    self.write_account("updateUser", primary, *account).await
+                }
+            }
+        };
+        tokio::time::timeout(ACTION_TIMEOUT, work)
+            .await
+            .map_err(|_| ActionError::TimedOut)?
+    }
+}
+
+const fn account_name(account: Account) -> &'static str {
+    match account {
+        Account::Admin => names::MONGODB_ADMIN,
+        Account::App => names::MONGODB_USER,
+    }
+}
+
+fn credential(user: &str, database: &str, password: &SecretString) -> Credential {
+    Credential::builder()
+        .username(user.to_owned())
+        .source(database.to_owned())
+        .password(password.expose_secret().to_owned())
+        .mechanism(AuthMechanism::ScramSha256)
+        .build()
+}
+
+fn connect(host: &str, credential: Credential) -> Result<Client, ActionError> {
+    let address = ServerAddress::parse(host).map_err(|_| ActionError::Address(host.to_owned()))?;
+    let options = ClientOptions::builder()
+        .hosts(vec![address])
+        .direct_connection(true)
+        .credential(credential)
+        .app_name("flickrhub-operator".to_owned())
+        .connect_timeout(CONNECT_TIMEOUT)
+        .server_selection_timeout(CONNECT_TIMEOUT)
+        .max_pool_size(1_u32)
+        .build();
+    Ok(Client::with_options(options)?)
+}
+
+/// What the member does at present. One that has not loaded its configuration yet has no status.
+async fn role(client: &Client) -> Result<Role, ActionError> {
+    let status = client
+        .database("admin")
+        .run_command(doc! { "replSetGetStatus": 1 })
+        .await;
+    let status = match status {
+        Ok(status) => status,
+        Err(error) if code(&error) == Some(NOT_YET_INITIALIZED) => {
+            return Ok(Role::Other("STARTUP".to_owned()));
+        }
+        Err(error) => return Err(error.into()),
+    };
+    let state = status.get_i32("myState").unwrap_or_default();
+    Ok(match state {
+        1 => Role::Primary,
+        2 => Role::Secondary,
+        other => Role::Other(state_name(other).to_owned()),
+    })
+}
+
+/// Whether collections exist that are not the server's own. `listDatabases` would refuse to answer before the
+/// initiation, `serverStatus` never does.
+async fn has_collections(client: &Client) -> Result<bool, ActionError> {
+    let status = client
+        .database("admin")
+        .run_command(doc! { "serverStatus": 1 })
+        .await?;
+    let collections = status
+        .get_document("catalogStats")
+        .ok()
+        .and_then(|stats| integer(stats.get("collections")));
+    Ok(collections.unwrap_or_default() > 0)
+}
+
+fn code(error: &Error) -> Option<i32> {
+    match error.kind.as_ref() {
+        ErrorKind::Command(command) => Some(command.code),
+        _ => None,
+    }
+}
+
+fn is_refused(error: &Error) -> bool {
+    matches!(error.kind.as_ref(), ErrorKind::Authentication { .. })
+        || code(error) == Some(AUTHENTICATION_FAILED)
+}
+
+fn short(error: &Error) -> String {
+    match error.kind.as_ref() {
+        ErrorKind::ServerSelection { .. } | ErrorKind::Io(_) => "no connection".to_owned(),
+        ErrorKind::Command(command) => command.code_name.clone(),
+        _ => "unexpected answer".to_owned(),
+    }
+}
+
+fn ignore(outcome: Result<Document, Error>, expected: i32) -> Result<(), ActionError> {
+    match outcome {
+        Err(error) if code(&error) != Some(expected) => Err(error.into()),
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,118 @@
+//! MongoDB: a replica set that is initiated once, and its users.
+//!
+//! The operator logs in to each member as the internal user `__system` with the key file, the only login that works on
+//! a member without users, and speaks to each member directly, because a replica set that is not initiated has no
+//! address of its own.
+//!
+//! If the process dies …
+//!
+//! * after initiating: the members have a configuration, so nothing is initiated again;
+//! * after creating a user: the user exists with the password of the Secret, so it is left alone.
+
+mod answers;
+mod decide;
+mod finding;
+mod members;
+#[cfg(test)]
+mod simulation;
+
+pub use decide::{
+    Account, AccountState, Accounts, Action, Configuration, Member, MemberState, Observed, Role, decide,
+};
+pub use finding::Finding;
+pub use members::{ActionError, Members};
+use secrecy::SecretString;
+
+use super::{Decision, Engine, Standard, drive};
+use crate::context::Context;
+use crate::names;
+use crate::part::{Part, PartStatus};
+use crate::secrets::Secrets;
+use crate::validate::ValidatedHub;
+
+/// How long a member waits for the primary before it calls an election, in milliseconds: failover in about 4 s.
+pub const ELECTION_TIMEOUT_MS: i64 = 3000;
+
+/// The replica set that is wanted.
+#[derive(Clone, Debug)]
+pub struct Desired {
+    /// The members, each as `host:port` with a name that stays when the pod is replaced.
+    pub hosts: Vec<String>,
+    /// The name of the replica set.
+    pub replica_set: String,
+    /// The database of the application.
+    pub database: String,
+    /// The content of the key file.
+    pub keyfile: SecretString,
+    /// The password of the administrator.
+    pub admin_password: SecretString,
+    /// The password of the application's user.
+    pub app_password: SecretString,
+    /// See [`ELECTION_TIMEOUT_MS`].
+    pub election_timeout_ms: i64,
+    /// What it takes to be ready.
+    pub standard: Standard,
+}
+
+impl Desired {
+    /// What a hub wants.
+    pub fn of(hub: &ValidatedHub, secrets: &Secrets) -> Self {
+        Self {
+            hosts: hub
+                .names
+                .mongodb_hosts(hub.mongodb.members)
+                .into_iter()
+                .map(|host| format!("{host}:{}", names::MONGODB_PORT))
+                .collect(),
+            replica_set: names::MONGODB_REPLICA_SET.to_owned(),
+            database: names::MONGODB_DATABASE.to_owned(),
+            keyfile: secrets.mongodb.keyfile.clone(),
+            admin_password: secrets.mongodb.admin_password.clone(),
+            app_password: secrets.mongodb.app_password.clone(),
+            election_timeout_ms: ELECTION_TIMEOUT_MS,
+            standard: Standard::of(hub.was_ready(Part::MongoDb)),
+        }
+    }
+}
+
+/// The replica set, as [`decide`] needs it.
+pub trait ReplicaSet {
+    /// Looks at every member, and at the users where there is a primary.
+    fn observe(&self) -> impl Future<Output = Observed> + Send;
+
+    /// Does what was decided.
+    fn perform(&self, action: &Action) -> impl Future<Output = Result<(), ActionError>> + Send;
+}
+
+struct Step<'a, R> {
+    replica_set: R,
+    desired: &'a Desired,
+}
+
+impl<R: ReplicaSet + Sync> Engine for Step<'_, R> {
+    type Action = Action;
+    type Finding = Finding;
+    type Error = ActionError;
+
+    async fn next(&self) -> Decision<Action, Finding> {
+        decide(&self.replica_set.observe().await, self.desired)
+    }
+
+    async fn perform(&self, action: &Action) -> Result<(), ActionError> {
+        self.replica_set.perform(action).await
+    }
+}
+
+/// Brings the replica set of a hub closer to what is wanted and tells where it stands.
+pub async fn reconcile(_context: &Context, hub: &ValidatedHub, secrets: &Secrets) -> PartStatus {
+    reconcile_desired(&Desired::of(hub, secrets)).await
+}
+
+/// The same, for a replica set described in full.
+pub async fn reconcile_desired(desired: &Desired) -> PartStatus {
+    let step = Step {
+        replica_set: Members::new(desired),
+        desired,
+    };
+    drive(&step).await
+}

@@ -1,0 +1,83 @@
+//! Where a cluster stands, and how the status says it.
+
+use crate::engine::{LATER, SOON, STEADY, WATCHFUL, count};
+use crate::part::PartStatus;
+
+/// Where a cluster stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Finding {
+    /// Nodes are missing; each with what is wrong.
+    WaitForNodes(Vec<String>),
+    /// These refuse the password of the Secret.
+    PasswordRefused(Vec<String>),
+    /// The nodes have formed several clusters: the members of each.
+    SeveralClusters(Vec<String>),
+    /// These lost sight of others.
+    Partitioned(Vec<String>),
+    /// Publishers are held back, because these lack memory or disk.
+    Alarm(Vec<String>),
+    /// The majority works; what is wrong with the others.
+    Degraded(Vec<String>),
+    /// So many nodes, all well.
+    Healthy(usize),
+}
+
+impl From<Finding> for PartStatus {
+    fn from(finding: Finding) -> Self {
+        match finding {
+            Finding::WaitForNodes(which) => Self::waiting(
+                "WaitForNodes",
+                format!("Waits for RabbitMQ: {}.", which.join("; ")),
+                SOON,
+            ),
+            Finding::PasswordRefused(which) => Self::waiting(
+                "PasswordRefused",
+                format!(
+                    "{} refuses the password in the Secret; restore the Secret, or change the user's password in \
+                     RabbitMQ to the new one.",
+                    which.join(", ")
+                ),
+                LATER,
+            ),
+            Finding::SeveralClusters(clusters) => Self::waiting(
+                "SeveralClusters",
+                format!(
+                    "The nodes have formed {} ({}); keep the one with the queues and delete pod and volume of the \
+                     others' nodes, they will join it.",
+                    count(clusters.len(), "cluster"),
+                    clusters.join("; ")
+                ),
+                2 * SOON,
+            ),
+            Finding::Partitioned(which) => Self::waiting(
+                "Partitioned",
+                format!(
+                    "{} lost sight of other nodes; RabbitMQ pauses the minority and heals when the network does.",
+                    which.join(", ")
+                ),
+                2 * SOON,
+            ),
+            Finding::Alarm(which) => Self::waiting(
+                "Alarm",
+                format!(
+                    "RabbitMQ holds publishers back, because {} lacks memory or disk; raise \
+                     spec.rabbitmq.resources or spec.rabbitmq.storage.",
+                    which.join(", ")
+                ),
+                2 * SOON,
+            ),
+            Finding::Degraded(which) => Self {
+                reason: "Degraded",
+                requeue_after: Some(WATCHFUL),
+                ..Self::ready(format!(
+                    "The majority of the nodes works, but {}.",
+                    which.join("; ")
+                ))
+            },
+            Finding::Healthy(nodes) => Self {
+                requeue_after: Some(STEADY),
+                ..Self::ready(format!("{} and every queue.", count(nodes, "node")))
+            },
+        }
+    }
+}

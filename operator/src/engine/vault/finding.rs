@@ -1,0 +1,116 @@
+//! Where OpenBao stands, and how the status says it.
+
+use crate::engine::{LATER, SOON, STEADY, WATCHFUL, count};
+use crate::part::PartStatus;
+
+/// Where OpenBao stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Finding {
+    /// Members are missing; each with what is wrong.
+    WaitForMembers(Vec<String>),
+    /// No member is active yet; what is wrong with the others.
+    WaitForActive(Vec<String>),
+    /// The Secret with the keys cannot be read.
+    KeysUnreadable(String),
+    /// The Secret is gone, and these members need it.
+    KeysLost(Vec<String>),
+    /// These members were initialised and the keys never stored.
+    InitialisationInterrupted(Vec<String>),
+    /// Every member is empty although there are keys, or the hub was ready before.
+    DataLost,
+    /// The root token is refused.
+    TokenRefused,
+    /// The settings cannot be read.
+    SettingsUnreadable(String),
+    /// These exist with properties that cannot be changed.
+    SettingConflict(Vec<String>),
+    /// The majority works; these do not.
+    Degraded(Vec<String>),
+    /// So many members, all well.
+    Healthy(usize),
+}
+
+impl From<Finding> for PartStatus {
+    fn from(finding: Finding) -> Self {
+        match finding {
+            Finding::WaitForMembers(which) => Self::waiting(
+                "WaitForMembers",
+                format!("Waits for OpenBao: {}.", which.join("; ")),
+                SOON,
+            ),
+            Finding::WaitForActive(which) if which.is_empty() => Self::waiting(
+                "WaitForActive",
+                "Waits until a member of OpenBao is active.",
+                SOON,
+            ),
+            Finding::WaitForActive(which) => Self::waiting(
+                "WaitForActive",
+                format!("No member of OpenBao is active: {}.", which.join("; ")),
+                SOON,
+            ),
+            Finding::KeysUnreadable(why) => Self::waiting(
+                "KeysUnreadable",
+                format!("The keys of OpenBao cannot be read: {why}."),
+                LATER,
+            ),
+            Finding::KeysLost(members) => Self::waiting(
+                "UnsealKeysLost",
+                format!(
+                    "{} has data, but the Secret with the unseal key is gone. Restore the Secret from a backup. Only \
+                     if this hub holds nothing of value: delete the pods and volumes of OpenBao, and it starts \
+                     empty; users then have to authorise the hub again.",
+                    members.join(", ")
+                ),
+                LATER,
+            ),
+            Finding::InitialisationInterrupted(members) => Self::waiting(
+                "InitialisationInterrupted",
+                format!(
+                    "The operator was interrupted between the initialisation of OpenBao and the storing of its keys. \
+                     Nothing is lost, because it was never used: delete the volume and the pod of {}, and it is \
+                     initialised again.",
+                    members.join(", ")
+                ),
+                LATER,
+            ),
+            Finding::DataLost => Self::waiting(
+                "DataLost",
+                "Every member of OpenBao is empty although it was initialised before: its volumes are gone. Restore \
+                 a backup; to start empty instead, delete the FlickrHub and the Secret with the unseal key, and \
+                 create the FlickrHub again.",
+                LATER,
+            ),
+            Finding::TokenRefused => Self::waiting(
+                "RootTokenRefused",
+                "OpenBao refuses the root token in the Secret; restore the Secret, or put a new root token into it \
+                 (bao operator generate-root).",
+                LATER,
+            ),
+            Finding::SettingsUnreadable(why) => Self::waiting(
+                "SettingsUnreadable",
+                format!("OpenBao does not tell its settings: {why}."),
+                SOON,
+            ),
+            Finding::SettingConflict(which) => Self::waiting(
+                "SettingConflict",
+                format!(
+                    "In OpenBao, {} exists with properties that cannot be changed; rename or delete what is there.",
+                    which.join(", ")
+                ),
+                LATER,
+            ),
+            Finding::Degraded(which) => Self {
+                reason: "Degraded",
+                requeue_after: Some(WATCHFUL),
+                ..Self::ready(format!(
+                    "The majority of OpenBao works, but {}.",
+                    which.join("; ")
+                ))
+            },
+            Finding::Healthy(members) => Self {
+                requeue_after: Some(STEADY),
+                ..Self::ready(format!("{}, unsealed and configured.", count(members, "member")))
+            },
+        }
+    }
+}

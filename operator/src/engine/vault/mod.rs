@@ -1,0 +1,133 @@
+//! Vault: OpenBao that the operator initialises, unseals and configures, or a Vault that somebody else runs.
+//!
+//! The answer to the initialisation is the only copy of the unseal key and the root token, so it is handled as follows:
+//! an empty Secret is created first (the intent), then OpenBao is initialised, then the keys are written into that
+//! Secret, by a task of its own that outlives the reconciliation and keeps trying. If the process dies …
+//!
+//! * after the intent: the members are still blank, and are initialised next time;
+//! * between the answer and the Secret: the keys are lost, but OpenBao was never used. The intent proves that, so the
+//!   condition can say that its volumes may be deleted;
+//! * while unsealing or configuring: what is still missing is seen and done next time; every setting is compared
+//!   before it is written.
+//!
+//! Keys that are missing *without* an intent belong to data in use, and are only ever reported.
+
+mod api;
+mod decide;
+mod encrypt;
+mod external;
+mod finding;
+mod key_store;
+mod login;
+mod managed;
+mod settings;
+#[cfg(test)]
+mod simulation;
+
+pub use api::{Api, ApiError, Health, Keys};
+pub use decide::{Action, KeyState, Member, MemberState, Observed, SettingsState, decide};
+pub use encrypt::{EncryptError, encrypt_app_credential};
+pub use external::{ExternalFinding, ExternalObserved, KeyPresence, judge_external};
+pub use finding::Finding;
+pub use key_store::{KeyRecord, KeyStore, KeyStoreError, SecretKeyStore};
+pub use login::LoginError;
+pub use managed::{ActionError, Managed};
+pub use settings::{Setting, SettingState, wanted_settings};
+use url::Url;
+
+use super::{Decision, Engine, Standard, drive, http};
+use crate::context::Context;
+use crate::names;
+use crate::part::{Part, PartStatus};
+use crate::secrets::Secrets;
+use crate::validate::{ManagedVaultPlan, ValidatedHub, VaultPlan};
+
+/// The OpenBao that is wanted.
+#[derive(Clone, Debug)]
+pub struct Desired {
+    /// Every member, each at its own address.
+    pub members: Vec<Url>,
+    /// The name of the hub, the prefix of policies and roles.
+    pub hub: String,
+    /// Its namespace, where the service accounts are.
+    pub namespace: String,
+    /// The address of the Kubernetes API as the members reach it.
+    pub kubernetes_host: String,
+    /// What it takes to be ready.
+    pub standard: Standard,
+}
+
+impl Desired {
+    /// What a hub wants.
+    ///
+    /// # Errors
+    /// When a name of the hub makes no address; cannot happen for a validated hub.
+    pub fn of(hub: &ValidatedHub, plan: &ManagedVaultPlan) -> Result<Self, url::ParseError> {
+        let hosts = hub.names.vault_hosts(plan.replicas);
+        Ok(Self {
+            members: hosts
+                .iter()
+                .map(|host| Url::parse(&format!("http://{host}:{}", names::VAULT_PORT)))
+                .collect::<Result<_, _>>()?,
+            hub: hub.names.hub().to_owned(),
+            namespace: hub.names.namespace().to_owned(),
+            kubernetes_host: "https://kubernetes.default.svc".to_owned(),
+            standard: Standard::of(hub.was_ready(Part::Vault)),
+        })
+    }
+}
+
+/// OpenBao and the Secret with its keys, as [`decide`] needs them.
+pub trait Vault {
+    /// Looks at every member, at the Secret, and at the settings where a member is active.
+    fn observe(&self) -> impl Future<Output = Observed> + Send;
+
+    /// Does what was decided.
+    fn perform(&self, action: &Action) -> impl Future<Output = Result<(), ActionError>> + Send;
+}
+
+struct Step<'a, V> {
+    vault: V,
+    desired: &'a Desired,
+}
+
+impl<V: Vault + Sync> Engine for Step<'_, V> {
+    type Action = Action;
+    type Finding = Finding;
+    type Error = ActionError;
+
+    async fn next(&self) -> Decision<Action, Finding> {
+        decide(&self.vault.observe().await, self.desired)
+    }
+
+    async fn perform(&self, action: &Action) -> Result<(), ActionError> {
+        self.vault.perform(action).await
+    }
+}
+
+/// Brings the Vault of a hub closer to what is wanted and tells where it stands.
+pub async fn reconcile(context: &Context, hub: &ValidatedHub, _secrets: &Secrets) -> PartStatus {
+    match &hub.vault {
+        VaultPlan::External(plan) => external::reconcile(context, hub, plan).await,
+        VaultPlan::Managed(plan) => match Desired::of(hub, plan) {
+            Ok(desired) => reconcile_desired(&desired, SecretKeyStore::of(context, hub)).await,
+            Err(error) => {
+                let message = format!("The names of the hub make no address of an OpenBao member: {error}.");
+                PartStatus::waiting("InvalidAddress", message, super::LATER)
+            }
+        },
+    }
+}
+
+/// The same, for an OpenBao described in full.
+pub async fn reconcile_desired<K: KeyStore>(desired: &Desired, keys: K) -> PartStatus {
+    let client = match http::client() {
+        Ok(client) => client,
+        Err(error) => return http::unusable(&error),
+    };
+    let step = Step {
+        vault: Managed::new(&client, desired, keys),
+        desired,
+    };
+    drive(&step).await
+}

@@ -1,0 +1,236 @@
+//! What an unsealed OpenBao has to be configured with.
+
+use reqwest::Method;
+use serde_json::{Value, json};
+
+use super::Desired;
+use crate::names::{APP_CREDENTIALS_KEY, KUBERNETES_AUTH_MOUNT, TRANSIT_MOUNT, USER_TOKENS_KEY};
+
+/// Seconds until the token of a process ends; it is renewed before.
+const TOKEN_TTL: u32 = 3600;
+
+/// One thing to configure.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Setting {
+    /// What it is, for logs and conditions.
+    pub name: String,
+    /// The path that it is read from.
+    pub read_path: String,
+    /// The fields that have to have these values; others are left alone.
+    pub wanted: Value,
+    /// How it is written.
+    pub method: Method,
+    /// The path that it is written to.
+    pub write_path: String,
+    /// Whether a thing that exists can be changed at all.
+    pub changeable: bool,
+}
+
+/// Where a setting stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SettingState {
+    /// As wanted.
+    Met,
+    /// Absent or different; to be written.
+    Unmet,
+    /// Different, and cannot be changed.
+    Conflict,
+}
+
+impl Setting {
+    fn new(name: impl Into<String>, path: impl Into<String>, wanted: Value) -> Self {
+        let path = path.into();
+        Self {
+            name: name.into(),
+            read_path: path.clone(),
+            wanted,
+            method: Method::POST,
+            write_path: path,
+            changeable: true,
+        }
+    }
+
+    fn unchangeable(self) -> Self {
+        Self {
+            changeable: false,
+            ..self
+        }
+    }
+
+    /// Where it stands, given what was read.
+    pub fn state(&self, found: Option<&Value>) -> SettingState {
+        let Some(found) = found else {
+            return SettingState::Unmet;
+        };
+        let met = self
+            .wanted
+            .as_object()
+            .is_some_and(|fields| fields.iter().all(|(name, value)| found.get(name) == Some(value)));
+        match (met, self.changeable) {
+            (true, _) => SettingState::Met,
+            (false, true) => SettingState::Unmet,
+            (false, false) => SettingState::Conflict,
+        }
+    }
+}
+
+/// Everything to configure, in an order in which it can be written.
+///
+/// The keys are derived (every user and every client has a key of its own, by the context) and cannot be exported. A
+/// process may do with them only what its work needs: the API encrypts what OAuth gives it and reads back the request
+/// secrets, the workers decrypt, the operator encrypts the webhook secrets of clients.
+pub fn wanted_settings(desired: &Desired) -> Vec<Setting> {
+    let Desired { hub, namespace, .. } = desired;
+    let (api, worker, operator) = (
+        format!("{hub}-api"),
+        format!("{hub}-worker"),
+        format!("{hub}-operator"),
+    );
+    vec![
+        mount("transit engine", "mounts", TRANSIT_MOUNT, "transit"),
+        transit_key(USER_TOKENS_KEY),
+        transit_key(APP_CREDENTIALS_KEY),
+        mount(
+            "Kubernetes auth method",
+            "auth",
+            KUBERNETES_AUTH_MOUNT,
+            "kubernetes",
+        ),
+        // Without a CA and a token of its own it uses those of its pod.
+        Setting::new(
+            "address of Kubernetes",
+            format!("auth/{KUBERNETES_AUTH_MOUNT}/config"),
+            json!({ "kubernetes_host": desired.kubernetes_host }),
+        ),
+        policy(
+            &api,
+            &[
+                ("encrypt", USER_TOKENS_KEY),
+                ("encrypt", APP_CREDENTIALS_KEY),
+                ("decrypt", APP_CREDENTIALS_KEY),
+            ],
+        ),
+        policy(
+            &worker,
+            &[("decrypt", USER_TOKENS_KEY), ("decrypt", APP_CREDENTIALS_KEY)],
+        ),
+        policy(&operator, &[("encrypt", APP_CREDENTIALS_KEY)]),
+        role(&api, namespace),
+        role(&worker, namespace),
+    ]
+}
+
+fn mount(name: &str, kind: &str, path: &str, engine: &str) -> Setting {
+    Setting::new(name, format!("sys/{kind}/{path}"), json!({ "type": engine })).unchangeable()
+}
+
+fn transit_key(key: &str) -> Setting {
+    Setting::new(
+        format!("transit key {key}"),
+        format!("{TRANSIT_MOUNT}/keys/{key}"),
+        json!({ "type": "aes256-gcm96", "derived": true, "exportable": false }),
+    )
+    .unchangeable()
+}
+
+fn policy(name: &str, uses: &[(&str, &str)]) -> Setting {
+    let text: String = uses
+        .iter()
+        .map(|(operation, key)| {
+            format!("path \"{TRANSIT_MOUNT}/{operation}/{key}\" {{\n  capabilities = [\"update\"]\n}}\n")
+        })
+        .collect();
+    Setting {
+        method: Method::PUT,
+        ..Setting::new(
+            format!("policy {name}"),
+            format!("sys/policies/acl/{name}"),
+            json!({ "policy": text }),
+        )
+    }
+}
+
+/// A role lets the service account of its name log in, with the policy of its name.
+fn role(name: &str, namespace: &str) -> Setting {
+    Setting::new(
+        format!("role {name}"),
+        format!("auth/{KUBERNETES_AUTH_MOUNT}/role/{name}"),
+        json!({
+            "bound_service_account_names": [name],
+            "bound_service_account_namespaces": [namespace],
+            "token_policies": [name],
+            "token_ttl": TOKEN_TTL,
+        }),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::simulation::desired;
+    use super::*;
+    use crate::engine::Standard;
+
+    #[test]
+    fn a_setting_is_met_when_its_own_fields_are_as_wanted() {
+        let key = transit_key("k");
+        let found =
+            json!({ "type": "aes256-gcm96", "derived": true, "exportable": false, "latest_version": 4 });
+        assert_eq!(key.state(Some(&found)), SettingState::Met);
+        assert_eq!(key.state(None), SettingState::Unmet);
+    }
+
+    #[test]
+    fn a_key_that_is_not_derived_is_a_conflict_and_not_overwritten() {
+        let found = json!({ "type": "aes256-gcm96", "derived": false, "exportable": false });
+        assert_eq!(transit_key("k").state(Some(&found)), SettingState::Conflict);
+    }
+
+    #[test]
+    fn a_changed_policy_is_written_again() {
+        let wanted = policy("hub-api", &[("encrypt", "k")]);
+        assert_eq!(
+            wanted.state(Some(&json!({ "policy": "path \"*\" {}" }))),
+            SettingState::Unmet
+        );
+        assert_eq!(wanted.state(Some(&wanted.wanted)), SettingState::Met);
+    }
+
+    #[test]
+    fn every_process_may_do_only_what_its_work_needs() {
+        let policies: Vec<String> = wanted_settings(&desired(Standard::Complete))
+            .iter()
+            .filter_map(|setting| {
+                Some(format!(
+                    "# {}\n{}",
+                    setting.name,
+                    setting.wanted.get("policy")?.as_str()?
+                ))
+            })
+            .collect();
+        insta::assert_snapshot!(policies.join("\n"), @r#"
+        # policy gallery-api
+        path "transit/encrypt/flickrhub-user-tokens" {
+          capabilities = ["update"]
+        }
+        path "transit/encrypt/flickrhub-app-credentials" {
+          capabilities = ["update"]
+        }
+        path "transit/decrypt/flickrhub-app-credentials" {
+          capabilities = ["update"]
+        }
+
+        # policy gallery-worker
+        path "transit/decrypt/flickrhub-user-tokens" {
+          capabilities = ["update"]
+        }
+        path "transit/decrypt/flickrhub-app-credentials" {
+          capabilities = ["update"]
+        }
+
+        # policy gallery-operator
+        path "transit/encrypt/flickrhub-app-credentials" {
+          capabilities = ["update"]
+        }
+        "#);
+    }
+}

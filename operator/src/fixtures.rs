@@ -1,0 +1,72 @@
+//! Hubs for tests: the very samples that users start from.
+#![expect(clippy::unwrap_used, reason = "only tests use it")]
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::ByteString;
+use k8s_openapi::api::core::v1::Secret;
+
+use crate::crd::FlickrHub;
+use crate::secrets::SecretsChecksums;
+use crate::validate::{References, SecretDigest, ValidatedHub, validate};
+
+const MINIMAL: &str = include_str!("../../manifests/samples/flickrhub.yaml");
+const FULL: &str = include_str!("../../manifests/samples/flickrhub-full.yaml");
+
+/// The value of every key of every Secret that hubs refer to.
+pub(crate) const SECRET_VALUE: &str = "value-of-a-secret";
+
+fn hub(text: &str) -> FlickrHub {
+    let mut hub: FlickrHub = serde_yaml_ng::from_str(text).unwrap();
+    hub.metadata.namespace = Some("photos".to_owned());
+    hub.metadata.uid = Some("7d1f3c52-9f0e-4c61-9a35-0d5a4d3f2b10".to_owned());
+    hub.metadata.generation = Some(1);
+    hub
+}
+
+/// The sample with only what is needed.
+pub(crate) fn minimal() -> FlickrHub {
+    hub(MINIMAL)
+}
+
+/// The sample with every field.
+pub(crate) fn full() -> FlickrHub {
+    hub(FULL)
+}
+
+/// A Secret with `value` under each key.
+pub(crate) fn secret(keys: &[&str], value: &str) -> Secret {
+    let entry = |key: &&str| ((*key).to_owned(), ByteString(value.as_bytes().to_vec()));
+    Secret {
+        data: Some(keys.iter().map(entry).collect::<BTreeMap<_, _>>()),
+        ..Secret::default()
+    }
+}
+
+/// Every Secret that the samples refer to.
+pub(crate) fn references() -> References {
+    let mut references = References::default();
+    for (name, keys) in [
+        ("flickr-app", &["consumerKey", "consumerSecret"][..]),
+        ("flickr-partner", &["consumerKey", "consumerSecret"]),
+        ("vault-ca", &["ca.crt"]),
+        ("vault-approle", &["roleId", "secretId"]),
+    ] {
+        references.insert(name, SecretDigest::from(&secret(keys, SECRET_VALUE)));
+    }
+    references
+}
+
+/// The hub, validated with every Secret there.
+pub(crate) fn validated(hub: &FlickrHub) -> ValidatedHub {
+    validate(hub, &references(), "cluster.local").unwrap()
+}
+
+/// Checksums of made-up Secrets.
+pub(crate) fn checksums() -> SecretsChecksums {
+    SecretsChecksums {
+        redis: "1111111111111111".to_owned(),
+        mongodb: "2222222222222222".to_owned(),
+        rabbitmq: "3333333333333333".to_owned(),
+    }
+}

@@ -1,0 +1,41 @@
+//! The operator: brings a Kubernetes cluster to what `FlickrHub` resources say.
+//!
+//! ```text
+//! read → validate → build → apply → engines → status
+//! ```
+//!
+//! | module | step |
+//! | --- | --- |
+//! | [`crd`] | the resource: fields, defaults, bounds, rules |
+//! | [`validate`] | from the raw spec to a [`validate::ValidatedHub`] from which building cannot fail |
+//! | [`secrets`] | passwords and keys that are made up once and kept |
+//! | [`build`] | from there to every object; pure |
+//! | [`apply`] | server-side apply, written only where something differs; prunes |
+//! | [`engine`] | the steps inside MongoDB, Redis, RabbitMQ and Vault |
+//! | [`parts`], [`rollout`] | where each part stands |
+//! | [`status`], [`event`] | what is told to people and machines |
+//! | [`reconcile`] | the steps in their order |
+//! | [`controller`], [`leader`] | when they run, and in which process |
+//! | [`finalizer`] | what goes by hand when a hub is deleted |
+
+pub mod apply;
+pub mod backoff;
+pub mod build;
+pub mod context;
+pub mod controller;
+pub mod crd;
+pub mod engine;
+pub mod event;
+pub mod finalizer;
+#[cfg(test)]
+mod fixtures;
+pub mod leader;
+pub mod metrics;
+pub mod names;
+pub mod part;
+pub mod parts;
+pub mod reconcile;
+pub mod rollout;
+pub mod secrets;
+pub mod status;
+pub mod validate;

@@ -1,0 +1,160 @@
+//! The operator's program: `run` reconciles, `crds` prints the CustomResourceDefinitions.
+
+use std::io::Write;
+use std::net::SocketAddr;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+use flickrhub_job::telemetry::{self, Readiness};
+use flickrhub_operator::context::{Context, Settings};
+use flickrhub_operator::leader::{Candidate, LeaderError};
+use flickrhub_operator::metrics::Metrics;
+use flickrhub_operator::{controller, crd};
+use kube::Client;
+use kube::runtime::events::{Recorder, Reporter};
+use prometheus::Registry;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+
+/// Runs FlickrHub installations on Kubernetes.
+#[derive(Parser)]
+#[command(version)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Reconciles FlickrHub resources until told to stop.
+    Run(RunArgs),
+    /// Prints the CustomResourceDefinitions as YAML.
+    Crds,
+}
+
+#[derive(Args)]
+struct RunArgs {
+    /// Where metrics and health are served.
+    #[arg(long, env = "METRICS_ADDRESS", default_value = "0.0.0.0:9090")]
+    metrics_address: SocketAddr,
+    /// The namespace to look at; every one without it.
+    #[arg(long, env = "WATCH_NAMESPACE")]
+    namespace: Option<String>,
+    /// The DNS domain of the cluster.
+    #[arg(long, env = "CLUSTER_DOMAIN", default_value = "cluster.local")]
+    cluster_domain: String,
+    /// Resources that are reconciled at the same time.
+    #[arg(long, env = "CONCURRENCY", default_value_t = 8)]
+    concurrency: u16,
+    /// The name of this pod, part of its identity as a leader.
+    #[arg(long, env = "POD_NAME", default_value = "flickrhub-operator")]
+    pod_name: String,
+    /// The namespace of the lease that elects a leader.
+    #[arg(long, env = "POD_NAMESPACE", default_value = "default")]
+    lease_namespace: String,
+    /// The name of that lease.
+    #[arg(long, default_value = "flickrhub-operator")]
+    lease_name: String,
+}
+
+/// Why the program ends.
+#[derive(Debug, thiserror::Error)]
+enum ProgramError {
+    #[error("another cryptography provider is already installed")]
+    Cryptography,
+    #[error("the CustomResourceDefinition cannot be printed: {0}")]
+    Definition(#[from] crd::PrintError),
+    #[error("cannot write: {0}")]
+    Io(#[from] std::io::Error),
+    #[error("cannot reach the Kubernetes API: {0}")]
+    Kubernetes(#[from] kube::Error),
+    #[error("cannot register metrics: {0}")]
+    Metrics(#[from] prometheus::Error),
+    #[error("{0}")]
+    Leader(#[from] LeaderError),
+}
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let result = match Cli::parse().command {
+        Command::Run(args) => run(args).await,
+        Command::Crds => print_definitions(),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            tracing::error!(%error, "ends");
+            // Before logging is set up, and for a person at a terminal.
+            let _ = writeln!(std::io::stderr(), "flickrhub-operator: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn print_definitions() -> Result<(), ProgramError> {
+    std::io::stdout().write_all(crd::definitions_yaml()?.as_bytes())?;
+    Ok(())
+}
+
+async fn run(args: RunArgs) -> Result<(), ProgramError> {
+    telemetry::init_logging("operator", "");
+    rustls::crypto::ring::default_provider()
+        .install_default()
+        .map_err(|_| ProgramError::Cryptography)?;
+    let client = Client::try_default().await?;
+    let registry = Registry::new();
+    let metrics = Metrics::new(&registry)?;
+    let identity = format!("{}_{:08x}", args.pod_name, rand::random::<u32>());
+    let reporter = Reporter {
+        controller: "flickrhub-operator".to_owned(),
+        instance: Some(args.pod_name),
+    };
+    let settings = Settings {
+        cluster_domain: args.cluster_domain,
+        namespace: args.namespace,
+        concurrency: args.concurrency,
+    };
+    let context = Context::new(client.clone(), Recorder::new(client.clone(), reporter), settings);
+    let candidate = Candidate::new(client, &args.lease_namespace, args.lease_name, identity);
+
+    let stop = CancellationToken::new();
+    let stopped = stop.clone();
+    let mut terminated = signal(SignalKind::terminate())?;
+    let mut interrupted = signal(SignalKind::interrupt())?;
+    tokio::spawn(async move {
+        tokio::select! {
+            _ = terminated.recv() => {}
+            _ = interrupted.recv() => {}
+        }
+        stop.cancel();
+    });
+
+    tokio::select! {
+        served = telemetry::serve(args.metrics_address, registry, Readiness::new()) => Ok(served?),
+        led = lead(context, metrics, candidate, stopped) => led,
+    }
+}
+
+/// Stands by, leads, and hands the lease back.
+async fn lead(
+    context: Context,
+    metrics: Metrics,
+    candidate: Candidate,
+    stopped: CancellationToken,
+) -> Result<(), ProgramError> {
+    tokio::select! {
+        () = candidate.acquire() => {}
+        () = stopped.cancelled() => return Ok(()),
+    }
+    tracing::info!("leads");
+    metrics.leads(true);
+    tokio::select! {
+        // Whoever lost the lease must not write any more: the process ends, and stands by anew.
+        error = candidate.lead() => Err(error.into()),
+        () = controller::run(context, metrics.clone(), stopped.cancelled_owned()) => {
+            metrics.leads(false);
+            candidate.release().await;
+            Ok(())
+        }
+    }
+}

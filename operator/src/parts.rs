@@ -1,0 +1,198 @@
+//! Where each part stands: what its engine says, together with what Kubernetes says of its pods. Pure, but for asking
+//! the engines.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use crate::apply::Live;
+use crate::build::Kind;
+use crate::context::Context;
+use crate::engine;
+use crate::part::{Part, PartStatus};
+use crate::rollout::Rollout;
+use crate::secrets::Secrets;
+use crate::validate::{ValidatedHub, VaultPlan};
+
+/// When to look again at pods that are not as they should be; mostly their watch is faster.
+const SOON: Duration = Duration::from_secs(5);
+
+/// The parts that hold data, after their engines were brought a step on.
+pub async fn data(
+    ctx: &Context,
+    hub: &ValidatedHub,
+    secrets: &Secrets,
+    live: &Live,
+) -> BTreeMap<Part, PartStatus> {
+    let (redis, mongodb, rabbitmq, vault) = tokio::join!(
+        engine::redis::reconcile(ctx, hub, secrets),
+        engine::mongodb::reconcile(ctx, hub, secrets),
+        engine::rabbitmq::reconcile(ctx, hub, secrets),
+        engine::vault::reconcile(ctx, hub, secrets),
+    );
+    [
+        (Part::Redis, redis),
+        (Part::MongoDb, mongodb),
+        (Part::RabbitMq, rabbitmq),
+        (Part::Vault, vault),
+    ]
+    .into_iter()
+    .map(|(part, engine)| {
+        let rollout = data_set(hub, part).map_or(Rollout::Complete, |set| {
+            Rollout::of(live, Kind::StatefulSet, &set)
+        });
+        (part, with_rollout(engine, &rollout, hub.is_settled(part)))
+    })
+    .collect()
+}
+
+/// The StatefulSet of a part; none for a Vault that the user runs.
+fn data_set(hub: &ValidatedHub, part: Part) -> Option<String> {
+    match part {
+        Part::Redis => Some(hub.names.redis()),
+        Part::MongoDb => Some(hub.names.mongodb()),
+        Part::RabbitMq => Some(hub.names.rabbitmq()),
+        Part::Vault => matches!(hub.vault, VaultPlan::Managed(_)).then(|| hub.names.vault()),
+        Part::Api | Part::Dispatcher | Part::Workers => None,
+    }
+}
+
+/// An engine that is well is ready once all of its pods run the current settings. A part that has settled stays so while
+/// a pod is away: the engine has judged whether the others suffice.
+fn with_rollout(engine: PartStatus, rollout: &Rollout, is_settled: bool) -> PartStatus {
+    if !engine.ready {
+        return engine;
+    }
+    match rollout {
+        Rollout::Complete => engine,
+        Rollout::Serving(_) if is_settled => engine,
+        Rollout::Serving(clause) | Rollout::Incomplete(clause) => rolling_out(clause),
+    }
+}
+
+fn rolling_out(clause: &str) -> PartStatus {
+    PartStatus::waiting("RollingOut", format!("Waits for pods: {clause}."), SOON)
+}
+
+/// The parts that hold no data.
+pub fn processes(
+    hub: &ValidatedHub,
+    live: &Live,
+    data: &BTreeMap<Part, PartStatus>,
+) -> BTreeMap<Part, PartStatus> {
+    [
+        (Part::Api, vec![hub.names.api()]),
+        (
+            Part::Dispatcher,
+            vec![hub.names.dispatcher(), hub.names.callbacks()],
+        ),
+        (
+            Part::Workers,
+            hub.queues
+                .keys()
+                .map(|queue| hub.names.queue_worker(*queue))
+                .collect(),
+        ),
+    ]
+    .into_iter()
+    .map(|(part, deployments)| (part, process(hub, live, data, part, &deployments)))
+    .collect()
+}
+
+fn process(
+    hub: &ValidatedHub,
+    live: &Live,
+    data: &BTreeMap<Part, PartStatus>,
+    part: Part,
+    deployments: &[String],
+) -> PartStatus {
+    let is_held = deployments
+        .iter()
+        .any(|name| live.get(Kind::Deployment, name).is_none());
+    if is_held && let Some(wait) = waits_for_data(data) {
+        return wait;
+    }
+    let worst = deployments
+        .iter()
+        .map(|name| Rollout::of(live, Kind::Deployment, name))
+        .max();
+    let running = PartStatus::ready("Its pods run and reach what they need.");
+    with_rollout(running, &worst.unwrap_or(Rollout::Complete), hub.is_settled(part))
+}
+
+/// That a process is not started before the data tier works; `None` if it works.
+fn waits_for_data(data: &BTreeMap<Part, PartStatus>) -> Option<PartStatus> {
+    let missing: Vec<&str> = data
+        .iter()
+        .filter(|(_, status)| !status.ready)
+        .map(|(part, _)| part.condition())
+        .collect();
+    (!missing.is_empty()).then(|| {
+        let message = format!(
+            "Starts once the data tier works; waits for {}.",
+            missing.join(", ")
+        );
+        PartStatus::waiting("WaitingForData", message, SOON)
+    })
+}
+
+/// Whether every part of a set is ready.
+pub fn all_ready(parts: &BTreeMap<Part, PartStatus>) -> bool {
+    parts.values().all(|status| status.ready)
+}
+
+/// The API, once the client that every hub starts with is registered.
+pub fn with_client(api: PartStatus, client: PartStatus) -> PartStatus {
+    if api.ready && !client.ready { client } else { api }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn well() -> PartStatus {
+        PartStatus::ready("It runs.")
+    }
+
+    fn clause() -> String {
+        "1 of 3 pods of redis are ready".to_owned()
+    }
+
+    #[test]
+    fn a_part_becomes_ready_only_when_all_of_its_pods_are() {
+        assert!(!with_rollout(well(), &Rollout::Serving(clause()), false).ready);
+        assert!(with_rollout(well(), &Rollout::Complete, false).ready);
+    }
+
+    #[test]
+    fn a_part_that_has_settled_survives_the_loss_of_a_pod() {
+        assert!(with_rollout(well(), &Rollout::Serving(clause()), true).ready);
+    }
+
+    #[test]
+    fn a_part_whose_pods_run_old_settings_is_not_ready_even_if_it_was() {
+        let status = with_rollout(well(), &Rollout::Incomplete(clause()), true);
+        assert_eq!((status.ready, status.reason), (false, "RollingOut"));
+    }
+
+    #[test]
+    fn an_engine_that_is_not_well_says_why() {
+        let engine = PartStatus::waiting("NoMaster", "There is no master.", SOON);
+        assert_eq!(with_rollout(engine.clone(), &Rollout::Complete, true), engine);
+    }
+
+    #[test]
+    fn processes_are_held_until_every_part_of_the_data_tier_works() {
+        let starting = PartStatus::waiting("Starting", "It starts.", SOON);
+        let data = BTreeMap::from([(Part::Redis, well()), (Part::Vault, starting)]);
+        let wait = waits_for_data(&data);
+        assert!(wait.is_some_and(|status| status.message.ends_with("waits for VaultReady.")));
+        assert_eq!(waits_for_data(&BTreeMap::from([(Part::Redis, well())])), None);
+    }
+
+    #[test]
+    fn the_api_is_not_ready_without_the_default_client() {
+        let missing = PartStatus::waiting("NoClient", "It is not registered yet.", SOON);
+        assert_eq!(with_client(well(), missing.clone()), missing);
+        assert!(with_client(well(), well()).ready);
+    }
+}

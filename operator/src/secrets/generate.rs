@@ -1,0 +1,127 @@
+//! Which Secrets are made up, and how their values are drawn.
+
+use std::collections::BTreeMap;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use rand::RngExt;
+use rand::distr::{Alphanumeric, SampleString};
+
+use crate::names::HubNames;
+
+/// A Secret that has to exist.
+pub(super) struct Wanted {
+    /// Its name.
+    pub(super) name: String,
+    /// The part that it belongs to, for its label.
+    pub(super) component: &'static str,
+    /// Its keys, each with how its value is drawn.
+    pub(super) keys: &'static [(&'static str, fn() -> String)],
+}
+
+impl Wanted {
+    /// New values for every key.
+    pub(super) fn make_up(&self) -> BTreeMap<String, String> {
+        self.keys
+            .iter()
+            .map(|(key, draw)| ((*key).to_owned(), draw()))
+            .collect()
+    }
+}
+
+/// Every Secret that is made up for a hub, without the keys of Vault.
+pub(super) fn wanted(names: &HubNames) -> [Wanted; 4] {
+    [
+        Wanted {
+            name: names.redis_auth(),
+            component: "redis",
+            keys: &[("password", password)],
+        },
+        Wanted {
+            name: names.mongodb_auth(),
+            component: "mongodb",
+            keys: &[
+                ("keyfile", keyfile),
+                ("admin-password", password),
+                ("app-password", password),
+            ],
+        },
+        Wanted {
+            name: names.rabbitmq_auth(),
+            component: "rabbitmq",
+            keys: &[("password", password), ("erlang-cookie", password)],
+        },
+        Wanted {
+            name: names.default_client(),
+            component: "api",
+            keys: &[("api-key", api_key), ("webhook-secret", webhook_secret)],
+        },
+    ]
+}
+
+/// Letters and digits from the operating system's generator, 5.95 bits each.
+fn alphanumeric(length: usize) -> String {
+    Alphanumeric.sample_string(&mut rand::rng(), length)
+}
+
+/// 190 bits. Letters and digits need no quoting in the configuration of any engine.
+fn password() -> String {
+    alphanumeric(32)
+}
+
+/// MongoDB takes 6 to 1024 characters of base64.
+fn keyfile() -> String {
+    alphanumeric(256)
+}
+
+/// `fh_<key id>_<secret>`: neither part holds an underscore, and the secret is short enough for bcrypt (72 bytes).
+fn api_key() -> String {
+    format!("fh_{}_{}", alphanumeric(12), alphanumeric(43))
+}
+
+/// Standard Webhooks asks for 24 to 64 bytes.
+fn webhook_secret() -> String {
+    let key: [u8; 32] = rand::rng().random();
+    format!("whsec_{}", STANDARD.encode(key))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_two_values_are_alike() {
+        let names = HubNames::new("gallery", "photos", "cluster.local");
+        let mut values: Vec<String> = wanted(&names)
+            .iter()
+            .flat_map(|secret| secret.make_up().into_values())
+            .collect();
+        let count = values.len();
+        values.sort();
+        values.dedup();
+        assert_eq!(values.len(), count);
+    }
+
+    #[test]
+    fn an_api_key_has_three_parts_and_fits_bcrypt() {
+        let key = api_key();
+        let parts: Vec<&str> = key.split('_').collect();
+        assert_eq!(parts.len(), 3);
+        assert!(
+            parts
+                .iter()
+                .skip(1)
+                .all(|part| part.chars().all(|c| c.is_ascii_alphanumeric()))
+        );
+        assert!(parts.last().is_some_and(|secret| secret.len() <= 72));
+    }
+
+    #[test]
+    fn a_webhook_secret_is_one_of_standard_webhooks() {
+        let secret = webhook_secret();
+        let key = secret
+            .strip_prefix("whsec_")
+            .and_then(|encoded| STANDARD.decode(encoded).ok());
+        assert_eq!(key.map(|key| key.len()), Some(32));
+    }
+}

@@ -1,0 +1,331 @@
+//! From what the steps found to the status of the hub. Pure.
+//!
+//! The conditions follow kstatus: `Ready` is the whole, `Reconciling` says that the operator is on its way, `Stalled`
+//! that it cannot go on until somebody does what the message says. `Ready` is `True` only if every part is ready with
+//! the settings of the generation that it names.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
+
+use crate::crd::FlickrHubStatus;
+use crate::part::{Part, PartStatus};
+
+/// The condition of the whole.
+pub const READY: &str = "Ready";
+/// The condition that the operator is on its way.
+pub const RECONCILING: &str = "Reconciling";
+/// The condition that the operator cannot go on by itself.
+pub const STALLED: &str = "Stalled";
+
+/// How a reconciliation ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// Everything was applied; the parts stand as they say.
+    Applied(BTreeMap<Part, PartStatus>),
+    /// Somebody has to do something first.
+    Stalled {
+        /// One word in `CamelCase`.
+        reason: &'static str,
+        /// A sentence that tells what to do.
+        message: String,
+    },
+    /// Something failed that another try may mend.
+    Failed {
+        /// One word in `CamelCase`.
+        reason: &'static str,
+        /// What failed.
+        message: String,
+    },
+    /// The user asked to leave everything as it is.
+    Paused,
+}
+
+/// The status after a reconciliation of `generation` at `now`. Conditions that did not change keep their time.
+pub fn status(
+    previous: Option<&FlickrHubStatus>,
+    generation: i64,
+    api_url: Option<String>,
+    outcome: &Outcome,
+    now: Timestamp,
+) -> FlickrHubStatus {
+    let known = previous.map_or(&[][..], |status| status.conditions.as_slice());
+    let mut ready_generations = previous
+        .map(|status| status.ready_generations.clone())
+        .unwrap_or_default();
+    let mut conditions = Conditions {
+        known,
+        generation,
+        now,
+        list: Vec::new(),
+    };
+    match outcome {
+        Outcome::Applied(parts) => {
+            applied(&mut conditions, parts);
+            let ready = parts.iter().filter(|(_, status)| status.ready);
+            ready_generations.extend(ready.map(|(part, _)| (part.condition().to_owned(), generation)));
+        }
+        Outcome::Stalled { reason, message } => {
+            conditions.add(READY, Truth::False, reason, message.clone());
+            conditions.add(
+                RECONCILING,
+                Truth::False,
+                reason,
+                "Waits for somebody to act.".to_owned(),
+            );
+            conditions.add(STALLED, Truth::True, reason, message.clone());
+            conditions.keep_parts();
+        }
+        Outcome::Failed { reason, message } => {
+            if !conditions.keep(READY) {
+                conditions.add(READY, Truth::False, reason, message.clone());
+            }
+            conditions.add(
+                RECONCILING,
+                Truth::True,
+                reason,
+                format!("{message} It is tried again."),
+            );
+            conditions.add(STALLED, Truth::False, "NotStalled", String::new());
+            conditions.keep_parts();
+        }
+        Outcome::Paused => {
+            let message =
+                "spec.paused is true, so nothing is looked at or changed: set it to false to go on.";
+            conditions.add(READY, Truth::Unknown, "Paused", message.to_owned());
+            conditions.add(RECONCILING, Truth::False, "Paused", message.to_owned());
+            conditions.add(STALLED, Truth::False, "Paused", String::new());
+            conditions.keep_parts();
+        }
+    }
+    FlickrHubStatus {
+        observed_generation: Some(generation),
+        api_url: api_url.or_else(|| previous.and_then(|status| status.api_url.clone())),
+        ready_generations,
+        conditions: conditions.list,
+    }
+}
+
+fn applied(conditions: &mut Conditions<'_>, parts: &BTreeMap<Part, PartStatus>) {
+    let waiting: Vec<(&Part, &PartStatus)> = parts.iter().filter(|(_, status)| !status.ready).collect();
+    match waiting.first() {
+        None => {
+            let message = "Every part does its work.";
+            conditions.add(READY, Truth::True, "AllPartsReady", message.to_owned());
+            conditions.add(RECONCILING, Truth::False, "UpToDate", String::new());
+        }
+        Some((part, _)) => {
+            let messages: Vec<&str> = waiting
+                .iter()
+                .map(|(_, status)| status.message.as_str())
+                .collect();
+            conditions.add(READY, Truth::False, not_ready(**part), messages.join(" "));
+            let names: Vec<&str> = waiting.iter().map(|(part, _)| part.condition()).collect();
+            let message = format!("Waits for {}.", names.join(", "));
+            conditions.add(RECONCILING, Truth::True, "Progressing", message);
+        }
+    }
+    conditions.add(STALLED, Truth::False, "NotStalled", String::new());
+    for (part, status) in parts {
+        let truth = if status.ready { Truth::True } else { Truth::False };
+        conditions.add(part.condition(), truth, status.reason, status.message.clone());
+    }
+}
+
+/// The reason of `Ready` for the first part that is not.
+const fn not_ready(part: Part) -> &'static str {
+    match part {
+        Part::Redis => "RedisNotReady",
+        Part::MongoDb => "MongoDBNotReady",
+        Part::RabbitMq => "RabbitMQNotReady",
+        Part::Vault => "VaultNotReady",
+        Part::Api => "ApiNotReady",
+        Part::Dispatcher => "DispatcherNotReady",
+        Part::Workers => "WorkersNotReady",
+    }
+}
+
+#[derive(Clone, Copy)]
+enum Truth {
+    True,
+    False,
+    Unknown,
+}
+
+impl Truth {
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::True => "True",
+            Self::False => "False",
+            Self::Unknown => "Unknown",
+        }
+    }
+}
+
+/// Most characters of a condition's message that Kubernetes takes.
+const MAX_MESSAGE: usize = 32_768;
+
+/// Conditions under construction.
+struct Conditions<'a> {
+    known: &'a [Condition],
+    generation: i64,
+    now: Timestamp,
+    list: Vec<Condition>,
+}
+
+impl Conditions<'_> {
+    fn add(&mut self, type_: &str, truth: Truth, reason: &str, mut message: String) {
+        let known = self.known.iter().find(|condition| condition.type_ == type_);
+        let unchanged = known.filter(|condition| condition.status == truth.as_str());
+        message.truncate(message.floor_char_boundary(MAX_MESSAGE));
+        self.list.push(Condition {
+            type_: type_.to_owned(),
+            status: truth.as_str().to_owned(),
+            reason: reason.to_owned(),
+            message,
+            observed_generation: Some(self.generation),
+            last_transition_time: unchanged
+                .map_or(Time(self.now), |condition| condition.last_transition_time.clone()),
+        });
+    }
+
+    /// Leaves a condition as it was, if it is about this generation; `false` if it is not.
+    fn keep(&mut self, type_: &str) -> bool {
+        let known = self.known.iter().find(|condition| condition.type_ == type_);
+        let current = known.filter(|condition| condition.observed_generation == Some(self.generation));
+        self.list.extend(current.cloned());
+        current.is_some()
+    }
+
+    /// Leaves the conditions of the parts as they were: nothing was looked at.
+    fn keep_parts(&mut self) {
+        let parts = Part::ALL.map(Part::condition);
+        let kept = self
+            .known
+            .iter()
+            .filter(|condition| parts.contains(&condition.type_.as_str()));
+        self.list.extend(kept.cloned());
+    }
+}
+
+/// A condition of the hub, by its type.
+pub fn condition<'a>(status: Option<&'a FlickrHubStatus>, type_: &str) -> Option<&'a Condition> {
+    status?
+        .conditions
+        .iter()
+        .find(|condition| condition.type_ == type_)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    fn at(second: i64) -> Timestamp {
+        Timestamp::from_second(second).unwrap_or_default()
+    }
+
+    fn parts(waiting: &[Part]) -> Outcome {
+        let status = |part: Part| {
+            if waiting.contains(&part) {
+                PartStatus::waiting("Starting", format!("{part:?} starts."), Duration::from_secs(1))
+            } else {
+                PartStatus::ready("It runs.")
+            }
+        };
+        Outcome::Applied(Part::ALL.into_iter().map(|part| (part, status(part))).collect())
+    }
+
+    fn truth<'a>(status: &'a FlickrHubStatus, type_: &str) -> Option<(&'a str, &'a str, Option<i64>)> {
+        condition(Some(status), type_).map(|c| (c.status.as_str(), c.reason.as_str(), c.observed_generation))
+    }
+
+    #[test]
+    fn a_hub_is_ready_when_every_part_is() {
+        let status = status(None, 3, Some("http://api".to_owned()), &parts(&[]), at(1));
+        assert_eq!(status.observed_generation, Some(3));
+        assert_eq!(truth(&status, READY), Some(("True", "AllPartsReady", Some(3))));
+        assert_eq!(truth(&status, RECONCILING), Some(("False", "UpToDate", Some(3))));
+        assert_eq!(truth(&status, "MongoDBReady"), Some(("True", "Ready", Some(3))));
+    }
+
+    #[test]
+    fn one_part_that_is_not_ready_makes_the_hub_unready_and_says_why() {
+        let status = status(None, 1, None, &parts(&[Part::Vault, Part::Api]), at(1));
+        assert_eq!(truth(&status, READY), Some(("False", "VaultNotReady", Some(1))));
+        let message = condition(Some(&status), READY).map(|c| c.message.clone());
+        assert_eq!(message.as_deref(), Some("Vault starts. Api starts."));
+        assert_eq!(
+            truth(&status, RECONCILING),
+            Some(("True", "Progressing", Some(1)))
+        );
+        assert_eq!(truth(&status, "RedisReady"), Some(("True", "Ready", Some(1))));
+    }
+
+    #[test]
+    fn a_stalled_hub_is_never_ready_for_the_new_generation() {
+        let ready = status(None, 1, None, &parts(&[]), at(1));
+        let outcome = Outcome::Stalled {
+            reason: "CredentialsSecretMissing",
+            message: "Create it.".to_owned(),
+        };
+        let stalled = status(Some(&ready), 2, None, &outcome, at(2));
+        assert_eq!(
+            truth(&stalled, READY),
+            Some(("False", "CredentialsSecretMissing", Some(2)))
+        );
+        assert_eq!(
+            truth(&stalled, STALLED),
+            Some(("True", "CredentialsSecretMissing", Some(2)))
+        );
+        assert_eq!(truth(&stalled, "RedisReady"), Some(("True", "Ready", Some(1))));
+    }
+
+    #[test]
+    fn a_failure_does_not_make_a_ready_hub_unready_but_one_of_an_older_generation() {
+        let ready = status(None, 1, None, &parts(&[]), at(1));
+        let failed = Outcome::Failed {
+            reason: "ApplyFailed",
+            message: "The API server is away.".to_owned(),
+        };
+        let same = status(Some(&ready), 1, None, &failed, at(2));
+        assert_eq!(truth(&same, READY), Some(("True", "AllPartsReady", Some(1))));
+        assert_eq!(truth(&same, RECONCILING), Some(("True", "ApplyFailed", Some(1))));
+        let newer = status(Some(&ready), 2, None, &failed, at(2));
+        assert_eq!(truth(&newer, READY), Some(("False", "ApplyFailed", Some(2))));
+    }
+
+    #[test]
+    fn the_last_generation_in_which_a_part_was_ready_is_remembered() {
+        let first = status(None, 1, None, &parts(&[Part::Api]), at(1));
+        let second = status(Some(&first), 2, None, &parts(&[Part::Redis, Part::Api]), at(2));
+        let remembered = |part: Part| second.ready_generations.get(part.condition()).copied();
+        assert_eq!(remembered(Part::Redis), Some(1));
+        assert_eq!(remembered(Part::MongoDb), Some(2));
+        assert_eq!(remembered(Part::Api), None);
+    }
+
+    #[test]
+    fn a_paused_hub_is_neither_ready_nor_not() {
+        let status = status(None, 1, None, &Outcome::Paused, at(1));
+        assert_eq!(truth(&status, READY), Some(("Unknown", "Paused", Some(1))));
+    }
+
+    #[test]
+    fn a_condition_keeps_its_time_until_its_truth_changes() {
+        let time =
+            |status: &FlickrHubStatus| condition(Some(status), READY).map(|c| c.last_transition_time.0);
+        let first = status(None, 1, None, &parts(&[Part::Redis]), at(1));
+        let second = status(Some(&first), 2, None, &parts(&[Part::Api]), at(2));
+        let third = status(Some(&second), 2, None, &parts(&[]), at(3));
+        assert_eq!((time(&second), time(&third)), (Some(at(1)), Some(at(3))));
+    }
+
+    #[test]
+    fn the_same_outcome_gives_the_same_status() {
+        let first = status(None, 1, None, &parts(&[]), at(1));
+        assert_eq!(status(Some(&first), 1, None, &parts(&[]), at(9)), first);
+    }
+}

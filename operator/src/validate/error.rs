@@ -1,0 +1,131 @@
+//! What can be wrong with a hub that the API server accepted.
+
+use crate::crd::InvalidQuantity;
+
+/// What is wrong with a hub; each message tells what to do.
+#[derive(Debug, thiserror::Error)]
+pub enum ValidationError {
+    /// Services cannot be named after it.
+    #[error(
+        "The name {0:?} cannot be used: create the FlickrHub under a name that starts with a letter, holds only lower-case letters, digits and hyphens, and has at most 40 characters."
+    )]
+    Name(String),
+    /// Not a URL.
+    #[error("{field} is {value:?}, which is no http or https URL ({why}): correct it.")]
+    Url {
+        /// The path in the spec.
+        field: String,
+        /// What it says.
+        value: String,
+        /// What the parser says.
+        why: String,
+    },
+    /// Not a network.
+    #[error("{field} holds {value:?}, which is no network: write it as CIDR, for example 10.20.0.0/16.")]
+    Network {
+        /// The path in the spec.
+        field: &'static str,
+        /// What it says.
+        value: String,
+    },
+    /// Not an amount.
+    #[error("{field}: {source}.")]
+    Quantity {
+        /// The path in the spec.
+        field: String,
+        /// Why it is none.
+        source: InvalidQuantity,
+    },
+    /// A request above its limit.
+    #[error(
+        "{field}.requests.{resource} is {request}, more than limits.{resource} of {limit}: raise the limit or lower the request."
+    )]
+    RequestAboveLimit {
+        /// The path of the resources in the spec.
+        field: String,
+        /// `cpu` or `memory`.
+        resource: &'static str,
+        /// What is requested.
+        request: String,
+        /// What it may use.
+        limit: String,
+    },
+    /// The engine does not start with so little memory.
+    #[error("{field}.limits.memory is {limit}, too little to run: give at least {minimum}.")]
+    TooLittleMemory {
+        /// The path of the resources in the spec.
+        field: String,
+        /// What it may use.
+        limit: String,
+        /// What it needs.
+        minimum: &'static str,
+    },
+    /// The Secret with the credentials of a Flickr application does not exist.
+    #[error(
+        "Secret {secret:?} with the credentials of Flickr application {app:?} does not exist: create it in this namespace with the keys consumerKey and consumerSecret."
+    )]
+    CredentialsSecretMissing {
+        /// Our name of the application.
+        app: String,
+        /// The name of the Secret.
+        secret: String,
+    },
+    /// The Secret with the credentials of a Flickr application lacks a key.
+    #[error(
+        "Secret {secret:?} with the credentials of Flickr application {app:?} has no content under {key:?}: add it, as Flickr's App Garden shows it."
+    )]
+    CredentialsKeyMissing {
+        /// Our name of the application.
+        app: String,
+        /// The name of the Secret.
+        secret: String,
+        /// The key.
+        key: &'static str,
+    },
+    /// Both or none of the ways to have a Vault.
+    #[error("Set exactly one of vault.managed and vault.external.")]
+    VaultChoice,
+    /// Several or none of the ways to log in to Vault.
+    #[error("Set exactly one of vault.external.auth.kubernetes, .appRole and .token.")]
+    VaultAuthChoice,
+    /// A Secret for Vault does not exist.
+    #[error("Secret {secret:?}, named by {field}, does not exist: create it in this namespace with {keys}.")]
+    VaultSecretMissing {
+        /// The path in the spec.
+        field: &'static str,
+        /// The name of the Secret.
+        secret: String,
+        /// The keys it needs, as part of a sentence.
+        keys: &'static str,
+    },
+    /// A Secret for Vault lacks a key.
+    #[error("Secret {secret:?}, named by {field}, has no content under {key:?}: add it.")]
+    VaultKeyMissing {
+        /// The path in the spec.
+        field: &'static str,
+        /// The name of the Secret.
+        secret: String,
+        /// The key.
+        key: &'static str,
+    },
+}
+
+impl ValidationError {
+    /// The reason of the condition, one word in `CamelCase`.
+    pub const fn reason(&self) -> &'static str {
+        match self {
+            Self::Name(_) => "InvalidName",
+            Self::Url { .. }
+            | Self::Network { .. }
+            | Self::Quantity { .. }
+            | Self::RequestAboveLimit { .. }
+            | Self::TooLittleMemory { .. }
+            | Self::VaultChoice
+            | Self::VaultAuthChoice => "InvalidSpec",
+            Self::CredentialsSecretMissing { .. } | Self::CredentialsKeyMissing { .. } => {
+                "CredentialsSecretMissing"
+            }
+            Self::VaultSecretMissing { .. } | Self::VaultKeyMissing { .. } => "VaultSecretMissing",
+        }
+    }
+}

@@ -1,0 +1,126 @@
+use super::*;
+use crate::crd::{ManagedVaultSpec, Quantity, ResourcesSpec};
+use crate::fixtures::{self, secret};
+
+fn refused(hub: &FlickrHub, references: &References) -> Option<(&'static str, String)> {
+    let error = validate(hub, references, "cluster.local").err()?;
+    Some((error.reason(), error.to_string()))
+}
+
+#[test]
+fn the_samples_are_valid() {
+    for hub in [fixtures::minimal(), fixtures::full()] {
+        assert_eq!(refused(&hub, &fixtures::references()), None);
+    }
+}
+
+#[test]
+fn a_missing_credentials_secret_is_named_with_what_to_do() {
+    let (reason, message) = refused(&fixtures::minimal(), &References::default()).unwrap_or_default();
+    assert_eq!(reason, "CredentialsSecretMissing");
+    assert_eq!(
+        message,
+        "Secret \"flickr-app\" with the credentials of Flickr application \"main\" does not exist: create it in this namespace with the keys consumerKey and consumerSecret."
+    );
+}
+
+#[test]
+fn a_credentials_secret_without_content_under_a_key_is_named_with_the_key() {
+    let mut references = References::default();
+    references.insert("flickr-app", (&secret(&["consumerKey"], "x")).into());
+    let (reason, message) = refused(&fixtures::minimal(), &references).unwrap_or_default();
+    assert_eq!(reason, "CredentialsSecretMissing");
+    assert!(message.contains("\"consumerSecret\""), "{message}");
+
+    references.insert(
+        "flickr-app",
+        (&secret(&["consumerKey", "consumerSecret"], " \n")).into(),
+    );
+    let (_, message) = refused(&fixtures::minimal(), &references).unwrap_or_default();
+    assert!(message.contains("no content"), "{message}");
+}
+
+#[test]
+fn a_secret_of_an_external_vault_is_looked_for_too() {
+    let mut references = References::default();
+    for app in ["flickr-app", "flickr-partner"] {
+        references.insert(app, (&secret(&["consumerKey", "consumerSecret"], "x")).into());
+    }
+    let (reason, message) = refused(&fixtures::full(), &references).unwrap_or_default();
+    assert_eq!(reason, "VaultSecretMissing");
+    assert!(message.contains("vault.external.caSecretRef"), "{message}");
+}
+
+#[test]
+fn every_secret_that_a_hub_refers_to_is_known() {
+    let names = |hub: &FlickrHub| referenced_secrets(&hub.spec).into_iter().collect::<Vec<_>>();
+    assert_eq!(names(&fixtures::minimal()), ["flickr-app"]);
+    assert_eq!(
+        names(&fixtures::full()),
+        ["flickr-app", "flickr-partner", "vault-approle", "vault-ca"]
+    );
+}
+
+#[test]
+fn a_vault_both_managed_and_external_is_refused() {
+    let mut hub = fixtures::full();
+    hub.spec.vault.managed = Some(ManagedVaultSpec::default());
+    assert!(refused(&hub, &fixtures::references()).is_some_and(|(reason, _)| reason == "InvalidSpec"));
+}
+
+#[test]
+fn a_name_that_no_service_can_have_is_refused() {
+    for name in ["1st", "-a", "a-", "A", "a.b", &"a".repeat(41)] {
+        let mut hub = fixtures::minimal();
+        hub.metadata.name = Some(name.to_owned());
+        assert!(
+            refused(&hub, &fixtures::references()).is_some_and(|(reason, _)| reason == "InvalidName"),
+            "{name}"
+        );
+    }
+}
+
+#[test]
+fn an_engine_without_enough_memory_to_start_is_refused() {
+    let mut hub = fixtures::minimal();
+    hub.spec.mongodb.resources = Some(ResourcesSpec {
+        limits: Some(crate::crd::Amounts {
+            memory: Some(Quantity::new("256Mi")),
+            cpu: None,
+        }),
+        requests: None,
+    });
+    let (_, message) = refused(&hub, &fixtures::references()).unwrap_or_default();
+    assert_eq!(
+        message,
+        "mongodb.resources.limits.memory is 256Mi, too little to run: give at least 512Mi."
+    );
+}
+
+#[test]
+fn the_public_url_is_that_of_the_ingress_or_the_service_without_another() {
+    let url = |hub: &FlickrHub| fixtures::validated(hub).api.public_url.to_string();
+    assert_eq!(
+        url(&fixtures::minimal()),
+        "http://gallery-api.photos.svc.cluster.local/"
+    );
+    let mut hub = fixtures::full();
+    assert_eq!(url(&hub), "https://photos.example.org/");
+    hub.spec.api.public_url = None;
+    assert_eq!(url(&hub), "https://photos.example.org/");
+    if let Some(ingress) = &mut hub.spec.api.ingress {
+        ingress.tls_secret_name = None;
+    }
+    assert_eq!(url(&hub), "http://photos.example.org/");
+}
+
+#[test]
+fn images_come_from_the_registry_unless_they_are_named() {
+    let mut hub = fixtures::minimal();
+    hub.spec.images.registry = "mirror.example.org/".to_owned();
+    hub.spec.images.redis = Some("redis:8".to_owned());
+    let images = fixtures::validated(&hub).images;
+    assert_eq!(images.mongodb, "mirror.example.org/library/mongo:6.0.27");
+    assert_eq!(images.redis, "redis:8");
+    assert!(images.api.starts_with("mirror.example.org/flickrhub/api:"));
+}

@@ -1,0 +1,119 @@
+//! The vault step against a real OpenBao of three members. `FLICKRHUB_TEST_BAO` is the path of the `bao` program.
+
+#![expect(clippy::expect_used, reason = "a test fails by a panic")]
+
+mod servers;
+
+use std::fmt::Write as _;
+use std::sync::{Arc, Mutex};
+
+use flickrhub_operator::engine::Standard;
+use flickrhub_operator::engine::vault::{
+    Desired, KeyRecord, KeyStore, KeyStoreError, Keys, reconcile_desired,
+};
+use servers::{Folder, Server, free_ports, until_ready};
+
+/// Keeps the keys in memory.
+#[derive(Clone)]
+struct MemoryKeys(Arc<Mutex<KeyRecord>>);
+
+impl MemoryKeys {
+    fn set(&self, record: KeyRecord) {
+        *self.0.lock().expect("no holder panicked") = record;
+    }
+
+    fn get(&self) -> KeyRecord {
+        self.0.lock().expect("no holder panicked").clone()
+    }
+}
+
+impl KeyStore for MemoryKeys {
+    async fn load(&self) -> Result<KeyRecord, KeyStoreError> {
+        Ok(self.get())
+    }
+
+    async fn record_intent(&self) -> Result<(), KeyStoreError> {
+        self.set(KeyRecord::Intended);
+        Ok(())
+    }
+
+    async fn save(&self, keys: &Keys) -> Result<(), KeyStoreError> {
+        self.set(KeyRecord::Stored(keys.clone()));
+        Ok(())
+    }
+}
+
+fn settings(folder: &Folder, ports: &[u16], member: usize) -> String {
+    let data = folder.subfolder(&format!("data-{member}"));
+    let (port, cluster) = (ports[2 * member], ports[2 * member + 1]);
+    let mut settings = format!(
+        "storage \"raft\" {{\n  path = {:?}\n  node_id = \"member-{member}\"\n",
+        data.display().to_string()
+    );
+    for other in (0..3).filter(|&other| other != member) {
+        let address = format!("http://127.0.0.1:{}", ports[2 * other]);
+        let _ = writeln!(
+            settings,
+            "  retry_join {{\n    leader_api_addr = \"{address}\"\n  }}"
+        );
+    }
+    let _ = write!(
+        settings,
+        "}}\nlistener \"tcp\" {{\n  address = \"127.0.0.1:{port}\"\n  cluster_address = \"127.0.0.1:{cluster}\"\n  \
+         tls_disable = true\n}}\napi_addr = \"http://127.0.0.1:{port}\"\ncluster_addr = \
+         \"https://127.0.0.1:{cluster}\"\n"
+    );
+    settings
+}
+
+#[tokio::test]
+#[ignore = "needs the bao program: FLICKRHUB_TEST_BAO"]
+async fn blank_members_become_an_unsealed_and_configured_openbao_that_survives_a_restart() {
+    let program = std::env::var("FLICKRHUB_TEST_BAO").expect("FLICKRHUB_TEST_BAO names the bao program");
+    rustls::crypto::ring::default_provider().install_default().ok();
+    let folder = Folder::new("vault");
+    let ports = free_ports::<6>();
+    let start = |member: usize| {
+        let file = folder.path().join(format!("member-{member}.hcl"));
+        std::fs::write(&file, settings(&folder, &ports, member)).expect("the settings can be written");
+        let argument = format!("-config={}", file.display());
+        Server::start(
+            &program,
+            &["server", &argument],
+            folder.path(),
+            &format!("member-{member}"),
+        )
+    };
+    let mut members = [start(0), start(1), start(2)];
+    let keys = MemoryKeys(Arc::new(Mutex::new(KeyRecord::Absent)));
+    let mut desired = Desired {
+        members: (0..3)
+            .map(|member| {
+                format!("http://127.0.0.1:{}", ports[2 * member])
+                    .parse()
+                    .expect("it is an address")
+            })
+            .collect(),
+        hub: "gallery".to_owned(),
+        namespace: "photos".to_owned(),
+        kubernetes_host: "https://kubernetes.default.svc".to_owned(),
+        standard: Standard::Complete,
+    };
+    let status = until_ready(async || reconcile_desired(&desired, keys.clone()).await).await;
+    assert_eq!(status.reason, "Ready", "{}", status.message);
+    assert!(matches!(keys.get(), KeyRecord::Stored(_)));
+
+    desired.standard = Standard::Serving;
+    members[0].kill();
+    let status = until_ready(async || reconcile_desired(&desired, keys.clone()).await).await;
+    assert_eq!(status.reason, "Degraded", "{}", status.message);
+
+    members[0] = start(0);
+    desired.standard = Standard::Complete;
+    let status = until_ready(async || reconcile_desired(&desired, keys.clone()).await).await;
+    assert_eq!(status.reason, "Ready", "{}", status.message);
+
+    keys.set(KeyRecord::Absent);
+    let status = reconcile_desired(&desired, keys.clone()).await;
+    assert_eq!(status.reason, "UnsealKeysLost", "{}", status.message);
+}
