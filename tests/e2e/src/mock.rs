@@ -1,0 +1,94 @@
+//! The control side of the Flickr mock: faults, what it saw, callbacks that it received.
+
+use reqwest::Client;
+use reqwest::redirect::Policy;
+use serde_json::{Value, json};
+
+use crate::cluster;
+
+/// The Flickr mock beside the hub under test.
+pub struct Mock {
+    http: Client,
+    base: String,
+}
+
+impl Mock {
+    /// The mock of the hub under test.
+    pub fn of_the_hub() -> Self {
+        Self {
+            http: Client::builder()
+                .redirect(Policy::none())
+                .build()
+                .expect("a client"),
+            base: format!("http://flickr-mock.{}.svc:8080", cluster::namespace()),
+        }
+    }
+
+    /// The user `name` consents; answers where Flickr sends the browser.
+    pub async fn consent(&self, link: &str, name: &str) -> String {
+        let answer = self
+            .http
+            .get(format!("{link}&as={name}"))
+            .send()
+            .await
+            .expect("the mock answers");
+        let location = answer
+            .headers()
+            .get("location")
+            .expect("a redirect back to the API");
+        location.to_str().expect("text").to_owned()
+    }
+
+    /// Adds rules by which the mock fails.
+    pub async fn fail(&self, rules: Value) {
+        let answer = self
+            .http
+            .post(self.path("/_mock/faults"))
+            .json(&rules)
+            .send()
+            .await
+            .expect("the mock");
+        assert!(
+            answer.status().is_success(),
+            "{}",
+            answer.text().await.unwrap_or_default()
+        );
+    }
+
+    /// Every call that the mock has seen.
+    pub async fn log(&self) -> Vec<Value> {
+        self.list("/_mock/log").await
+    }
+
+    /// Every photo that the mock holds.
+    pub async fn photos(&self) -> Vec<Value> {
+        self.list("/_mock/photos").await
+    }
+
+    /// The address of a callback sink.
+    pub fn sink(&self, name: &str) -> String {
+        self.path(&format!("/_mock/callbacks/{name}"))
+    }
+
+    /// What a callback sink has received.
+    pub async fn callbacks(&self, name: &str) -> Vec<Value> {
+        self.list(&format!("/_mock/callbacks/{name}")).await
+    }
+
+    async fn list(&self, path: &str) -> Vec<Value> {
+        let answer = self
+            .http
+            .get(self.path(path))
+            .send()
+            .await
+            .expect("the mock answers");
+        match answer.json().await.unwrap_or(json!([])) {
+            Value::Array(entries) => entries,
+            other => panic!("the mock answers a list, not {other}"),
+        }
+    }
+
+    fn path(&self, path: &str) -> String {
+        format!("{}{path}", self.base)
+    }
+}
