@@ -61,5 +61,5 @@ kube() {
 }
 
 helm_() {
-  if [ -n "${KUBE_CONTEXT:-}" ]; then helm --kube-context "$KUBE_CONTEXT" "$@"; else "$LAB" run helm "$@"; fi
+  if [ -n "${KUBE_CONTEXT:-}" ]; then helm --kube-context "$KUBE_CONTEXT" "$@"; else "$LAB" run "$("$LAB" bin)/helm" "$@"; fi
 }

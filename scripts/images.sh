@@ -16,6 +16,9 @@ build_binaries() {
   cargo build --locked --profile "$PROFILE" --bins "${packages[@]}"
 }
 
+# The data tier that a hub runs on, under the names and with the layout of the official images.
+DATA_TIER=(redis mongo rabbitmq openbao)
+
 # lab_image COMPONENT: the archive's path, made anew only when the binary has changed.
 lab_image() {
   local component=$1 binary archive root sum
@@ -30,12 +33,19 @@ lab_image() {
     chmod 755 "$root" "$root/usr" "$root/usr/local" "$root/usr/local/bin" "$root/usr/local/bin/flickrhub-$component"
     "$ROOT/tests/lab/mkimage" --ref "docker.io/flickrhub/$component:$VERSION" --out "$archive.partial" \
       --user 65532:65532 --workdir / --entrypoint "/usr/local/bin/flickrhub-$component" \
-      "$("$LAB" base-rootfs cc)" "$root"
+      "$("$LAB" base-rootfs cc)" "$root" >/dev/null
     rm -rf "$root"
     rm -f "$FLICKRHUB_CACHE/images/flickrhub-$component-"*.tar
     mv "$archive.partial" "$archive"
   fi
   echo "$archive"
+}
+
+load_data_tier_into_lab() {
+  local archives
+  mapfile -t archives < <("$LAB" image "${DATA_TIER[@]}")
+  [ "${#archives[@]}" -eq "${#DATA_TIER[@]}" ]
+  "$LAB" load-image "${archives[@]}"
 }
 
 load_into_lab() {
@@ -65,5 +75,6 @@ if [ -n "${KUBE_CONTEXT:-}" ]; then
   fi
 else
   step "Building the binaries (profile $PROFILE)" build_binaries
-  step "Images into the lab" load_into_lab
+  step "Images of the data tier into the lab" load_data_tier_into_lab
+  step "Images of the project into the lab" load_into_lab
 fi

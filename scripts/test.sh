@@ -51,7 +51,11 @@ config=$(NAMESPACE=flickrhub-test scripts/data-tier-config.sh)
 
 # Test binaries were built above; inside the lab's network there is no registry to ask.
 run_in_lab() {
-  CARGO_NET_OFFLINE=true FLICKRHUB_TEST_CONFIG=$config FLICKRHUB_TEST_NAMESPACE=flickrhub-test FLICKRHUB_TEST_HUB=$HUB \
+  # Tests of single engine steps start servers of their own on loopback: the programs of the images.
+  FLICKRHUB_TEST_REDIS=$("$LAB" program redis redis-server) \
+    FLICKRHUB_TEST_MONGOD=$("$LAB" program mongo mongod) \
+    FLICKRHUB_TEST_BAO=$("$LAB" program openbao bao) \
+    CARGO_NET_OFFLINE=true FLICKRHUB_TEST_CONFIG=$config FLICKRHUB_TEST_NAMESPACE=flickrhub-test FLICKRHUB_TEST_HUB=$HUB \
     "$LAB" run cargo nextest run --locked --workspace --no-fail-fast --run-ignored only --profile lab \
     --status-level pass --final-status-level fail
 }
