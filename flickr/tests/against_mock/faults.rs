@@ -36,11 +36,19 @@ async fn each_fault_has_its_disposition() {
         problem: problem.into(),
     };
     let once = [Retryable, Retryable, OutcomeUnknown, OutcomeUnknown];
-    let table: [(Kind, &str, [Disposition; 4]); 15] = [
+    let table: [(Kind, &str, [Disposition; 4]); 16] = [
         (http(429), "http_429", [Retryable; 4]),
         (http(500), "http_500", once),
         (http(502), "http_502", once),
-        (http(503), "http_503", [Retryable; 4]),
+        (http(503), "http_503", once),
+        (
+            Kind::HttpStatus {
+                status: 503,
+                retry_after: Some(1),
+            },
+            "http_503",
+            [Retryable; 4],
+        ),
         (http(504), "http_504", once),
         (http(404), "http_404", [Permanent; 4]),
         (Kind::WrongBody, "malformed_answer", once),
