@@ -7,7 +7,7 @@ use flickrhub_flickr::{
 use flickrhub_flickr_mock::fault::{Kind, Rule};
 use tokio::net::TcpListener;
 
-use crate::fixture::{Fixture, TIMEOUTS, content, photo};
+use crate::fixture::{Fixture, TIMEOUTS, answering, content, photo};
 
 const IMPATIENT: Timeouts = Timeouts {
     call: Duration::from_millis(300),
@@ -181,6 +181,33 @@ async fn an_answer_beyond_the_limit_is_not_read() {
     let error = fixture.call("flickr.test.echo", &[]).await.unwrap_err();
     assert_eq!(error.failure(), &Failure::AnswerTooLarge { limit: 8 << 20 });
     assert_eq!(error.disposition(), Permanent);
+}
+
+#[tokio::test]
+async fn a_refusal_whose_body_breaks_off_or_is_too_long_is_a_refusal() {
+    let cut = "HTTP/1.1 503 Busy\r\nRetry-After: 9\r\nContent-Length: 1000\r\n\r\n<html>";
+    let long = "HTTP/1.1 503 Busy\r\nRetry-After: 9\r\nContent-Length: 99000000\r\n\r\n<html>";
+    let mut fixture = Fixture::start().await;
+    for answer in [cut, long] {
+        let (origin, _head) = answering(answer).await;
+        fixture.client = FlickrClient::new(Endpoints::under(&origin).unwrap(), TIMEOUTS).unwrap();
+        let error = fixture.call("flickr.photosets.create", &[]).await.unwrap_err();
+        assert_eq!(
+            error.failure(),
+            &Failure::Http {
+                status: 503,
+                retry_after: Some(Duration::from_secs(9))
+            }
+        );
+        assert_eq!(error.disposition(), Retryable);
+    }
+    let (origin, _head) = answering("HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n{").await;
+    fixture.client = FlickrClient::new(Endpoints::under(&origin).unwrap(), TIMEOUTS).unwrap();
+    let error = fixture.call("flickr.photosets.create", &[]).await.unwrap_err();
+    assert_eq!(
+        (error.label().as_ref(), error.disposition()),
+        ("connection_lost", OutcomeUnknown)
+    );
 }
 
 #[tokio::test]
