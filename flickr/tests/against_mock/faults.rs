@@ -133,6 +133,38 @@ async fn a_slow_answer_is_a_timeout() {
 }
 
 #[tokio::test]
+async fn a_slow_answer_after_the_effect_is_a_timeout_that_left_a_photo() {
+    let fixture = Fixture::with(|builder| builder, IMPATIENT).await;
+    fixture
+        .mock
+        .add_fault(Rule::new("upload", Kind::Slow { ms: 30_000 }).after_effect());
+    let upload = fixture.upload(&[], photo(&content(10))).await.unwrap_err();
+    assert_eq!(
+        (upload.label().as_ref(), upload.disposition()),
+        ("timeout", OutcomeUnknown)
+    );
+    assert_eq!(fixture.mock.photos().len(), 1);
+    assert_eq!(fixture.last_entry().effect_id, Some(1));
+}
+
+#[tokio::test]
+async fn an_upload_that_is_refused_unread_is_told_by_its_status() {
+    let fixture = Fixture::start().await;
+    let kind = Kind::Refuse {
+        status: 503,
+        retry_after: Some(3),
+    };
+    fixture.mock.add_fault(Rule::new("upload", kind));
+    let error = fixture.upload(&[], photo(&content(10))).await.unwrap_err();
+    assert_eq!(
+        (error.label().as_ref(), error.disposition()),
+        ("http_503", Retryable)
+    );
+    assert_eq!(error.retry_after(), Some(Duration::from_secs(3)));
+    assert!(fixture.mock.photos().is_empty());
+}
+
+#[tokio::test]
 async fn an_upload_cut_off_on_its_way_is_retryable_and_left_nothing() {
     let fixture = Fixture::start().await;
     fixture.mock.add_fault(Rule::new("upload", Kind::DropConnection));
