@@ -4,7 +4,7 @@
 //! OAuth flow and for OAuth problems of any request, and HTML from the servers in front of it. All
 //! functions here are pure, and take whatever comes.
 
-use std::time::Duration;
+use std::{fmt, time::Duration};
 
 use quick_xml::{
     Reader, XmlVersion,
@@ -21,7 +21,7 @@ use crate::{
 };
 
 /// An answer as it came.
-#[derive(Debug, Clone, Copy)]
+#[derive(Clone, Copy)]
 pub(crate) struct RawAnswer<'a> {
     /// The HTTP status code.
     pub(crate) status: u16,
@@ -29,6 +29,17 @@ pub(crate) struct RawAnswer<'a> {
     pub(crate) retry_after: Option<Duration>,
     /// The body.
     pub(crate) body: &'a [u8],
+}
+
+/// The body, which can hold a token or repeat the request, is not shown.
+impl fmt::Debug for RawAnswer<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RawAnswer")
+            .field("status", &self.status)
+            .field("retry_after", &self.retry_after)
+            .field("length", &self.body.len())
+            .finish_non_exhaustive()
+    }
 }
 
 impl RawAnswer<'_> {
@@ -43,7 +54,10 @@ impl RawAnswer<'_> {
         }
         // During outages Flickr has sent this text with status 400 and no envelope.
         if contains(self.body, b"API service is not currently available") {
-            return Failure::Api(ApiFailure::new(0, "The Flickr API is not currently available."));
+            return Failure::Api(ApiFailure {
+                wait: self.retry_after,
+                ..ApiFailure::new(0, "The Flickr API is not currently available.")
+            });
         }
         if self.is_success() {
             return Failure::Malformed { expected };
@@ -91,7 +105,10 @@ pub(crate) fn rest(answer: RawAnswer<'_>) -> Result<Value, Failure> {
         Some("fail") => match value.get("code").and_then(number) {
             Some(code) => {
                 let message = value.get("message").and_then(Value::as_str).unwrap_or_default();
-                Err(Failure::Api(ApiFailure::new(code, message)))
+                Err(Failure::Api(ApiFailure {
+                    wait: answer.retry_after,
+                    ..ApiFailure::new(code, message)
+                }))
             }
             None => Err(Failure::Malformed { expected: EXPECTED }),
         },
@@ -130,7 +147,8 @@ pub(crate) fn upload(answer: RawAnswer<'_>) -> Result<Uploaded, Failure> {
                 wait: rsp
                     .value("non_pro_desktop_upload_wait_time")
                     .and_then(|seconds| seconds.parse().ok())
-                    .map(|seconds: u64| Duration::from_secs(seconds.min(86_400))),
+                    .map(|seconds: u64| Duration::from_secs(seconds.min(86_400)))
+                    .or(answer.retry_after),
                 ..ApiFailure::new(code, &rsp.value("msg").unwrap_or_default())
             })),
             None => Err(Failure::Malformed { expected: EXPECTED }),

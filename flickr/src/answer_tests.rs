@@ -41,6 +41,33 @@ fn a_rest_failure_is_its_code() {
 }
 
 #[test]
+fn the_header_tells_how_long_to_wait_unless_the_body_does() {
+    let wait = |seconds| Some(Duration::from_secs(seconds));
+    let asked = |read: Failure| match read {
+        Failure::Api(failure) => failure.wait,
+        other => panic!("{other}"),
+    };
+    let answer = |body| RawAnswer {
+        retry_after: wait(7),
+        ..raw(503, body)
+    };
+    let json = r#"{"stat":"fail","code":105,"message":"Service currently unavailable"}"#;
+    assert_eq!(asked(rest(answer(json)).unwrap_err()), wait(7));
+    let text = "Sorry, the Flickr API service is not currently available";
+    assert_eq!(asked(rest(answer(text)).unwrap_err()), wait(7));
+    let xml = r#"<rsp stat="fail"><err code="105" msg=""/></rsp>"#;
+    assert_eq!(asked(upload(answer(xml)).unwrap_err()), wait(7));
+    let own = r#"<rsp stat="fail"><err code="14" msg="" non_pro_desktop_upload_wait_time="60"/></rsp>"#;
+    assert_eq!(asked(upload(answer(own)).unwrap_err()), wait(60));
+}
+
+#[test]
+fn debug_output_shows_no_body() {
+    let shown = format!("{:?}", raw(200, "oauth_token_secret=hush"));
+    assert!(shown.contains("200") && !shown.contains("hush"), "{shown}");
+}
+
+#[test]
 fn an_oauth_problem_is_recognized_in_every_answer() {
     let expected = Failure::OAuth(OAuthProblem::TokenRejected);
     assert_eq!(rest(raw(401, PROBLEM)), Err(expected.clone()));

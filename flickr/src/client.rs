@@ -12,6 +12,7 @@ use reqwest::{
     Body, Client, RequestBuilder,
     multipart::{Form, Part},
     redirect::Policy,
+    retry,
 };
 use rustls::crypto::CryptoProvider;
 use serde_json::Value;
@@ -97,6 +98,9 @@ impl FlickrClient {
             .connect_timeout(timeouts.connect)
             // A signature is good for one address: following a redirect could only leak it.
             .redirect(Policy::none())
+            // The default repeats what an HTTP/2 server refused unprocessed. A repeated request has
+            // the same nonce, spends budget that nobody counted, and hides from the caller.
+            .retry(retry::never())
             .build()
             .map_err(ClientError::Http)?;
         Ok(Self {
@@ -240,12 +244,17 @@ impl FlickrClient {
         let progress = Progress::new(photo.length);
         let body = Body::wrap_stream(counted(photo.stream, progress.clone()));
         let part = Part::stream_with_length(body, photo.length)
-            .file_name(photo.file_name)
+            .file_name(header_text(&photo.file_name))
             .mime_str(&photo.content_type)
             .map_err(|_| Failure::Request)?;
+        if fields.iter().any(|(name, _)| header_text(name) != *name) {
+            return Err(Failure::Request);
+        }
         let form = fields
             .iter()
-            .fold(Form::new(), |form, (name, value)| {
+            // By default, a name with a character beyond ASCII is written in a form that RFC 7578
+            // section 4.2 forbids.
+            .fold(Form::new().percent_encode_noop(), |form, (name, value)| {
                 form.text((*name).to_owned(), (*value).to_owned())
             })
             .part("photo", part);
@@ -321,6 +330,16 @@ fn borrowed(pairs: &[(String, String)]) -> impl Iterator<Item = (&str, &str)> {
     pairs.iter().map(|(name, value)| (name.as_str(), value.as_str()))
 }
 
+/// Text that can stand between quotes in a part's header: with quotes and control characters
+/// percent-encoded, as browsers do (HTML standard, section "multipart form data").
+fn header_text(text: &str) -> String {
+    text.chars()
+        .fold(String::new(), |written, character| match character {
+            '"' | '\0'..='\x1f' | '\x7f' => format!("{written}%{:02X}", u32::from(character)),
+            _ => written + character.encode_utf8(&mut [0; 4]),
+        })
+}
+
 /// Refuses parameters that would change who calls, what is called or how the answer is written.
 fn refuse_reserved(params: &[(String, String)]) -> Result<(), Failure> {
     const RESERVED: [&str; 8] = [
@@ -348,6 +367,12 @@ mod tests {
     #[test]
     fn the_table_has_the_method_for_tickets() {
         assert!(Method::lookup(CHECK_TICKETS).is_some());
+    }
+
+    #[test]
+    fn nothing_breaks_out_of_a_parts_header() {
+        let name = "bee \"x\"; y\r\nX-Evil: 1\u{7f} é.jpg";
+        assert_eq!(header_text(name), "bee %22x%22; y%0D%0AX-Evil: 1%7F é.jpg");
     }
 
     #[test]

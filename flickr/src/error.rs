@@ -110,7 +110,7 @@ pub struct ApiFailure {
     pub message: String,
     /// The photo that an upload with `dedup_check` duplicates (upload code 9).
     pub duplicate_of: Option<PhotoId>,
-    /// How long Flickr asks an uploader to wait (upload code 14).
+    /// How long Flickr asks to wait: with upload code 14, or by a `Retry-After` header.
     pub wait: Option<Duration>,
 }
 
@@ -183,10 +183,19 @@ impl FlickrError {
     }
 
     /// Whether Flickr says that what was asked for is so already, as `flickr.favorites.add` does of
-    /// a favorite. After an attempt whose answer was lost, this is how success looks.
+    /// a favorite and `flickr.photos.delete` of a photo that is gone. After an attempt whose answer
+    /// was lost, this is how success looks.
     pub fn is_already_done(&self) -> bool {
         self.code()
             .is_some_and(|code| api_code::is_already_done(self.operation, code))
+    }
+
+    /// Whether Flickr did what was asked for and says so by an error code, as
+    /// `flickr.groups.pools.add` does of a photo that now awaits the approval of a moderated group.
+    /// That is success at the first attempt too; [`FlickrError::is_already_done`] holds as well.
+    pub fn is_done_by_this_call(&self) -> bool {
+        self.code()
+            .is_some_and(|code| api_code::is_done(self.operation, code))
     }
 
     /// Whether the user has to authorize the application (again, or for more).
@@ -240,15 +249,20 @@ fn disposition(operation: Operation, failure: &Failure) -> Disposition {
     let transient = |is_transient| if is_transient { Retryable } else { Permanent };
 
     match failure {
+        Failure::Api(api) if api_code::is_outcome_unknown(operation, api.code) => perhaps_done,
         Failure::Api(api) => transient(api_code::is_transient(operation, api.code)),
         Failure::OAuth(problem) => transient(problem.is_transient()),
-        // 503 says that the server did not take the request on; 408 that it never had it whole.
+        // 408 says that the server never had the request whole. Whoever answers 503 and names a time
+        // turned the request away; a bare 503 can as well come from a proxy that lost the server
+        // behind it, which may have acted.
         Failure::RateLimited { .. }
         | Failure::Connect
         | Failure::PhotoSource
         | Failure::Interrupted { sent: false, .. }
+        | Failure::Http { status: 408, .. }
         | Failure::Http {
-            status: 408 | 503, ..
+            status: 503,
+            retry_after: Some(_),
         } => Retryable,
         Failure::Http { status: 500.., .. }
         | Failure::Malformed { .. }

@@ -16,6 +16,7 @@ fn api(operation: Operation, code: u32) -> FlickrError {
 #[test]
 fn every_documented_code_of_every_method_has_its_disposition() {
     let mut transient_of_method = Vec::new();
+    let mut unknown_of_method = Vec::new();
     let mut checked = 0;
     for method in Method::all() {
         for &code in &method.error_codes {
@@ -26,8 +27,10 @@ fn every_documented_code_of_every_method_has_its_disposition() {
                 95..=116 => Permanent,
                 _ => {
                     let found = api(Operation::Call(method), code).disposition();
-                    if found == Retryable {
-                        transient_of_method.push((method.name, code));
+                    match found {
+                        Retryable => transient_of_method.push((method.name, code)),
+                        OutcomeUnknown => unknown_of_method.push((method.name, code)),
+                        Permanent => {}
                     }
                     found
                 }
@@ -42,15 +45,29 @@ fn every_documented_code_of_every_method_has_its_disposition() {
     assert_eq!(
         transient_of_method,
         [
+            ("flickr.blogs.postPhoto", 4),
+            ("flickr.galleries.addPhoto", 5),
+            ("flickr.galleries.create", 3),
+            ("flickr.galleries.editMeta", 3),
             ("flickr.photos.comments.addComment", 9),
+            ("flickr.photos.geo.correctLocation", 4),
             ("flickr.photos.geo.setLocation", 6),
             ("flickr.photos.notes.add", 6),
             ("flickr.photos.search", 10),
             ("flickr.photos.transform.rotate", 3),
             ("flickr.photos.transform.rotate", 4),
             ("flickr.photosets.comments.addComment", 9),
+            ("flickr.places.placesForContacts", 1),
+            ("flickr.places.placesForUser", 1),
+            ("flickr.push.subscribe", 6),
+            ("flickr.push.unsubscribe", 6),
+            ("flickr.testimonials.addTestimonial", 2),
+            ("flickr.testimonials.approveTestimonial", 4),
+            ("flickr.testimonials.deleteTestimonial", 4),
+            ("flickr.testimonials.editTestimonial", 4),
         ]
     );
+    assert_eq!(unknown_of_method, [("flickr.testimonials.addTestimonial", 3)]);
 }
 
 #[test]
@@ -137,7 +154,14 @@ fn a_failure_means_different_things_for_different_operations() {
         (http(500), [Retryable, Retryable, OutcomeUnknown]),
         (http(502), [Retryable, Retryable, OutcomeUnknown]),
         (http(504), [Retryable, Retryable, OutcomeUnknown]),
-        (http(503), [Retryable; 3]),
+        (http(503), [Retryable, Retryable, OutcomeUnknown]),
+        (
+            Failure::Http {
+                status: 503,
+                retry_after: Some(Duration::ZERO),
+            },
+            [Retryable; 3],
+        ),
         (http(408), [Retryable; 3]),
         (http(404), [Permanent; 3]),
         (http(302), [Permanent; 3]),
@@ -201,4 +225,22 @@ fn what_is_so_already_is_recognized() {
     assert!(api(call("flickr.favorites.add"), 3).is_already_done());
     assert!(!api(call("flickr.favorites.add"), 1).is_already_done());
     assert!(!api(Operation::Upload, 3).is_already_done());
+    assert!(!api(call("flickr.favorites.add"), 3).is_done_by_this_call());
+}
+
+#[test]
+fn what_is_gone_already_is_recognized() {
+    assert!(api(call("flickr.photos.delete"), 1).is_already_done());
+    // No such note, and not: no right to delete it.
+    assert!(api(call("flickr.photos.notes.delete"), 1).is_already_done());
+    assert!(!api(call("flickr.photos.notes.delete"), 2).is_already_done());
+}
+
+#[test]
+fn a_photo_put_into_a_queue_for_approval_is_done_at_the_first_attempt() {
+    let queued = api(call("flickr.groups.pools.add"), 6);
+    assert!(queued.is_done_by_this_call() && queued.is_already_done());
+    // Somebody had queued it before.
+    let before = api(call("flickr.groups.pools.add"), 7);
+    assert!(!before.is_done_by_this_call() && before.is_already_done());
 }

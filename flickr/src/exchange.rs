@@ -17,7 +17,7 @@ use crate::{
 /// stays well under it.
 pub(crate) const LONGEST_ANSWER: usize = 8 << 20;
 
-/// An answer, read whole.
+/// An answer: read whole, or, when its status tells of a failure, as far as it came.
 pub(crate) struct Answer {
     status: u16,
     retry_after: Option<Duration>,
@@ -51,23 +51,28 @@ pub(crate) async fn exchange(request: RequestBuilder, is_sent: impl Fn() -> bool
         .get(RETRY_AFTER)
         .and_then(|value| value.to_str().ok())
         .and_then(|value| retry_after::parse(value, Timestamp::now()));
-    // Flickr has answered, so that it had all it wanted of the request.
-    let body = read_bounded(response, LONGEST_ANSWER).await?;
-    Ok(Answer {
-        status,
-        retry_after,
-        body,
-    })
+    let is_success = response.status().is_success();
+    let mut body = BytesMut::new();
+    match read_bounded(response, LONGEST_ANSWER, &mut body).await {
+        // A refusal whose body breaks off is a refusal still.
+        Err(failure) if is_success => Err(failure),
+        _ => Ok(Answer {
+            status,
+            retry_after,
+            body: body.freeze(),
+        }),
+    }
 }
 
-async fn read_bounded(mut response: Response, limit: usize) -> Result<Bytes, Failure> {
+/// Reads into `body`, where what came stays when the rest does not come.
+async fn read_bounded(mut response: Response, limit: usize, body: &mut BytesMut) -> Result<(), Failure> {
     if response
         .content_length()
         .is_some_and(|length| length > limit as u64)
     {
         return Err(Failure::AnswerTooLarge { limit });
     }
-    let mut body = BytesMut::new();
+    // Flickr has answered, so that it had all it wanted of the request.
     while let Some(chunk) = response
         .chunk()
         .await
@@ -78,7 +83,7 @@ async fn read_bounded(mut response: Response, limit: usize) -> Result<Bytes, Fai
         }
         body.extend_from_slice(&chunk);
     }
-    Ok(body.freeze())
+    Ok(())
 }
 
 /// What an error of the HTTP client means. Its text is dropped: it can contain the address with all

@@ -3,7 +3,10 @@
 //!
 //! Everything here is pure but [`Stamp::now`].
 
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::{
+    fmt,
+    time::{SystemTime, UNIX_EPOCH},
+};
 
 use base64::{Engine, prelude::BASE64_STANDARD};
 use hmac::{Hmac, KeyInit, Mac};
@@ -43,7 +46,9 @@ impl Stamp {
 }
 
 /// The parts of a request that its signature covers.
-#[derive(Debug, Clone, Copy)]
+///
+/// `Debug` shows the method and the address without its query: parameters can be secret.
+#[derive(Clone, Copy)]
 pub struct Signable<'a> {
     /// The HTTP method in upper case.
     pub http_method: &'a str,
@@ -56,6 +61,15 @@ pub struct Signable<'a> {
     pub body: &'a [(&'a str, &'a str)],
     /// Protocol parameters besides the usual ones: `oauth_callback` or `oauth_verifier`.
     pub protocol: &'a [(&'a str, &'a str)],
+}
+
+impl fmt::Debug for Signable<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Signable")
+            .field("http_method", &self.http_method)
+            .field("url", &base_string_uri(self.url))
+            .finish_non_exhaustive()
+    }
 }
 
 /// The value of the `Authorization` header (RFC 5849 section 3.5.1) for a request.

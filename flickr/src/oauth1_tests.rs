@@ -186,3 +186,16 @@ proptest! {
         );
     }
 }
+
+#[test]
+fn debug_output_shows_no_parameter() {
+    let request = Signable {
+        http_method: "POST",
+        url: &"https://api.example/rest?a=hush".parse().unwrap(),
+        body: &[("b", "hush")],
+        protocol: &[("oauth_verifier", "hush")],
+    };
+    let shown = format!("{request:?}");
+    assert!(shown.contains("https://api.example/rest"), "{shown}");
+    assert!(!shown.contains("hush"), "{shown}");
+}

@@ -5,7 +5,7 @@
 //!    `oauth_token` and `oauth_verifier`.
 //! 3. [`FlickrClient::access_token`] trades the verifier for a token that lasts.
 
-use http::Method as HttpMethod;
+use http::{Method as HttpMethod, header::CONTENT_LENGTH};
 use url::Url;
 
 use crate::{
@@ -119,6 +119,9 @@ impl FlickrClient {
     ) -> Result<[String; N], Failure> {
         let request = self
             .signed(&HttpMethod::POST, url, &[], protocol, app, token, trace)?
+            // RFC 9110 section 8.6 wants the length of an empty POST told, and proxies answer 411
+            // without; the HTTP client leaves it out.
+            .header(CONTENT_LENGTH, "0")
             .timeout(self.timeouts.call);
         answer::form(exchange(request, || true).await?.raw(), names)
     }

@@ -7,7 +7,7 @@ use flickrhub_flickr::{
 use flickrhub_flickr_mock::fault::{Kind, Rule};
 use tokio::net::TcpListener;
 
-use crate::fixture::{Fixture, TIMEOUTS, content, photo};
+use crate::fixture::{Fixture, TIMEOUTS, answering, content, photo};
 
 const IMPATIENT: Timeouts = Timeouts {
     call: Duration::from_millis(300),
@@ -36,11 +36,19 @@ async fn each_fault_has_its_disposition() {
         problem: problem.into(),
     };
     let once = [Retryable, Retryable, OutcomeUnknown, OutcomeUnknown];
-    let table: [(Kind, &str, [Disposition; 4]); 15] = [
+    let table: [(Kind, &str, [Disposition; 4]); 16] = [
         (http(429), "http_429", [Retryable; 4]),
         (http(500), "http_500", once),
         (http(502), "http_502", once),
-        (http(503), "http_503", [Retryable; 4]),
+        (http(503), "http_503", once),
+        (
+            Kind::HttpStatus {
+                status: 503,
+                retry_after: Some(1),
+            },
+            "http_503",
+            [Retryable; 4],
+        ),
         (http(504), "http_504", once),
         (http(404), "http_404", [Permanent; 4]),
         (Kind::WrongBody, "malformed_answer", once),
@@ -125,6 +133,38 @@ async fn a_slow_answer_is_a_timeout() {
 }
 
 #[tokio::test]
+async fn a_slow_answer_after_the_effect_is_a_timeout_that_left_a_photo() {
+    let fixture = Fixture::with(|builder| builder, IMPATIENT).await;
+    fixture
+        .mock
+        .add_fault(Rule::new("upload", Kind::Slow { ms: 30_000 }).after_effect());
+    let upload = fixture.upload(&[], photo(&content(10))).await.unwrap_err();
+    assert_eq!(
+        (upload.label().as_ref(), upload.disposition()),
+        ("timeout", OutcomeUnknown)
+    );
+    assert_eq!(fixture.mock.photos().len(), 1);
+    assert_eq!(fixture.last_entry().effect_id, Some(1));
+}
+
+#[tokio::test]
+async fn an_upload_that_is_refused_unread_is_told_by_its_status() {
+    let fixture = Fixture::start().await;
+    let kind = Kind::Refuse {
+        status: 503,
+        retry_after: Some(3),
+    };
+    fixture.mock.add_fault(Rule::new("upload", kind));
+    let error = fixture.upload(&[], photo(&content(10))).await.unwrap_err();
+    assert_eq!(
+        (error.label().as_ref(), error.disposition()),
+        ("http_503", Retryable)
+    );
+    assert_eq!(error.retry_after(), Some(Duration::from_secs(3)));
+    assert!(fixture.mock.photos().is_empty());
+}
+
+#[tokio::test]
 async fn an_upload_cut_off_on_its_way_is_retryable_and_left_nothing() {
     let fixture = Fixture::start().await;
     fixture.mock.add_fault(Rule::new("upload", Kind::DropConnection));
@@ -173,6 +213,33 @@ async fn an_answer_beyond_the_limit_is_not_read() {
     let error = fixture.call("flickr.test.echo", &[]).await.unwrap_err();
     assert_eq!(error.failure(), &Failure::AnswerTooLarge { limit: 8 << 20 });
     assert_eq!(error.disposition(), Permanent);
+}
+
+#[tokio::test]
+async fn a_refusal_whose_body_breaks_off_or_is_too_long_is_a_refusal() {
+    let cut = "HTTP/1.1 503 Busy\r\nRetry-After: 9\r\nContent-Length: 1000\r\n\r\n<html>";
+    let long = "HTTP/1.1 503 Busy\r\nRetry-After: 9\r\nContent-Length: 99000000\r\n\r\n<html>";
+    let mut fixture = Fixture::start().await;
+    for answer in [cut, long] {
+        let (origin, _head) = answering(answer).await;
+        fixture.client = FlickrClient::new(Endpoints::under(&origin).unwrap(), TIMEOUTS).unwrap();
+        let error = fixture.call("flickr.photosets.create", &[]).await.unwrap_err();
+        assert_eq!(
+            error.failure(),
+            &Failure::Http {
+                status: 503,
+                retry_after: Some(Duration::from_secs(9))
+            }
+        );
+        assert_eq!(error.disposition(), Retryable);
+    }
+    let (origin, _head) = answering("HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n{").await;
+    fixture.client = FlickrClient::new(Endpoints::under(&origin).unwrap(), TIMEOUTS).unwrap();
+    let error = fixture.call("flickr.photosets.create", &[]).await.unwrap_err();
+    assert_eq!(
+        (error.label().as_ref(), error.disposition()),
+        ("connection_lost", OutcomeUnknown)
+    );
 }
 
 #[tokio::test]

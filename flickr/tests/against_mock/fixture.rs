@@ -13,7 +13,12 @@ use flickrhub_flickr::{
 use flickrhub_flickr_mock::{Builder, Entry, MockFlickr, MockHandle, MockUser, Permission};
 use futures::{Stream, stream};
 use serde_json::Value;
-use tokio::net::TcpListener;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpListener,
+    task::JoinHandle,
+};
+use url::Url;
 
 pub(crate) const TIMEOUTS: Timeouts = Timeouts {
     connect: Duration::from_secs(30),
@@ -116,6 +121,25 @@ pub(crate) fn photo(bytes: &[u8]) -> PhotoBody<impl Stream<Item = io::Result<Byt
         length: bytes.len() as u64,
         stream: stream::iter(chunks),
     }
+}
+
+/// An origin that reads one request's head and sends `answer`, whatever was asked; and the head.
+pub(crate) async fn answering(answer: &'static str) -> (Url, JoinHandle<String>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let origin = format!("http://{}", listener.local_addr().unwrap());
+    let head = tokio::spawn(async move {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        let mut head = Vec::new();
+        while !head.ends_with(b"\r\n\r\n") {
+            head.push(stream.read_u8().await.unwrap());
+        }
+        stream.write_all(answer.as_bytes()).await.unwrap();
+        stream.shutdown().await.unwrap();
+        // Closing with bytes unread would take the answer back.
+        let _ = tokio::io::copy(&mut stream, &mut tokio::io::sink()).await;
+        String::from_utf8(head).unwrap()
+    });
+    (origin.parse().unwrap(), head)
 }
 
 /// Asks `probe` again until it gives something, for at most 30 s.

@@ -1,8 +1,10 @@
-use flickrhub_flickr::{Disposition, Failure, OAuthProblem, Permission, TraceHeaders, UserToken};
+use flickrhub_flickr::{
+    Disposition, Endpoints, Failure, FlickrClient, OAuthProblem, Permission, TraceHeaders, UserToken,
+};
 use reqwest::{Client, Url, redirect::Policy};
 use secrecy::ExposeSecret;
 
-use crate::fixture::{Fixture, TIMEOUTS};
+use crate::fixture::{Fixture, TIMEOUTS, answering};
 
 const CALLBACK: &str = "https://hub.example/api/v1/oauth/callback?state=a%20b";
 
@@ -131,4 +133,17 @@ async fn an_unknown_token_is_refused_and_asks_for_authorization() {
     assert!(error.needs_authorization());
     // The answer repeats the whole request; the error does not.
     assert!(!format!("{error} {error:?}").contains("nobody"));
+}
+
+#[tokio::test]
+async fn a_step_of_the_flow_tells_that_its_body_is_empty() {
+    let fixture = Fixture::start().await;
+    let (origin, head) = answering("HTTP/1.1 411 Length Required\r\nContent-Length: 0\r\n\r\n").await;
+    let client = FlickrClient::new(Endpoints::under(&origin).unwrap(), TIMEOUTS).unwrap();
+    client
+        .request_token(&fixture.app, CALLBACK, &TraceHeaders::none())
+        .await
+        .unwrap_err();
+    let head = head.await.unwrap().to_ascii_lowercase();
+    assert_eq!(head.matches("content-length: 0\r\n").count(), 1, "{head}");
 }

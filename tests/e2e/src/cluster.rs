@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1::Secret;
+use kube::Client;
 use kube::api::{Api, DynamicObject};
 use kube::core::{ApiResource, GroupVersionKind};
-use kube::{Client, ResourceExt};
 use serde_json::Value;
 
 use crate::{eventually, setting};
@@ -70,9 +70,4 @@ pub async fn ready(hubs: &Api<DynamicObject>, name: &str, limit: Duration) -> Dy
         (current && ready).then_some(hub)
     })
     .await
-}
-
-/// Whether two versions of an object are the same object: a repaired child may be a new one.
-pub fn same_object<K: ResourceExt>(one: &K, other: &K) -> bool {
-    one.uid() == other.uid()
 }

@@ -1,6 +1,6 @@
 //! The HTTP API as an application developer sees it.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use reqwest::multipart::{Form, Part};
 use reqwest::{Client, RequestBuilder, StatusCode};
@@ -93,7 +93,8 @@ impl Gateway {
         .await
     }
 
-    /// Takes a new Flickr user through the OAuth flow; answers the user's id.
+    /// Takes a new Flickr user through the OAuth flow; answers the user's id. The name is made unique:
+    /// on a lab that is kept, a user of an earlier run has jobs, photos and calls already.
     pub async fn authorise(&self, name: &str, permission: &str) -> String {
         let answer = send(
             self.post("/api/v1/oauth/start")
@@ -102,11 +103,17 @@ impl Gateway {
         .await;
         assert!(answer.status.is_success(), "{answer:?}");
         let link = answer.body["authorize_url"].as_str().expect("a link").to_owned();
-        let back = Mock::of_the_hub().consent(&link, name).await;
+        let back = Mock::of_the_hub().consent(&link, &unique(name)).await;
         let answer = send(self.http.get(back)).await;
         assert_eq!(answer.status, StatusCode::OK, "{answer:?}");
         answer.body["user_id"].as_str().expect("the user's id").to_owned()
     }
+}
+
+/// A name that no run before this one has used.
+fn unique(name: &str) -> String {
+    let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    format!("{name}-{:x}", since_epoch.as_nanos())
 }
 
 /// The id of the job in an answer of 202.

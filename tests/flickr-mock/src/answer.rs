@@ -11,8 +11,7 @@ use http::{
 use serde_json::{Map, Value, json};
 use url::form_urlencoded;
 
-/// What a call answers, before it is written in a form.
-#[derive(Debug)]
+/// What a call answers, before it is written in a form. It can hold secrets, and has no `Debug`.
 pub(crate) enum Answer {
     /// A REST success; `stat` is added.
     Json(Map<String, Value>),

@@ -1,11 +1,14 @@
 //! A call as Flickr sees it: parameters, and who makes it.
 
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::{
+    fmt,
+    time::{SystemTime, UNIX_EPOCH},
+};
 
 use axum::body::Bytes;
 use http::{
     HeaderMap, Uri,
-    header::{AUTHORIZATION, HOST},
+    header::{AUTHORIZATION, CONTENT_TYPE, HOST},
     request::Parts,
 };
 use url::form_urlencoded;
@@ -18,8 +21,8 @@ use crate::{
     world::World,
 };
 
-/// A request's parts and all its parameters, decoded, from wherever they came.
-#[derive(Debug)]
+/// A request's parts and all its parameters, decoded, from wherever they came. `Debug` does not show
+/// the parameters.
 pub(crate) struct Call {
     http_method: String,
     /// Scheme, authority and path, as the signature covers them.
@@ -28,6 +31,15 @@ pub(crate) struct Call {
     pub(crate) params: Vec<(String, String)>,
     /// Whether the `Authorization` header was malformed.
     malformed: bool,
+}
+
+impl fmt::Debug for Call {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Call")
+            .field("http_method", &self.http_method)
+            .field("url", &self.url)
+            .finish_non_exhaustive()
+    }
 }
 
 /// Who makes a call.
@@ -83,9 +95,12 @@ impl Call {
         }
     }
 
-    /// Adds the parameters of a form-encoded body.
-    pub(crate) fn add_form(&mut self, body: &Bytes) {
-        self.params.extend(decode_form(body));
+    /// Adds the parameters of a body that says of itself that it is form-encoded; a signature covers
+    /// no other (RFC 5849 section 3.4.1.3.1).
+    pub(crate) fn add_form(&mut self, headers: &HeaderMap, body: &Bytes) {
+        if is_form(headers) {
+            self.params.extend(decode_form(body));
+        }
     }
 
     /// Adds a text field of a multipart body.
@@ -208,6 +223,18 @@ impl Call {
     }
 }
 
+fn is_form(headers: &HeaderMap) -> bool {
+    headers
+        .get(CONTENT_TYPE)
+        .and_then(|value| value.to_str().ok())
+        .and_then(|value| value.split(';').next())
+        .is_some_and(|media_type| {
+            media_type
+                .trim()
+                .eq_ignore_ascii_case("application/x-www-form-urlencoded")
+        })
+}
+
 fn decode_form(encoded: &[u8]) -> impl Iterator<Item = (String, String)> {
     form_urlencoded::parse(encoded).map(|(name, value)| (name.into_owned(), value.into_owned()))
 }
@@ -234,6 +261,22 @@ fn unix_seconds() -> u64 {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_a_body_that_is_a_form_has_parameters() {
+        for (media_type, form) in [
+            (Some("application/x-www-form-urlencoded"), true),
+            (Some("Application/X-WWW-Form-Urlencoded; charset=utf-8"), true),
+            (Some("text/plain"), false),
+            (None, false),
+        ] {
+            let mut headers = HeaderMap::new();
+            if let Some(media_type) = media_type {
+                headers.insert(CONTENT_TYPE, media_type.parse().unwrap());
+            }
+            assert_eq!(is_form(&headers), form, "{media_type:?}");
+        }
+    }
 
     #[test]
     fn the_signed_address_is_lower_case_without_default_port() {

@@ -30,11 +30,11 @@ pub struct Photo {
 
 /// An asynchronous upload.
 #[derive(Debug, Clone)]
-pub struct Ticket {
+pub(crate) struct Ticket {
     /// When it is done.
-    pub ready_at: Instant,
+    pub(crate) ready_at: Instant,
     /// The photo, or `None` if the conversion fails.
-    pub photo_id: Option<String>,
+    pub(crate) photo_id: Option<String>,
 }
 
 /// A set of photos.

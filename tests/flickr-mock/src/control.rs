@@ -8,6 +8,7 @@ use axum::{
 };
 use http::StatusCode;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use crate::{
     catalog::Photo,
@@ -17,23 +18,30 @@ use crate::{
     world::{State as WorldState, World},
 };
 
-/// A body of `POST /_mock/faults`: `{"rules": [...]}`, a list, or one rule.
-#[derive(Debug, Deserialize)]
-#[serde(untagged)]
-pub(crate) enum NewRules {
-    Wrapped { rules: Vec<Rule> },
-    List(Vec<Rule>),
-    One(Rule),
+/// `POST /_mock/faults`: adds rules after those in force; all of them, or, with a bad one among
+/// them, none. The body is `{"rules": [...]}`, a list, or one rule.
+pub(crate) async fn add_faults(
+    State(world): State<Arc<World>>,
+    Json(body): Json<Value>,
+) -> Result<StatusCode, (StatusCode, String)> {
+    let rules = rules_of(body).map_err(|error| (StatusCode::BAD_REQUEST, format!("{error}\n")))?;
+    world.state().faults.rules.extend(rules);
+    Ok(StatusCode::NO_CONTENT)
 }
 
-/// `POST /_mock/faults`: adds rules after those in force.
-pub(crate) async fn add_faults(State(world): State<Arc<World>>, Json(new): Json<NewRules>) -> StatusCode {
-    let rules = match new {
-        NewRules::Wrapped { rules } | NewRules::List(rules) => rules,
-        NewRules::One(rule) => vec![rule],
-    };
-    world.state().faults.rules.extend(rules);
-    StatusCode::NO_CONTENT
+fn rules_of(body: Value) -> Result<Vec<Rule>, serde_json::Error> {
+    #[derive(Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct Wrapped {
+        rules: Vec<Rule>,
+    }
+    if body.is_array() {
+        serde_json::from_value(body)
+    } else if body.get("rules").is_some() {
+        serde_json::from_value(body).map(|Wrapped { rules }| rules)
+    } else {
+        serde_json::from_value(body).map(|rule| vec![rule])
+    }
 }
 
 /// `GET /_mock/faults`: the rules in force, with the counts that are left.
@@ -132,4 +140,22 @@ pub(crate) async fn revoke(State(world): State<Arc<World>>, Path(nsid): Path<Str
 pub(crate) async fn reset(State(world): State<Arc<World>>) -> StatusCode {
     *world.state() = WorldState::default();
     StatusCode::NO_CONTENT
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn rules_come_wrapped_listed_or_alone() {
+        let rule = json!({"kind": "wrong_body"});
+        for body in [json!({"rules": [rule]}), json!([rule]), rule.clone()] {
+            assert_eq!(rules_of(body).unwrap().len(), 1);
+        }
+        let error = rules_of(json!([rule, {"kind": "wrong_body", "tmes": 1}])).unwrap_err();
+        assert!(error.to_string().contains("tmes"), "{error}");
+    }
 }

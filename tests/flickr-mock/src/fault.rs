@@ -2,7 +2,8 @@
 
 use std::collections::VecDeque;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, de::Error};
+use serde_json::{Map, Value};
 
 /// Which calls a rule is for. What is absent matches everything.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -29,7 +30,15 @@ pub enum Kind {
         #[serde(default)]
         retry_after: Option<u64>,
     },
-    /// The right answer, late.
+    /// As `http_status`, and an upload is answered before its body is read.
+    Refuse {
+        /// Such as 413 or 503.
+        status: u16,
+        /// Seconds.
+        #[serde(default)]
+        retry_after: Option<u64>,
+    },
+    /// The right answer, late: before the effect, or with the effect had and the call logged.
     Slow {
         /// Milliseconds.
         ms: u64,
@@ -61,6 +70,7 @@ impl Kind {
     pub(crate) fn name(&self) -> &'static str {
         match self {
             Self::HttpStatus { .. } => "http_status",
+            Self::Refuse { .. } => "refuse",
             Self::Slow { .. } => "slow",
             Self::WrongBody => "wrong_body",
             Self::LongBody { .. } => "long_body",
@@ -84,23 +94,82 @@ pub enum Phase {
 }
 
 /// One rule. The first rule that matches a call, and whose dice fall, applies.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Rule {
     /// Which calls.
-    #[serde(default, rename = "match")]
+    #[serde(rename = "match")]
     pub matcher: Matcher,
     /// What goes wrong.
     #[serde(flatten)]
     pub kind: Kind,
     /// Before or after the call's effect.
-    #[serde(default)]
     pub phase: Phase,
     /// How many calls the rule is good for; without, it stays.
-    #[serde(default)]
     pub times: Option<u32>,
     /// The share of matching calls that it hits, from 0 to 1; without, all.
-    #[serde(default)]
     pub probability: Option<f64>,
+}
+
+/// What every kind of rule can have.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct Common {
+    #[serde(rename = "match")]
+    matcher: Matcher,
+    phase: Phase,
+    times: Option<u32>,
+    probability: Option<f64>,
+}
+
+/// Why an object is no rule.
+#[derive(Debug, thiserror::Error)]
+enum BadRule {
+    #[error(transparent)]
+    Json(#[from] serde_json::Error),
+    #[error("unknown field {0:?}")]
+    UnknownField(String),
+    #[error("the status {0} is not between 200 and 599")]
+    Status(u16),
+    #[error("the probability {0} is not between 0 and 1")]
+    Probability(f64),
+}
+
+// Serde cannot refuse unknown fields of a flattened enum: a misspelt `phase` would go unnoticed.
+impl<'de> Deserialize<'de> for Rule {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Self::read(Map::deserialize(deserializer)?).map_err(D::Error::custom)
+    }
+}
+
+impl Rule {
+    fn read(fields: Map<String, Value>) -> Result<Self, BadRule> {
+        let (common, of_kind): (Map<_, _>, Map<_, _>) = fields
+            .into_iter()
+            .partition(|(name, _)| ["match", "phase", "times", "probability"].contains(&name.as_str()));
+        let common: Common = serde_json::from_value(common.into())?;
+        let kind: Kind = serde_json::from_value(of_kind.clone().into())?;
+        let known = serde_json::to_value(&kind)?;
+        if let Some(name) = of_kind.keys().find(|name| known.get(name.as_str()).is_none()) {
+            return Err(BadRule::UnknownField(name.clone()));
+        }
+        if let Kind::HttpStatus { status, .. } | Kind::Refuse { status, .. } = kind
+            && !(200..600).contains(&status)
+        {
+            return Err(BadRule::Status(status));
+        }
+        if let Some(share) = common.probability
+            && !(0.0..=1.0).contains(&share)
+        {
+            return Err(BadRule::Probability(share));
+        }
+        Ok(Self {
+            matcher: common.matcher,
+            kind,
+            phase: common.phase,
+            times: common.times,
+            probability: common.probability,
+        })
+    }
 }
 
 impl Rule {
@@ -223,6 +292,31 @@ mod tests {
             retry_after: Some(7),
         };
         assert_eq!(found, Rule::new("upload", kind).times(2).after_effect());
+    }
+
+    #[test]
+    fn a_rule_that_says_something_unknown_or_impossible_is_refused() {
+        for json in [
+            r#"{"kind":"wrong_body","fase":"after"}"#,
+            r#"{"kind":"wrong_body","status":500}"#,
+            r#"{"kind":"http_status","status":500,"after":3}"#,
+            r#"{"kind":"http_status","status":99}"#,
+            r#"{"kind":"http_status"}"#,
+            r#"{"kind":"sleepy","ms":1}"#,
+            r#"{"kind":"slow","ms":1,"probability":2.0}"#,
+            r#"{"kind":"slow","ms":1,"phase":"during"}"#,
+            r#"{"kind":"slow","ms":1,"match":{"methd":"upload"}}"#,
+            r#"{"match":{}}"#,
+        ] {
+            assert!(serde_json::from_str::<Rule>(json).is_err(), "{json}");
+        }
+    }
+
+    #[test]
+    fn a_rule_that_is_listed_can_be_added_again() {
+        let listed = Rule::new("upload", Kind::TicketFails).times(3).after_effect();
+        let json = serde_json::to_string(&listed).unwrap();
+        assert_eq!(rule(&json), listed);
     }
 
     #[test]

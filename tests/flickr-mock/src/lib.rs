@@ -30,7 +30,7 @@ mod upload;
 mod user;
 mod world;
 
-pub use catalog::{Photo, Ticket};
+pub use catalog::Photo;
 pub use journal::Entry;
 pub use server::{Builder, MockFlickr, MockHandle};
 pub use user::{MockUser, Permission};

@@ -40,7 +40,7 @@ async fn step(
     act: fn(&World, &Call) -> Result<Outcome, Answer>,
 ) -> Response {
     let mut call = Call::new(parts);
-    call.add_form(body);
+    call.add_form(&parts.headers, body);
     let run = Run::begin(world, &call, method, &parts.headers, Style::Json);
     run.finish(|| act(world, &call).unwrap_or_else(Outcome::from))
         .await

@@ -19,7 +19,6 @@ use crate::{
 };
 
 /// An answer, and what the call changed.
-#[derive(Debug)]
 pub(crate) struct Outcome {
     pub(crate) answer: Answer,
     /// The id of the photo, set or ticket made or changed.
@@ -103,19 +102,34 @@ impl Run {
         matches!(&self.rule, Some(rule) if rule.kind == Kind::TicketFails)
     }
 
-    /// Whether the connection is to be closed before the body is read.
-    pub(crate) fn drops_at_once(&self) -> bool {
-        matches!(&self.rule, Some(rule) if rule.kind == Kind::DropConnection && rule.phase == Phase::Before)
+    /// Whether the call ends before its body is read.
+    pub(crate) fn ends_at_once(&self) -> bool {
+        matches!(
+            &self.rule,
+            Some(Rule {
+                kind: Kind::DropConnection | Kind::Refuse { .. },
+                phase: Phase::Before,
+                ..
+            })
+        )
+    }
+
+    /// How long the answer is to be kept back in that phase.
+    fn delay(&self, wanted: Phase) -> Option<Duration> {
+        match &self.rule {
+            Some(Rule {
+                kind: Kind::Slow { ms },
+                phase,
+                ..
+            }) if *phase == wanted => Some(Duration::from_millis(*ms)),
+            _ => None,
+        }
     }
 
     /// Ends the call: `act` has its effect unless a fault comes before it.
     pub(crate) async fn finish(mut self, act: impl FnOnce() -> Outcome) -> Response {
-        if let Some(Rule {
-            kind: Kind::Slow { ms },
-            ..
-        }) = self.rule
-        {
-            tokio::time::sleep(Duration::from_millis(ms)).await;
+        if let Some(delay) = self.delay(Phase::Before) {
+            tokio::time::sleep(delay).await;
         }
         if self.is_over_budget() {
             return self.respond(answer::html_error(StatusCode::TOO_MANY_REQUESTS, None));
@@ -139,7 +153,13 @@ impl Run {
             // Without a rule `act` has run.
             (None, None) => answer::html_error(StatusCode::INTERNAL_SERVER_ERROR, None),
         };
-        self.respond(response)
+        // Whoever loses patience ends this function where it sleeps: what was done is logged before.
+        let delay = self.delay(Phase::After);
+        let response = self.respond(response);
+        if let Some(delay) = delay {
+            tokio::time::sleep(delay).await;
+        }
+        response
     }
 
     fn is_over_budget(&self) -> bool {
@@ -152,7 +172,7 @@ impl Run {
 
     fn spoil(&mut self, kind: &Kind) -> Response {
         let answer: Answer = match kind {
-            Kind::HttpStatus { status, retry_after } => {
+            Kind::HttpStatus { status, retry_after } | Kind::Refuse { status, retry_after } => {
                 let status = StatusCode::from_u16(*status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
                 return answer::html_error(status, *retry_after);
             }

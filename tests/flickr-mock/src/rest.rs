@@ -19,7 +19,7 @@ use crate::{
 /// `/services/rest`
 pub(crate) async fn handle(State(world): State<Arc<World>>, parts: Parts, body: Bytes) -> Response {
     let mut call = Call::new(&parts);
-    call.add_form(&body);
+    call.add_form(&parts.headers, &body);
     let method = call.get("method").unwrap_or_default().to_owned();
     let style = if call.get("format") == Some("json") {
         Style::Json

@@ -143,11 +143,6 @@ impl MockHandle {
         let _ = self.stop.send(true);
         let _ = self.task.await;
     }
-
-    /// Waits for as long as the server runs.
-    pub async fn wait(self) {
-        let _ = self.task.await;
-    }
 }
 
 fn router(world: Arc<World>) -> Router {

@@ -48,7 +48,7 @@ async fn handle(world: Arc<World>, request: Request, method: &str, act: Act) -> 
     let (parts, body) = request.into_parts();
     let mut call = Call::new(&parts);
     let run = Run::begin(&world, &call, method, &parts.headers, Style::Xml);
-    if run.drops_at_once() {
+    if run.ends_at_once() {
         return run.finish(|| Fail::new(105, "Dropped").into()).await;
     }
     let request = Request::from_parts(parts, body);

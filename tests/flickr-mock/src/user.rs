@@ -1,6 +1,6 @@
 //! Users, what they granted, and the tokens that stand for it.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, fmt};
 
 use serde::{Deserialize, Serialize};
 
@@ -40,7 +40,9 @@ impl Permission {
 }
 
 /// A user with an access token, as `POST /_mock/users` and the OAuth flow make them.
-#[derive(Debug, Clone, Serialize)]
+///
+/// `Debug` shows neither part of the token.
+#[derive(Clone, Serialize)]
 pub struct MockUser {
     /// Flickr's id of the user, such as `10000001@N01`.
     pub user_nsid: String,
@@ -56,6 +58,16 @@ pub struct MockUser {
     pub perms: Permission,
 }
 
+impl fmt::Debug for MockUser {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("MockUser")
+            .field("user_nsid", &self.user_nsid)
+            .field("username", &self.username)
+            .field("perms", &self.perms)
+            .finish_non_exhaustive()
+    }
+}
+
 /// A person with an account.
 #[derive(Debug, Clone)]
 pub(crate) struct Account {
@@ -65,7 +77,7 @@ pub(crate) struct Account {
 }
 
 /// An access token.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub(crate) struct AccessToken {
     pub(crate) secret: String,
     pub(crate) consumer_key: Option<String>,
@@ -74,7 +86,7 @@ pub(crate) struct AccessToken {
 }
 
 /// A request token on its way through the OAuth flow.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub(crate) struct RequestToken {
     pub(crate) secret: String,
     pub(crate) consumer_key: String,
@@ -83,12 +95,22 @@ pub(crate) struct RequestToken {
     pub(crate) approval: Option<(String, String, Permission)>,
 }
 
-/// All accounts and tokens.
-#[derive(Debug, Default)]
+/// All accounts and tokens. `Debug` shows how many.
+#[derive(Default)]
 pub(crate) struct Users {
     accounts: HashMap<String, Account>,
     pub(crate) access_tokens: HashMap<String, AccessToken>,
     pub(crate) request_tokens: HashMap<String, RequestToken>,
+}
+
+impl fmt::Debug for Users {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Users")
+            .field("accounts", &self.accounts.len())
+            .field("access_tokens", &self.access_tokens.len())
+            .field("request_tokens", &self.request_tokens.len())
+            .finish()
+    }
 }
 
 impl Users {
@@ -172,6 +194,17 @@ mod tests {
         assert_eq!(users.revoke(&bees.nsid), 2);
         assert!(users.access_tokens.is_empty());
         assert!(users.by_nsid(&bees.nsid).is_some());
+    }
+
+    #[test]
+    fn debug_output_shows_no_token() {
+        let mut users = Users::default();
+        let bees = users.account("bees");
+        let granted = users.grant(&bees, Permission::Read, None);
+        let shown = format!("{users:?} {granted:?}");
+        assert!(shown.contains("bees"), "{shown}");
+        assert!(!shown.contains(&granted.oauth_token), "{shown}");
+        assert!(!shown.contains(&granted.oauth_token_secret), "{shown}");
     }
 
     #[test]

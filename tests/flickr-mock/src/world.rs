@@ -2,6 +2,7 @@
 
 use std::{
     collections::{HashMap, VecDeque},
+    fmt,
     sync::{Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
@@ -11,7 +12,7 @@ use crate::{
 };
 
 /// What stays the same as long as the server runs.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub(crate) struct Settings {
     /// Applications: key to secret.
     pub(crate) apps: HashMap<String, String>,
@@ -21,6 +22,17 @@ pub(crate) struct Settings {
     pub(crate) ticket_delay: Duration,
     /// Requests an hour that an application may make; without, any number.
     pub(crate) requests_per_hour: Option<usize>,
+}
+
+impl fmt::Debug for Settings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Settings")
+            .field("apps", &self.apps.keys())
+            .field("auto_approve", &self.auto_approve)
+            .field("ticket_delay", &self.ticket_delay)
+            .field("requests_per_hour", &self.requests_per_hour)
+            .finish()
+    }
 }
 
 /// What changes.
