@@ -36,7 +36,7 @@ async fn a_user_authorises_a_client_which_then_submits_jobs_and_is_forgotten() {
 
     let stored = hub.users.get(user_id).await.unwrap().unwrap();
     assert!(stored.token.starts_with("vault:") && stored.token_secret.starts_with("vault:"));
-    assert!(stored.clients.contains(&hub.client_id));
+    assert_eq!(stored.grant_of(&hub.client_id), Some("write"));
 
     let job = json!({"user_id": user_id, "method": "flickr.photos.getInfo", "params": {"photo_id": 5}});
     assert_eq!(hub.send("POST /api/v1/jobs", &job).await.status, 202);
