@@ -30,13 +30,26 @@ pub struct FieldError {
     pub message: String,
 }
 
+/// The longest name of a field that is given back, in characters. Names can be the client's own, and as long as a body.
+const MAX_NAME: usize = 64;
+/// The longest message in characters; what it repeats of the request is cut off.
+const MAX_MESSAGE: usize = 256;
+
 impl FieldError {
-    /// `field` is wrong because of `message`.
-    pub fn new(field: impl Into<String>, message: impl Into<String>) -> Self {
+    /// `field` is wrong because of `message`. Either is cut off where it is too long to be of use.
+    pub fn new(field: impl AsRef<str>, message: impl AsRef<str>) -> Self {
         Self {
-            field: field.into(),
-            message: message.into(),
+            field: cut(field.as_ref(), MAX_NAME),
+            message: cut(message.as_ref(), MAX_MESSAGE),
         }
+    }
+}
+
+/// The text, or as many of its characters as fit.
+fn cut(text: &str, characters: usize) -> String {
+    match text.char_indices().nth(characters) {
+        Some((end, _)) => format!("{}…", text.get(..end).unwrap_or_default()),
+        None => text.to_owned(),
     }
 }
 
@@ -121,7 +134,7 @@ const FAILOVER: Duration = Duration::from_secs(5);
 
 impl Problem {
     /// One field is wrong.
-    pub fn field(field: impl Into<String>, message: impl Into<String>) -> Self {
+    pub fn field(field: impl AsRef<str>, message: impl AsRef<str>) -> Self {
         Self::InvalidRequest(vec![FieldError::new(field, message)])
     }
 
@@ -364,6 +377,15 @@ mod tests {
                 "errors": [{"field": "params.photo_id", "message": "is missing"}],
             }))
         );
+    }
+
+    #[test]
+    fn a_problem_repeats_little_of_what_the_client_sent() {
+        let error = FieldError::new("ä".repeat(1_000_000), "b".repeat(1_000_000));
+        assert_eq!(error.field, format!("{}…", "ä".repeat(64)));
+        assert_eq!(error.message.chars().count(), 257);
+        let error = FieldError::new("a".repeat(64), "is missing");
+        assert_eq!(error.field.len(), 64);
     }
 
     #[test]
