@@ -6,7 +6,7 @@ use flickrhub_job::store::{User, UserStore};
 use crate::auth::Caller;
 use crate::problem::Problem;
 
-/// The user, if it authorised the caller to do what needs the permission `needed`.
+/// The user, if it authorised the caller to do what needs the permission `needed`, which is because of `field`.
 ///
 /// # Errors
 /// [`Problem::UnknownUser`], [`Problem::PermissionInsufficient`], or that of the store.
@@ -15,6 +15,7 @@ pub async fn authorised_user(
     caller: &Caller,
     user_id: &str,
     needed: Permission,
+    field: &'static str,
 ) -> Result<User, Problem> {
     let user = users
         .authorised_for(user_id, &caller.client_id)
@@ -23,7 +24,7 @@ pub async fn authorised_user(
     if usable(user.grant_of(&caller.client_id), &user.permission) >= needed {
         Ok(user)
     } else {
-        Err(Problem::PermissionInsufficient { needed })
+        Err(Problem::PermissionInsufficient { needed, field })
     }
 }
 

@@ -10,12 +10,16 @@ use flickrhub_flickr::FlickrClient;
 use flickrhub_job::callback::AddressPolicy;
 use flickrhub_job::config::Config;
 use flickrhub_job::telemetry::{Metrics, Readiness};
+use tokio::sync::Semaphore;
 use tokio_util::task::TaskTracker;
 use tracing::Instrument;
 
 use crate::auth::{Authenticator, KeyDirectory, StoredKey};
 use crate::data_tier::{DataTier, readiness};
 use crate::problem::Problem;
+
+/// The most photos that are received at the same time: each takes up to 4 MiB of memory.
+const MAX_UPLOADS: usize = 32;
 
 /// The state of the API; clones share it.
 #[derive(Clone)]
@@ -35,6 +39,8 @@ pub struct Shared {
     pub metrics: Metrics,
     /// Whether the data tier answers.
     pub readiness: Readiness,
+    /// One permit for each photo that is received at the same time.
+    pub uploads: Arc<Semaphore>,
     data: DataTierSlot,
     tasks: TaskTracker,
 }
@@ -63,6 +69,7 @@ impl AppState {
             flickr,
             metrics,
             readiness: readiness(&data),
+            uploads: Arc::new(Semaphore::new(MAX_UPLOADS)),
             data,
             tasks: TaskTracker::new(),
         }))

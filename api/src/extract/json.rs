@@ -28,7 +28,7 @@ impl<T: DeserializeOwned> FromRequest<AppState> for JsonBody<T> {
             .get(CONTENT_LENGTH)
             .and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
         if declared.is_some_and(|length| length > limit) {
-            return Err(Problem::BodyTooLarge { limit });
+            return Err(Problem::BodyTooLarge { limit, field: None });
         }
         let bytes = read(request.into_body(), limit).await?;
         parse_json(&bytes).map(Self)
@@ -40,7 +40,7 @@ async fn read(body: Body, limit: u64) -> Result<Bytes, Problem> {
     let body = Limited::new(body, usize::try_from(limit).unwrap_or(usize::MAX));
     match body.collect().await {
         Ok(collected) => Ok(collected.to_bytes()),
-        Err(error) if error.is::<LengthLimitError>() => Err(Problem::BodyTooLarge { limit }),
+        Err(error) if error.is::<LengthLimitError>() => Err(Problem::BodyTooLarge { limit, field: None }),
         Err(_) => Err(Problem::BodyIncomplete),
     }
 }

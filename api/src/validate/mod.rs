@@ -20,7 +20,7 @@ pub use media::{Media, SNIFF_BYTES, check_declared};
 pub use oauth::{StartAuthorisation, ValidStart};
 pub use oauth_callback::CallbackQuery;
 pub use options::JobOptions;
-pub use upload::{MAX_FIELD_BYTES, PHOTO_PART, UploadFields, UploadKind, ValidUpload};
+pub use upload::{MAX_FIELD_BYTES, PHOTO_PART, USER_PART, UploadFields, UploadKind, ValidUpload};
 
 use std::fmt::Display;
 

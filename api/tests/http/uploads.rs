@@ -93,7 +93,7 @@ async fn a_bad_upload_leaves_nothing() {
             Form::new().text("user_id", reader).part("photo", good()),
             403,
             "permission_insufficient",
-            vec!["method"],
+            vec!["user_id"],
         ),
         (
             "no photo at all",
@@ -149,7 +149,14 @@ async fn a_bad_upload_leaves_nothing() {
             user().part("photo", photo(jpeg(LIMIT + 1), &name, "image/jpeg")),
             413,
             "body_too_large",
-            vec![],
+            vec!["photo"],
+        ),
+        (
+            "a user who comes after the photo",
+            Form::new().part("photo", good()).text("user_id", user_id.clone()),
+            422,
+            "invalid_request",
+            vec!["user_id"],
         ),
     ] {
         let answer = send(&hub, "/api/v1/uploads", form).await;
