@@ -1,5 +1,7 @@
 //! The data tier as the API uses it: MongoDB, Redis, Vault. RabbitMQ belongs to the dispatcher and the workers.
 
+use std::fmt::Display;
+use std::future::Future;
 use std::time::Duration;
 
 use flickrhub_job::config::Config;
@@ -24,6 +26,8 @@ const FIRST_PAUSE: Duration = Duration::from_millis(500);
 /// The longest wait between two attempts to connect.
 const LONGEST_PAUSE: Duration = Duration::from_secs(15);
 
+/// How long a part may take to answer, so that a probe has its report within a second.
+const PING: Duration = Duration::from_millis(500);
 /// How long a look into the body store may take.
 const PATIENCE: Duration = Duration::from_secs(25);
 /// How long the withdrawal of a job may take: what is left of a request's time after its insertion timed out.
@@ -138,26 +142,43 @@ impl DataTier {
     }
 }
 
-/// The checks of `/readyz`: every part answers.
+/// What `/readyz` depends on: the data tier was connected to once. An outage after that is answered request by request,
+/// with a problem that says when to come back; if it made this process unready, it would make every one unready at the
+/// same time, and clients would have no answer at all.
 pub fn readiness(slot: &DataTierSlot) -> Readiness {
+    let slot = slot.clone();
+    Readiness::new().with("data_tier", move || {
+        let slot = slot.clone();
+        async move { connected(&slot).map(|_| ()) }
+    })
+}
+
+/// What `/readyz` only reports: whether every part answers, and soon, because a probe does not wait.
+pub fn dependencies(slot: &DataTierSlot) -> Readiness {
     let (mongodb, redis, vault) = (slot.clone(), slot.clone(), slot.clone());
     Readiness::new()
         .with("mongodb", move || {
             let slot = mongodb.clone();
             async move {
-                connection::mongodb::ping(&connected(&slot)?.database)
-                    .await
-                    .map_err(CheckFailed::new)
+                let database = &connected(&slot)?.database;
+                soon(connection::mongodb::ping(database)).await
             }
         })
         .with("redis", move || {
             let slot = redis.clone();
-            async move { connected(&slot)?.redis.ping().await.map_err(CheckFailed::new) }
+            async move { soon(connected(&slot)?.redis.ping()).await }
         })
         .with("vault", move || {
             let slot = vault.clone();
-            async move { connected(&slot)?.vault.ping().await.map_err(CheckFailed::new) }
+            async move { soon(connected(&slot)?.vault.ping()).await }
         })
+}
+
+async fn soon<E: Display>(ping: impl Future<Output = Result<(), E>>) -> Result<(), CheckFailed> {
+    match tokio::time::timeout(PING, ping).await {
+        Ok(answer) => answer.map_err(CheckFailed::new),
+        Err(_) => Err(CheckFailed::new("no answer in time")),
+    }
 }
 
 fn connected(slot: &DataTierSlot) -> Result<&DataTier, CheckFailed> {

@@ -15,7 +15,7 @@ use tokio_util::task::TaskTracker;
 use tracing::Instrument;
 
 use crate::auth::{Authenticator, KeyDirectory, StoredKey};
-use crate::data_tier::{DataTier, readiness};
+use crate::data_tier::{DataTier, dependencies, readiness};
 use crate::problem::Problem;
 
 /// The most photos that are received at the same time: each takes up to 4 MiB of memory.
@@ -37,8 +37,10 @@ pub struct Shared {
     pub flickr: FlickrClient,
     /// The instruments.
     pub metrics: Metrics,
-    /// Whether the data tier answers.
+    /// Whether requests are to be sent here.
     pub readiness: Readiness,
+    /// Whether the parts of the data tier answer.
+    pub dependencies: Readiness,
     /// One permit for each photo that is received at the same time.
     pub uploads: Arc<Semaphore>,
     data: DataTierSlot,
@@ -69,6 +71,7 @@ impl AppState {
             flickr,
             metrics,
             readiness: readiness(&data),
+            dependencies: dependencies(&data),
             uploads: Arc::new(Semaphore::new(MAX_UPLOADS)),
             data,
             tasks: TaskTracker::new(),

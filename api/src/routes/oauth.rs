@@ -128,7 +128,7 @@ pub async fn start(
     ),
     responses(
         (status = 200, description = "Authorised.", body = AuthorisedUser),
-        (status = 303, description = "To the `return_url`, with `status` (`authorised` or `refused`) and `user_id`."),
+        (status = 303, description = "To the `return_url`, with `status` (`authorised`, `refused` or `failed`) and `user_id`."),
         (status = "default", description = "A problem.", body = ProblemDocument,
             content_type = "application/problem+json"),
     )
@@ -157,7 +157,12 @@ async fn finish(state: &AppState, trace: &TraceContext, query: CallbackQuery) ->
         (Ok(user), Some(url)) => Ok(back(url, "authorised", Some(&user.user_id))),
         (Ok(user), None) => Ok(Json(user).into_response()),
         (Err(Problem::AuthorisationRefused), Some(url)) => Ok(back(url, "refused", None)),
-        (Err(problem), _) => Err(problem),
+        // The browser is the user's: a problem document would mean nothing to them.
+        (Err(problem), Some(url)) => {
+            tracing::warn!(code = problem.code(), "an authorisation failed");
+            Ok(back(url, "failed", None))
+        }
+        (Err(problem), None) => Err(problem),
     }
 }
 
