@@ -167,6 +167,11 @@ async fn finish(state: &AppState, trace: &TraceContext, query: CallbackQuery) ->
 }
 
 /// Trades the request token for an access token, and stores that.
+///
+/// What is stored as granted is what the user was asked for. Flickr is not asked what it really granted
+/// (`flickr.auth.oauth.checkToken`): where that is less, jobs are accepted and then fail with Flickr's error 99. A stored
+/// token that allows more is not asked about either: if the user withdrew it at Flickr and then grants less, it stays
+/// until every client of the user has removed it.
 async fn exchange(
     state: &AppState,
     trace: &TraceContext,

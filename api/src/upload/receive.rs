@@ -21,6 +21,8 @@ use crate::validate::{
 
 /// What the body may have beside the photo: text fields and the headers of the parts.
 const BESIDE_PHOTO: u64 = 1024 * 1024;
+/// How long the rest of a photo that was refused is read.
+const SKIP: Duration = Duration::from_secs(10);
 /// How long the body store may take for one piece.
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -124,7 +126,10 @@ impl Reception<'_> {
                 if self.photo.is_some() {
                     return Err(Problem::field(PHOTO_PART, "is given twice"));
                 }
-                self.admission.check(&self.fields.user_id()?).await?;
+                if let Err(problem) = self.admit().await {
+                    self.skip(part).await;
+                    return Err(problem);
+                }
                 self.photo = Some(self.store_photo(part).await?);
             } else {
                 self.fields.expect(&name)?;
@@ -133,6 +138,19 @@ impl Reception<'_> {
             }
         }
         Ok(())
+    }
+
+    async fn admit(&self) -> Result<(), Problem> {
+        self.admission.check(&self.fields.user_id()?).await
+    }
+
+    /// Reads a part that nobody wants, for a while: a connection that is closed while its client still sends may lose
+    /// the answer that says why.
+    async fn skip(&self, mut part: Field<'_>) {
+        let rest = async { while let Ok(Some(_)) = self.piece(&mut part).await {} };
+        if tokio::time::timeout(SKIP, rest).await.is_err() {
+            tracing::debug!("a photo that was refused is still being sent");
+        }
     }
 
     async fn text(&self, name: &str, mut part: Field<'_>) -> Result<String, Problem> {

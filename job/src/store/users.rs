@@ -24,7 +24,7 @@ pub struct User {
     pub full_name: String,
     /// The name of the Flickr application that the token belongs to.
     pub app: String,
-    /// What the token allows: `read`, `write` or `delete`; `none` once Flickr said that it does not hold any more.
+    /// What the token allows: `read`, `write` or `delete`.
     pub permission: String,
     /// The OAuth token, as ciphertext.
     pub token: String,
@@ -117,17 +117,6 @@ impl UserStore {
             .update_one(doc! { "_id": &token.user_id }, upsert(token, client_id))
             .upsert(true);
         within(upsert).await?;
-        Ok(())
-    }
-
-    /// Notes that Flickr does not take this token any more, so that any other replaces it. Nothing happens when the user
-    /// has another token by now.
-    pub async fn token_is_void(&self, user: &User) -> Result<(), StoreError> {
-        let update = self.users.update_one(
-            doc! { "_id": &user.id, "token": &user.token },
-            doc! { "$set": { "permission": "none", "updated_at": to_bson(now()) } },
-        );
-        within(update).await?;
         Ok(())
     }
 
