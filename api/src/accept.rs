@@ -8,9 +8,9 @@
 //! | 4 answer | 202 | the job is the hub's business |
 //!
 //! From step 2 on the job counts: a failure of step 3 is logged and the answer is 202 all the same. A failure of step 2
-//! may hide a success (the connection broke before the answer), so the job is cancelled before the client is told that
-//! it was not accepted. Where even that fails, the place is given back, the client is told to come back, and a job that
-//! was stored after all runs once, unasked: the price of an answer at a moment at which MongoDB gives none.
+//! may hide a success (the connection broke before the answer), so the job is taken out again before the client is told
+//! that it was not accepted. Where even that fails, the client is told the job's id and that it may have been accepted
+//! ([`Problem::OutcomeUnknown`]): the price of an answer at a moment at which MongoDB gives none.
 
 use std::time::Duration;
 
@@ -18,7 +18,7 @@ use flickrhub_job::config::Config;
 use flickrhub_job::lane::{Admission, AdmissionLimits, LaneEntry};
 use flickrhub_job::model::{Body, Callback, CallbackState, Job, JobId, JobState, TraceContext};
 use flickrhub_job::queue::Queue;
-use flickrhub_job::store::{self, CancelOutcome, StoreError};
+use flickrhub_job::store::{self, StoreError};
 use flickrhub_job::telemetry::Metrics;
 use jiff::Timestamp;
 
@@ -120,10 +120,7 @@ pub async fn accept(
     job: &Job,
 ) -> Result<(), NotAccepted> {
     let entry = LaneEntry::from(job);
-    let limits = AdmissionLimits {
-        pending_per_user: config.limits.pending_per_user,
-        buffer: config.queue(job.queue).map_err(|_| Problem::Internal)?.buffer,
-    };
+    let limits = limits_of(config, job.queue)?;
     let admission = data.lanes.admit(&entry, &limits).await.map_err(Problem::from)?;
     refusal(admission).map_or(Ok(()), Err)?;
 
@@ -147,8 +144,19 @@ pub async fn accept(
     Ok(())
 }
 
+/// How much may wait.
+///
+/// # Errors
+/// Never in practice: when the configuration lacks the queue.
+pub(crate) fn limits_of(config: &Config, queue: Queue) -> Result<AdmissionLimits, Problem> {
+    Ok(AdmissionLimits {
+        pending_per_user: config.limits.pending_per_user,
+        buffer: config.queue(queue).map_err(|_| Problem::Internal)?.buffer,
+    })
+}
+
 /// The answer to a job that finds no place.
-fn refusal(admission: Admission) -> Option<Problem> {
+pub(crate) fn refusal(admission: Admission) -> Option<Problem> {
     match admission {
         Admission::Admitted => None,
         Admission::UserBusy { retry_after, .. } => Some(Problem::TooManyPending { retry_after }),
@@ -156,19 +164,27 @@ fn refusal(admission: Admission) -> Option<Problem> {
     }
 }
 
-/// Makes sure, where that is possible, that a job whose insertion failed is not in MongoDB, and gives its place back.
+/// Makes sure, where that is possible, that a job whose insertion failed is not in MongoDB, and gives its place back. A
+/// job that may be there keeps its place, which runs out by itself if it is not.
 async fn undo(data: &DataTier, job: &Job, entry: &LaneEntry, error: StoreError) -> NotAccepted {
-    let may_be_stored = error.is_transient()
-        && !matches!(
-            data.jobs.cancel(&job.client_id, job.id).await,
-            Ok(CancelOutcome::NotFound | CancelOutcome::Cancelled(_))
-        );
+    if error.is_transient() {
+        match data.withdraw(job).await {
+            Ok(true) => {}
+            Ok(false) | Err(_) => return unknown(job, &error),
+        }
+    }
     if let Err(error) = data.lanes.done(entry).await {
         tracing::warn!(job_id = %job.id, %error, "the place of a job that was not accepted runs out by itself");
     }
+    Problem::from(error).into()
+}
+
+/// The answer where MongoDB does not say whether it has the job.
+fn unknown(job: &Job, error: &StoreError) -> NotAccepted {
+    tracing::error!(job_id = %job.id, %error, "whether the job was stored is not known");
     NotAccepted {
-        problem: error.into(),
-        may_be_stored,
+        problem: Problem::OutcomeUnknown { job_id: job.id },
+        may_be_stored: true,
     }
 }
 

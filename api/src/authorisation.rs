@@ -1,4 +1,4 @@
-//! Whether a client may act for a user, and whether what the user granted is enough.
+//! Whether a client may act for a user, and whether what the user granted to it is enough.
 
 use flickrhub_flickr::{Method, Permission};
 use flickrhub_job::store::{User, UserStore};
@@ -6,7 +6,7 @@ use flickrhub_job::store::{User, UserStore};
 use crate::auth::Caller;
 use crate::problem::Problem;
 
-/// The user, if it authorised the caller to do what needs the permission `needed`.
+/// The user, if it authorised the caller to do what needs the permission `needed`, which is because of `field`.
 ///
 /// # Errors
 /// [`Problem::UnknownUser`], [`Problem::PermissionInsufficient`], or that of the store.
@@ -15,16 +15,22 @@ pub async fn authorised_user(
     caller: &Caller,
     user_id: &str,
     needed: Permission,
+    field: &'static str,
 ) -> Result<User, Problem> {
     let user = users
         .authorised_for(user_id, &caller.client_id)
         .await?
         .ok_or(Problem::UnknownUser)?;
-    if granted(&user.permission) >= needed {
+    if usable(user.grant_of(&caller.client_id), &user.permission) >= needed {
         Ok(user)
     } else {
-        Err(Problem::PermissionInsufficient { needed })
+        Err(Problem::PermissionInsufficient { needed, field })
     }
+}
+
+/// What the client may do: what the user granted to it, as far as the token that we hold goes.
+fn usable(grant: Option<&str>, token: &str) -> Permission {
+    grant.map_or(Permission::None, granted).min(granted(token))
 }
 
 /// What a method of a stored job needs: `upload` and `replace` write, and of a method that this version does not know
@@ -47,6 +53,19 @@ fn granted(name: &str) -> Permission {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_client_may_do_what_was_granted_to_it_and_not_what_was_granted_to_another() {
+        for (grant, token, may) in [
+            (Some("read"), "delete", Permission::Read),
+            (Some("delete"), "delete", Permission::Delete),
+            (Some("delete"), "read", Permission::Read),
+            (Some("delete"), "none", Permission::None),
+            (None, "delete", Permission::None),
+        ] {
+            assert_eq!(usable(grant, token), may, "{grant:?} {token}");
+        }
+    }
 
     #[test]
     fn a_greater_permission_includes_the_lesser_ones() {

@@ -1,15 +1,20 @@
 //! The data tier as the API uses it: MongoDB, Redis, Vault. RabbitMQ belongs to the dispatcher and the workers.
 
+use std::fmt::Display;
+use std::future::Future;
 use std::time::Duration;
 
 use flickrhub_job::config::Config;
 use flickrhub_job::connection::redis::Redis;
 use flickrhub_job::connection::{self, ConnectError};
 use flickrhub_job::lane::{LaneError, Lanes};
+use flickrhub_job::model::{Body, Job, JobState};
 use flickrhub_job::store::{BodyStore, ClientStore, JobStore, OauthRequestStore, StoreError, UserStore};
 use flickrhub_job::telemetry::{CheckFailed, Readiness};
 use flickrhub_job::vault::{Component, Vault, VaultError};
 use mongodb::Database;
+use mongodb::bson::oid::ObjectId;
+use mongodb::bson::{Document, Uuid, doc};
 
 use crate::problem::Problem;
 use crate::state::DataTierSlot;
@@ -20,6 +25,13 @@ const LANE_PREFIX: &str = "fh:";
 const FIRST_PAUSE: Duration = Duration::from_millis(500);
 /// The longest wait between two attempts to connect.
 const LONGEST_PAUSE: Duration = Duration::from_secs(15);
+
+/// How long a part may take to answer, so that a probe has its report within a second.
+const PING: Duration = Duration::from_millis(500);
+/// How long a look into the body store may take.
+const PATIENCE: Duration = Duration::from_secs(25);
+/// How long the withdrawal of a job may take: what is left of a request's time after its insertion timed out.
+const WITHDRAWAL: Duration = Duration::from_secs(4);
 
 /// Handles on every store; each follows failovers by itself.
 pub struct DataTier {
@@ -77,6 +89,43 @@ impl DataTier {
         })
     }
 
+    /// Whether the body store still has this body.
+    ///
+    /// # Errors
+    /// When MongoDB fails.
+    pub async fn has_body(&self, body: &Body) -> Result<bool, Problem> {
+        let Ok(id) = ObjectId::parse_str(&body.file_id) else {
+            return Ok(false);
+        };
+        let files = self.database.collection::<Document>("uploads.files");
+        let find = files.find_one(doc! { "_id": id }).projection(doc! { "_id": 1 });
+        let found = tokio::time::timeout(PATIENCE, find.into_future())
+            .await
+            .map_err(|_| StoreError::Timeout)?
+            .map_err(StoreError::from)?;
+        Ok(found.is_some())
+    }
+
+    /// Takes a job out again that nobody was told of, unless it was dispatched meanwhile: deleted and not cancelled,
+    /// because a cancelled job is reported by a callback. Answers whether it is gone.
+    ///
+    /// # Errors
+    /// When MongoDB fails.
+    pub async fn withdraw(&self, job: &Job) -> Result<bool, StoreError> {
+        let Ok(id) = Uuid::parse_str(job.id.to_string()) else {
+            return Ok(false);
+        };
+        let jobs = self.database.collection::<Document>("jobs");
+        let untouched = doc! { "_id": id, "state": JobState::Queued.name(), "attempt": 0 };
+        let withdrawal = async {
+            let deleted = jobs.delete_one(untouched).await?.deleted_count;
+            Ok(deleted == 1 || self.jobs.get(job.id).await?.is_none())
+        };
+        tokio::time::timeout(WITHDRAWAL, withdrawal)
+            .await
+            .unwrap_or(Err(StoreError::Timeout))
+    }
+
     /// Connects, however long that takes. Each failure is logged: in a new hub the parts come up one after the other.
     pub async fn connect_patiently(config: &Config) -> Self {
         let mut pause = FIRST_PAUSE;
@@ -93,26 +142,43 @@ impl DataTier {
     }
 }
 
-/// The checks of `/readyz`: every part answers.
+/// What `/readyz` depends on: the data tier was connected to once. An outage after that is answered request by request,
+/// with a problem that says when to come back; if it made this process unready, it would make every one unready at the
+/// same time, and clients would have no answer at all.
 pub fn readiness(slot: &DataTierSlot) -> Readiness {
+    let slot = slot.clone();
+    Readiness::new().with("data_tier", move || {
+        let slot = slot.clone();
+        async move { connected(&slot).map(|_| ()) }
+    })
+}
+
+/// What `/readyz` only reports: whether every part answers, and soon, because a probe does not wait.
+pub fn dependencies(slot: &DataTierSlot) -> Readiness {
     let (mongodb, redis, vault) = (slot.clone(), slot.clone(), slot.clone());
     Readiness::new()
         .with("mongodb", move || {
             let slot = mongodb.clone();
             async move {
-                connection::mongodb::ping(&connected(&slot)?.database)
-                    .await
-                    .map_err(CheckFailed::new)
+                let database = &connected(&slot)?.database;
+                soon(connection::mongodb::ping(database)).await
             }
         })
         .with("redis", move || {
             let slot = redis.clone();
-            async move { connected(&slot)?.redis.ping().await.map_err(CheckFailed::new) }
+            async move { soon(connected(&slot)?.redis.ping()).await }
         })
         .with("vault", move || {
             let slot = vault.clone();
-            async move { connected(&slot)?.vault.ping().await.map_err(CheckFailed::new) }
+            async move { soon(connected(&slot)?.vault.ping()).await }
         })
+}
+
+async fn soon<E: Display>(ping: impl Future<Output = Result<(), E>>) -> Result<(), CheckFailed> {
+    match tokio::time::timeout(PING, ping).await {
+        Ok(answer) => answer.map_err(CheckFailed::new),
+        Err(_) => Err(CheckFailed::new("no answer in time")),
+    }
 }
 
 fn connected(slot: &DataTierSlot) -> Result<&DataTier, CheckFailed> {

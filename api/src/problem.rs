@@ -10,7 +10,7 @@ use std::time::Duration;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use flickrhub_flickr::Permission;
-use flickrhub_job::model::JobState;
+use flickrhub_job::model::{JobId, JobState};
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -30,13 +30,26 @@ pub struct FieldError {
     pub message: String,
 }
 
+/// The longest name of a field that is given back, in characters. Names can be the client's own, and as long as a body.
+const MAX_NAME: usize = 64;
+/// The longest message in characters; what it repeats of the request is cut off.
+const MAX_MESSAGE: usize = 256;
+
 impl FieldError {
-    /// `field` is wrong because of `message`.
-    pub fn new(field: impl Into<String>, message: impl Into<String>) -> Self {
+    /// `field` is wrong because of `message`. Either is cut off where it is too long to be of use.
+    pub fn new(field: impl AsRef<str>, message: impl AsRef<str>) -> Self {
         Self {
-            field: field.into(),
-            message: message.into(),
+            field: cut(field.as_ref(), MAX_NAME),
+            message: cut(message.as_ref(), MAX_MESSAGE),
         }
+    }
+}
+
+/// The text, or as many of its characters as fit.
+fn cut(text: &str, characters: usize) -> String {
+    match text.char_indices().nth(characters) {
+        Some((end, _)) => format!("{}…", text.get(..end).unwrap_or_default()),
+        None => text.to_owned(),
     }
 }
 
@@ -56,6 +69,8 @@ pub enum Problem {
     BodyTooLarge {
         /// The limit in bytes.
         limit: u64,
+        /// The field of a form that has no room; `None` where the body is no form.
+        field: Option<&'static str>,
     },
     /// The route needs a body and there is none.
     BodyEmpty,
@@ -85,6 +100,8 @@ pub enum Problem {
     PermissionInsufficient {
         /// What the method needs.
         needed: Permission,
+        /// The field of the request that would have to be another.
+        field: &'static str,
     },
     /// There is no such job, or it is another client's.
     JobNotFound,
@@ -92,6 +109,15 @@ pub enum Problem {
     JobNotCancellable(JobState),
     /// The job cannot be replayed in this state.
     JobNotReplayable(JobState),
+    /// The photo of the job that is to be replayed was deleted.
+    JobBodyGone,
+    /// The data tier failed while the job was stored, and does not say whether it is.
+    OutcomeUnknown {
+        /// The id that the job has if it is there.
+        job_id: JobId,
+    },
+    /// This process receives as many photos as it has memory for.
+    TooManyUploads,
     /// The user has as many unfinished jobs as a user may have.
     TooManyPending {
         /// When to try again.
@@ -119,9 +145,12 @@ pub enum Problem {
 /// How long a client waits before it asks a part again that is failing over: an election takes about ten seconds.
 const FAILOVER: Duration = Duration::from_secs(5);
 
+/// How long a client waits until some photos were received.
+const UPLOADS: Duration = Duration::from_secs(10);
+
 impl Problem {
     /// One field is wrong.
-    pub fn field(field: impl Into<String>, message: impl Into<String>) -> Self {
+    pub fn field(field: impl AsRef<str>, message: impl AsRef<str>) -> Self {
         Self::InvalidRequest(vec![FieldError::new(field, message)])
     }
 
@@ -170,6 +199,17 @@ impl Problem {
                 "The job cannot be cancelled any more",
             ),
             Self::JobNotReplayable(_) => ("job_not_replayable", S::CONFLICT, "The job cannot be replayed"),
+            Self::JobBodyGone => ("job_body_gone", S::CONFLICT, "The photo of the job is gone"),
+            Self::OutcomeUnknown { .. } => (
+                "outcome_unknown",
+                S::GATEWAY_TIMEOUT,
+                "Whether the job was accepted is not known",
+            ),
+            Self::TooManyUploads => (
+                "too_many_uploads",
+                S::SERVICE_UNAVAILABLE,
+                "Too many photos are being received",
+            ),
             Self::TooManyPending { .. } => (
                 "too_many_pending",
                 S::TOO_MANY_REQUESTS,
@@ -222,7 +262,7 @@ impl Problem {
             Self::RouteNotFound => "The routes are listed at /docs and in /openapi.json.".into(),
             Self::MethodNotAllowed => "The header Allow lists the methods that it takes.".into(),
             Self::UnsupportedMediaType { expected } => format!("Send the body as {expected}.").into(),
-            Self::BodyTooLarge { limit } => format!("This route takes at most {limit} bytes.").into(),
+            Self::BodyTooLarge { limit, .. } => format!("This route takes at most {limit} bytes.").into(),
             Self::BodyEmpty => "This route needs a body; /docs shows an example.".into(),
             Self::BodyIncomplete => {
                 "The connection ended or stood still before the body was complete; nothing was stored. Send it again."
@@ -241,7 +281,7 @@ impl Problem {
                 "The user is not known or has not authorised this client; begin with POST /api/v1/oauth/start.".into()
             }
             Self::UserNotFound => "The user is not known or has not authorised this client.".into(),
-            Self::PermissionInsufficient { needed } => format!(
+            Self::PermissionInsufficient { needed, .. } => format!(
                 "The method needs the permission {}; have the user authorise it with POST /api/v1/oauth/start.",
                 needed.as_str()
             )
@@ -253,6 +293,14 @@ impl Problem {
             Self::JobNotReplayable(state) => {
                 format!("The job is {state}; only a dead, failed or expired job can be replayed.").into()
             }
+            Self::JobBodyGone => {
+                "Photos are kept as long as their job can be replayed; send the photo again as a new upload.".into()
+            }
+            Self::OutcomeUnknown { job_id } => format!(
+                "The job {job_id} may have been accepted; look it up at /api/v1/jobs/{job_id} before it is sent again."
+            )
+            .into(),
+            Self::TooManyUploads => "Try again after the time in Retry-After; nothing was stored.".into(),
             Self::TooManyPending { .. } => "Wait until some of the user's jobs have finished.".into(),
             Self::QueueFull { .. } => "Try again after the time in Retry-After; nothing was stored.".into(),
             Self::AuthorisationUnknown => {
@@ -275,6 +323,7 @@ impl Problem {
         match self {
             Self::TooManyPending { retry_after } | Self::QueueFull { retry_after } => Some(*retry_after),
             Self::Unavailable | Self::FlickrUnavailable => Some(FAILOVER),
+            Self::TooManyUploads => Some(UPLOADS),
             _ => None,
         }
     }
@@ -287,12 +336,16 @@ impl Problem {
                 "user_id",
                 "is not known or has not authorised this client",
             )],
-            Self::PermissionInsufficient { needed } => {
+            Self::PermissionInsufficient { needed, field } => {
                 vec![FieldError::new(
-                    "method",
+                    field,
                     format!("needs the permission {}", needed.as_str()),
                 )]
             }
+            Self::BodyTooLarge {
+                limit,
+                field: Some(field),
+            } => vec![FieldError::new(field, format!("has more than {limit} bytes"))],
             _ => Vec::new(),
         }
     }
@@ -367,9 +420,26 @@ mod tests {
     }
 
     #[test]
+    fn a_problem_repeats_little_of_what_the_client_sent() {
+        let error = FieldError::new("ä".repeat(1_000_000), "b".repeat(1_000_000));
+        assert_eq!(error.field, format!("{}…", "ä".repeat(64)));
+        assert_eq!(error.message.chars().count(), 257);
+        let error = FieldError::new("a".repeat(64), "is missing");
+        assert_eq!(error.field.len(), 64);
+    }
+
+    #[test]
     fn a_problem_without_a_wrong_field_has_no_errors_member() {
         let document = serde_json::to_value(Problem::Internal.document("abc")).unwrap_or_default();
         assert_eq!(document.get("errors"), None);
+    }
+
+    #[test]
+    fn whoever_may_have_a_job_learns_its_id_and_is_not_told_to_try_again() {
+        let job_id = JobId::new();
+        let problem = Problem::OutcomeUnknown { job_id };
+        assert!(problem.detail().contains(&job_id.to_string()));
+        assert_eq!(problem.retry_after(), None);
     }
 
     #[test]
@@ -379,6 +449,7 @@ mod tests {
             Problem::TooManyPending { retry_after: wait },
             Problem::QueueFull { retry_after: wait },
             Problem::Unavailable,
+            Problem::TooManyUploads,
         ] {
             assert!(matches!(problem.status().as_u16(), 429 | 503), "{problem:?}");
             assert!(problem.retry_after().is_some(), "{problem:?}");

@@ -54,6 +54,18 @@ pub fn app(state: AppState) -> Result<Router, serde_json::Error> {
         .with_state(state))
 }
 
+/// Serves at the address; see [`serve_on`].
+///
+/// # Errors
+/// When the address cannot be listened on.
+pub async fn serve(
+    address: SocketAddr,
+    state: AppState,
+    stop: impl Future<Output = ()> + Send + 'static,
+) -> io::Result<()> {
+    serve_on(TcpListener::bind(address).await?, state, stop).await
+}
+
 /// Serves until `stop` resolves, then finishes what is under way.
 ///
 /// | after `stop` | what happens |
@@ -63,15 +75,14 @@ pub fn app(state: AppState) -> Result<Router, serde_json::Error> {
 /// | at most 25 s more | requests and the work they began are finished; what is not is given up and recovered elsewhere |
 ///
 /// # Errors
-/// When the address cannot be listened on.
-pub async fn serve(
-    address: SocketAddr,
+/// Never in practice: when the OpenAPI document has no JSON form, or the listener has no address.
+pub async fn serve_on(
+    listener: TcpListener,
     state: AppState,
     stop: impl Future<Output = ()> + Send + 'static,
 ) -> io::Result<()> {
     let app = app(state.clone()).map_err(io::Error::other)?;
-    let listener = TcpListener::bind(address).await?;
-    tracing::info!(%address, "serving");
+    tracing::info!(address = %listener.local_addr()?, "serving");
     let (draining, mut drained) = watch::channel(false);
     let readiness = state.readiness.clone();
     let stopped = async move {

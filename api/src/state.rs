@@ -10,12 +10,16 @@ use flickrhub_flickr::FlickrClient;
 use flickrhub_job::callback::AddressPolicy;
 use flickrhub_job::config::Config;
 use flickrhub_job::telemetry::{Metrics, Readiness};
+use tokio::sync::Semaphore;
 use tokio_util::task::TaskTracker;
 use tracing::Instrument;
 
 use crate::auth::{Authenticator, KeyDirectory, StoredKey};
-use crate::data_tier::{DataTier, readiness};
+use crate::data_tier::{DataTier, dependencies, readiness};
 use crate::problem::Problem;
+
+/// The most photos that are received at the same time: each takes up to 4 MiB of memory.
+const MAX_UPLOADS: usize = 32;
 
 /// The state of the API; clones share it.
 #[derive(Clone)]
@@ -33,8 +37,12 @@ pub struct Shared {
     pub flickr: FlickrClient,
     /// The instruments.
     pub metrics: Metrics,
-    /// Whether the data tier answers.
+    /// Whether requests are to be sent here.
     pub readiness: Readiness,
+    /// Whether the parts of the data tier answer.
+    pub dependencies: Readiness,
+    /// One permit for each photo that is received at the same time.
+    pub uploads: Arc<Semaphore>,
     data: DataTierSlot,
     tasks: TaskTracker,
 }
@@ -63,6 +71,8 @@ impl AppState {
             flickr,
             metrics,
             readiness: readiness(&data),
+            dependencies: dependencies(&data),
+            uploads: Arc::new(Semaphore::new(MAX_UPLOADS)),
             data,
             tasks: TaskTracker::new(),
         }))

@@ -6,14 +6,15 @@ use std::time::{Duration, Instant};
 
 use super::Caller;
 
-/// How long a verified key is believed; a revoked key works at most this much longer.
+/// How long a verified key is believed, counted from the end of its verification. A key that is revoked, or whose client
+/// loses a scope, works as before until then.
 const LIFETIME: Duration = Duration::from_secs(30);
-/// The most keys that are remembered: about 300 bytes each.
+/// The most keys that are remembered.
 const CAPACITY: usize = 10_000;
 
 /// A bounded map from the SHA-256 of a key to the caller it stands for.
 ///
-/// Only keys that were verified get in, so strangers cannot fill it. The secret itself is never kept.
+/// Only keys that were verified get in, so strangers cannot fill it. Of the secret only the digest is kept.
 #[derive(Debug)]
 pub struct VerifiedKeys {
     lifetime: Duration,

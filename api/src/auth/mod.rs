@@ -1,7 +1,8 @@
 //! Who calls, and what they may do.
 //!
-//! A handler has no other way to a [`Caller`] than the extractor [`Authorised`], which names the scope the route needs,
-//! and everything that touches a client's data wants a `&Caller`: a route that forgot its scope does not compile.
+//! A handler gets its [`Caller`] from the extractor [`Authorised`], which names the scope that the route needs; handlers
+//! find a client's data by the caller's id. The compiler does not see a route that forgot its extractor. A test asks every
+//! route whose documentation names a scope, without a key and with a wrong one.
 
 mod authenticate;
 mod cache;

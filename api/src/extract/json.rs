@@ -11,6 +11,7 @@ use serde_json::error::Category;
 use super::MediaType;
 use crate::problem::Problem;
 use crate::state::AppState;
+use crate::validate::Argument;
 
 /// A JSON body of the shape `T`, at most as long as the configuration allows.
 #[derive(Debug)]
@@ -27,7 +28,7 @@ impl<T: DeserializeOwned> FromRequest<AppState> for JsonBody<T> {
             .get(CONTENT_LENGTH)
             .and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
         if declared.is_some_and(|length| length > limit) {
-            return Err(Problem::BodyTooLarge { limit });
+            return Err(Problem::BodyTooLarge { limit, field: None });
         }
         let bytes = read(request.into_body(), limit).await?;
         parse_json(&bytes).map(Self)
@@ -39,7 +40,7 @@ async fn read(body: Body, limit: u64) -> Result<Bytes, Problem> {
     let body = Limited::new(body, usize::try_from(limit).unwrap_or(usize::MAX));
     match body.collect().await {
         Ok(collected) => Ok(collected.to_bytes()),
-        Err(error) if error.is::<LengthLimitError>() => Err(Problem::BodyTooLarge { limit }),
+        Err(error) if error.is::<LengthLimitError>() => Err(Problem::BodyTooLarge { limit, field: None }),
         Err(_) => Err(Problem::BodyIncomplete),
     }
 }
@@ -65,14 +66,15 @@ fn problem_of(error: &serde_json::Error, path: &str) -> Problem {
     match error.classify() {
         Category::Data => {
             let text = error.to_string();
-            let message = text
+            let text = text
                 .rsplit_once(" at line ")
                 .map_or(text.as_str(), |(message, _)| message);
-            let field = if matches!(path, "" | "." | "?") {
+            let path = if matches!(path, "" | "." | "?") {
                 "body"
             } else {
                 path
             };
+            let (field, message) = finding(text, path);
             Problem::field(field, message)
         }
         Category::Syntax | Category::Eof | Category::Io => Problem::InvalidJson {
@@ -80,6 +82,33 @@ fn problem_of(error: &serde_json::Error, path: &str) -> Problem {
             column: error.column(),
         },
     }
+}
+
+/// The field, and what would be right. What serde says names Rust's types and repeats what the client sent, which may
+/// be as long as a body; of its text only our own words are taken.
+fn finding<'a>(text: &'a str, path: &'a str) -> (&'a str, String) {
+    let quoted = |before: &str| text.strip_prefix(before)?.strip_suffix('`');
+    if let Some(name) = quoted("duplicate field `") {
+        return (name, "is given twice".to_owned());
+    }
+    if let Some(name) = quoted("missing field `") {
+        return (name, "is missing".to_owned());
+    }
+    // The client's words come before the last of these.
+    if let Some((_, names)) = text.rsplit_once(", expected one of ") {
+        return (path, format!("is one of {}", names.replace('`', "")));
+    }
+    let message = match text.rsplit_once(", expected ") {
+        Some((_, "u8" | "u16" | "u32" | "u64" | "i8" | "i16" | "i32" | "i64")) => "is a whole number",
+        Some((_, "f32" | "f64")) => "is a number",
+        Some((_, "a string")) => "is a string",
+        Some((_, "a boolean")) => "is true or false",
+        Some((_, "a sequence")) => "is a JSON array",
+        Some((_, "a map" | "a JSON object")) => "is a JSON object",
+        Some((_, Argument::EXPECTED)) => return (path, format!("is {}", Argument::EXPECTED)),
+        _ => "has the wrong type",
+    };
+    (path, message.to_owned())
 }
 
 #[cfg(test)]
@@ -134,17 +163,36 @@ mod tests {
     fn a_wrong_type_is_named_by_its_path() {
         assert_eq!(
             parse("{\"outer\":{\"count\":\"3\"}}"),
-            Err(Problem::field(
-                "outer.count",
-                "invalid type: string \"3\", expected u32"
-            ))
+            Err(Problem::field("outer.count", "is a whole number"))
         );
+        assert_eq!(parse("5"), Err(Problem::field("body", "is a JSON object")));
         assert_eq!(
-            parse("5"),
-            Err(Problem::field(
-                "body",
-                "invalid type: integer `5`, expected a JSON object"
-            ))
+            parse("{\"outer\":{\"count\":\", expected f64\"}}"),
+            Err(Problem::field("outer.count", "is a whole number"))
         );
+    }
+
+    #[test]
+    fn a_field_that_is_given_twice_or_not_at_all_is_named() {
+        let outer = "\"outer\":{\"count\":3}";
+        assert_eq!(
+            parse(&format!("{{{outer},{outer}}}")),
+            Err(Problem::field("outer", "is given twice"))
+        );
+        assert_eq!(parse("{}"), Err(Problem::field("outer", "is missing")));
+    }
+
+    #[test]
+    fn arguments_are_told_what_they_may_be() {
+        assert_eq!(
+            parse_json::<Argument>(b"[]"),
+            Err(Problem::field("body", "is a string, a number or a boolean"))
+        );
+    }
+
+    #[test]
+    fn what_the_client_sent_is_not_repeated() {
+        let problem = parse(&format!("{{\"outer\":\"{}\"}}", "x".repeat(1_000_000)));
+        assert_eq!(problem, Err(Problem::field("outer", "has the wrong type")));
     }
 }

@@ -1,4 +1,4 @@
-//! Whether the process lives, and whether it can do its work.
+//! Whether the process lives, and whether requests are to be sent to it.
 
 use axum::Json;
 use axum::extract::State;
@@ -8,15 +8,19 @@ use utoipa::ToSchema;
 
 use crate::state::AppState;
 
-/// Whether the API can do its work.
+/// Whether requests are to be sent here.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct ReadinessView {
     /// `ready` or `not ready`.
     #[schema(value_type = String)]
     pub status: &'static str,
-    /// The parts of the data tier that do not answer.
+    /// Why not: `data_tier` until it was connected to, `draining` while the process shuts down.
     #[schema(value_type = Vec<String>)]
     pub failing: Vec<&'static str>,
+    /// The parts of the data tier that do not answer at the moment. Requests that need them are answered with 503 and
+    /// `Retry-After`.
+    #[schema(value_type = Vec<String>)]
+    pub unavailable: Vec<&'static str>,
 }
 
 /// The process lives
@@ -27,22 +31,29 @@ pub async fn healthz() -> StatusCode {
     StatusCode::OK
 }
 
-/// The API can do its work
+/// The API takes requests
+///
+/// An outage of the data tier is reported, and does not make the process unready: it would make all of them so.
 #[utoipa::path(
     get,
     path = "/readyz",
     tag = "health",
     responses(
-        (status = 200, description = "MongoDB, Redis and Vault answer.", body = ReadinessView),
-        (status = 503, description = "A part does not answer, or the process shuts down.", body = ReadinessView),
+        (status = 200, description = "Requests may be sent here.", body = ReadinessView),
+        (status = 503, description = "It was never connected to the data tier, or shuts down.", body = ReadinessView),
     )
 )]
 pub async fn readyz(State(state): State<AppState>) -> (StatusCode, Json<ReadinessView>) {
-    let failing = state.readiness.failing().await;
+    let (failing, unavailable) = tokio::join!(state.readiness.failing(), state.dependencies.failing());
     let (code, status) = if failing.is_empty() {
         (StatusCode::OK, "ready")
     } else {
         (StatusCode::SERVICE_UNAVAILABLE, "not ready")
     };
-    (code, Json(ReadinessView { status, failing }))
+    let view = ReadinessView {
+        status,
+        failing,
+        unavailable,
+    };
+    (code, Json(view))
 }

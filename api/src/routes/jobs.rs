@@ -72,6 +72,7 @@ pub async fn submit(
         &caller,
         &order.user_id,
         order.method.permission,
+        "method",
     )
     .await?;
     let order = Order {
@@ -217,7 +218,7 @@ pub async fn cancel(
 
 /// Replay a job
 ///
-/// Submits a dead, failed or expired job once more, as a new job.
+/// Submits a dead, failed or expired job once more, as a new job. An upload can be replayed as long as its photo is kept.
 #[utoipa::path(
     post,
     path = "/api/v1/jobs/{id}/replay",
@@ -244,7 +245,13 @@ pub async fn replay(
         .await?
         .ok_or(Problem::JobNotFound)?;
     let copy = replay_of(&job, now()).ok_or(Problem::JobNotReplayable(job.state))?;
-    authorised_user(&data.users, &caller, &copy.user_id, permission_for(&copy.method)).await?;
+    let needed = permission_for(&copy.method);
+    authorised_user(&data.users, &caller, &copy.user_id, needed, "id").await?;
+    if let Some(body) = &copy.body
+        && !data.has_body(body).await?
+    {
+        return Err(Problem::JobBodyGone);
+    }
     take_on(&state, Job { trace, ..copy }).await
 }
 

@@ -128,7 +128,7 @@ pub async fn start(
     ),
     responses(
         (status = 200, description = "Authorised.", body = AuthorisedUser),
-        (status = 303, description = "To the `return_url`, with `status` (`authorised` or `refused`) and `user_id`."),
+        (status = 303, description = "To the `return_url`, with `status` (`authorised`, `refused` or `failed`) and `user_id`."),
         (status = "default", description = "A problem.", body = ProblemDocument,
             content_type = "application/problem+json"),
     )
@@ -157,11 +157,21 @@ async fn finish(state: &AppState, trace: &TraceContext, query: CallbackQuery) ->
         (Ok(user), Some(url)) => Ok(back(url, "authorised", Some(&user.user_id))),
         (Ok(user), None) => Ok(Json(user).into_response()),
         (Err(Problem::AuthorisationRefused), Some(url)) => Ok(back(url, "refused", None)),
-        (Err(problem), _) => Err(problem),
+        // The browser is the user's: a problem document would mean nothing to them.
+        (Err(problem), Some(url)) => {
+            tracing::warn!(code = problem.code(), "an authorisation failed");
+            Ok(back(url, "failed", None))
+        }
+        (Err(problem), None) => Err(problem),
     }
 }
 
 /// Trades the request token for an access token, and stores that.
+///
+/// What is stored as granted is what the user was asked for. Flickr is not asked what it really granted
+/// (`flickr.auth.oauth.checkToken`): where that is less, jobs are accepted and then fail with Flickr's error 99. A stored
+/// token that allows more is not asked about either: if the user withdrew it at Flickr and then grants less, it stays
+/// until every client of the user has removed it.
 async fn exchange(
     state: &AppState,
     trace: &TraceContext,

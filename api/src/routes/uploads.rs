@@ -17,14 +17,15 @@ use crate::extract::PathParam;
 use crate::middleware::trace::Traced;
 use crate::problem::{Problem, ProblemDocument};
 use crate::state::AppState;
-use crate::upload::{Received, check_headers, discard, receive};
-use crate::validate::{UploadFields, UploadKind};
+use crate::upload::{Received, UploadAdmission, check_headers, discard, receive};
+use crate::validate::{USER_PART, UploadFields, UploadKind};
 
 /// The form of an upload, for the OpenAPI document.
 #[derive(ToSchema)]
 #[expect(dead_code, reason = "a multipart form is read part by part, never as a whole")]
 pub struct UploadForm {
-    /// The photo or video: JPEG, PNG, GIF, TIFF, WebP, HEIC, MP4, MOV, 3GP, AVI, WMV, MPEG, M2TS or OGG.
+    /// The photo or video: JPEG, PNG, GIF, TIFF, WebP, HEIC, MP4, MOV, 3GP, AVI, WMV, MPEG, M2TS or OGG. Comes after
+    /// `user_id`.
     #[schema(value_type = String, format = Binary)]
     photo: Vec<u8>,
     /// The Flickr user (NSID); must have authorised the client.
@@ -66,7 +67,7 @@ pub struct UploadForm {
 #[derive(ToSchema)]
 #[expect(dead_code, reason = "a multipart form is read part by part, never as a whole")]
 pub struct ReplaceForm {
-    /// The new photo.
+    /// The new photo. Comes after `user_id`.
     #[schema(value_type = String, format = Binary)]
     photo: Vec<u8>,
     /// The Flickr user (NSID) whose photo it is; must have authorised the client.
@@ -82,7 +83,7 @@ pub struct ReplaceForm {
 
 /// Upload a photo
 ///
-/// The photo is stored before the answer is sent. Send the fields before the photo.
+/// The photo is stored before the answer is sent. `user_id` must come before the photo, and the other fields should.
 #[utoipa::path(
     post,
     path = "/api/v1/uploads",
@@ -144,10 +145,19 @@ async fn run(
     kind: UploadKind,
     request: Request,
 ) -> Result<Accepted, Problem> {
+    let limit = state.config.api.max_upload_bytes;
+    check_headers(request.headers(), limit)?;
+    let permit = Arc::clone(&state.uploads)
+        .try_acquire_owned()
+        .map_err(|_| Problem::TooManyUploads)?;
     let work = state.clone();
     // When the client goes away, reading the form fails, and what was stored is deleted.
     state
-        .to_the_end(async move { receive_and_accept(&work, &caller, trace, kind, request).await })
+        .to_the_end(async move {
+            let answer = receive_and_accept(&work, &caller, trace, kind, request).await;
+            drop(permit);
+            answer
+        })
         .await
 }
 
@@ -158,14 +168,19 @@ async fn receive_and_accept(
     kind: UploadKind,
     request: Request,
 ) -> Result<Accepted, Problem> {
-    let limit = state.config.api.max_upload_bytes;
-    check_headers(request.headers(), limit)?;
-    let bodies = &state.data()?.bodies;
+    let data = state.data()?;
     let (queue, method) = match kind {
         UploadKind::New => (Queue::Upload, "upload"),
         UploadKind::Replace { .. } => (Queue::Replace, "replace"),
     };
-    let received = receive(request, UploadFields::new(kind), bodies, limit).await?;
+    let admission = UploadAdmission {
+        data,
+        config: &state.config,
+        caller,
+        queue,
+    };
+    let limit = state.config.api.max_upload_bytes;
+    let received = receive(request, UploadFields::new(kind), &admission, limit).await?;
     let photo = received.photo.clone();
     match order_and_accept(state, caller, trace, (queue, method), received).await {
         Ok(answer) => Ok(answer),
@@ -175,7 +190,7 @@ async fn receive_and_accept(
         }) => {
             // Where the job may exist after all, its photo must stay; the cleanup knows later.
             if let Some(photo) = photo.filter(|_| !may_be_stored) {
-                discard(bodies, &photo).await;
+                discard(&data.bodies, &photo).await;
             }
             Err(problem)
         }
@@ -193,7 +208,7 @@ async fn order_and_accept(
         .fields
         .validate(&state.callback_policy, received.photo.is_some())?;
     let data = state.data()?;
-    let user = authorised_user(&data.users, caller, &valid.user_id, Permission::Write).await?;
+    let user = authorised_user(&data.users, caller, &valid.user_id, Permission::Write, USER_PART).await?;
     let order = Order {
         user_id: user.id,
         queue,

@@ -11,7 +11,7 @@ use crate::state::AppState;
 /// Forget a user
 ///
 /// Takes the client's right to act for the user. The token is deleted when no other client has that right; the user can
-/// withdraw it at Flickr too. Jobs that were accepted before fail if the token is gone when they run.
+/// withdraw it at Flickr too. Jobs that were accepted before and have not begun by then fail.
 #[utoipa::path(
     delete,
     path = "/api/v1/users/{user_id}/token",

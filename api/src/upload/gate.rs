@@ -2,7 +2,7 @@
 //!
 //! The parser takes in whatever its source has ready, and holds the headers of a part until they are complete. The gate
 //! therefore hands out one piece at a time and closes when the headers of a part grow too long, when the body as a whole
-//! does, or when nothing comes for too long; and it remembers why.
+//! does, when nothing comes for too long, or when the whole takes too long; and it remembers why.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -11,11 +11,15 @@ use std::time::Duration;
 use axum::body::Body;
 use bytes::Bytes;
 use futures::stream::{self, Stream, StreamExt};
+use tokio::time::Instant;
 
 use crate::problem::Problem;
+use crate::validate::PHOTO_PART;
 
 /// How long the next piece may take.
 pub(super) const IDLE: Duration = Duration::from_secs(30);
+/// How long the whole body may take: 100 MB at 28 kB/s.
+const OVERALL: Duration = Duration::from_secs(3600);
 /// What may come between two parts: the headers of a part, in pieces that may also hold the beginning of its content.
 const BETWEEN_PARTS: u64 = 1024 * 1024;
 
@@ -33,18 +37,20 @@ pub(super) struct Gate {
     until_progress: AtomicU64,
     limit: u64,
     patience: Duration,
+    deadline: Instant,
     problem: OnceLock<Problem>,
 }
 
 impl Gate {
     /// A gate for a body of at most `total` bytes, of which `limit` are what the client is told, and whose next piece comes within
-    /// `patience`.
+    /// `patience`, and its last one within an hour.
     pub(super) fn new(total: u64, limit: u64, patience: Duration) -> Arc<Self> {
         Arc::new(Self {
             remaining: AtomicU64::new(total),
             until_progress: AtomicU64::new(BETWEEN_PARTS),
             limit,
             patience,
+            deadline: Instant::now() + OVERALL,
             problem: OnceLock::new(),
         })
     }
@@ -69,7 +75,11 @@ impl Gate {
             let (mut source, gate) = state?;
             // The parser reads until its source is not ready: it is not ready once before each piece.
             tokio::task::yield_now().await;
-            let verdict = match tokio::time::timeout(gate.patience, source.next()).await {
+            let now = Instant::now();
+            let until = gate.deadline.min(now + gate.patience);
+            let verdict = match tokio::time::timeout_at(until, source.next()).await {
+                // What is ready comes through a time limit that is over.
+                _ if now >= gate.deadline => Err(Problem::BodyIncomplete),
                 Ok(Some(Ok(piece))) => gate.admit(piece.len()).map(|()| Some(piece)),
                 Ok(None) => Ok(None),
                 Ok(Some(Err(_))) | Err(_) => Err(Problem::BodyIncomplete),
@@ -91,7 +101,10 @@ impl Gate {
             let left = counter.load(Ordering::Relaxed).checked_sub(length);
             left.map(|left| counter.store(left, Ordering::Relaxed))
         };
-        take(&self.remaining).ok_or(Problem::BodyTooLarge { limit: self.limit })?;
+        take(&self.remaining).ok_or(Problem::BodyTooLarge {
+            limit: self.limit,
+            field: Some(PHOTO_PART),
+        })?;
         take(&self.until_progress).ok_or(Problem::InvalidMultipart)
     }
 }
@@ -129,7 +142,11 @@ mod tests {
     #[tokio::test]
     async fn a_body_past_its_limit_is_cut_off() {
         let (bytes, problem) = through(99, pieces(10, 10), false).await;
-        assert_eq!((bytes, problem), (90, Some(Problem::BodyTooLarge { limit: 7 })));
+        let too_large = Problem::BodyTooLarge {
+            limit: 7,
+            field: Some("photo"),
+        };
+        assert_eq!((bytes, problem), (90, Some(too_large)));
     }
 
     #[tokio::test]
@@ -159,6 +176,25 @@ mod tests {
         let gate = Gate::new(100, 7, Duration::from_millis(10));
         let mut stream = Box::pin(gate.watch(Body::from_stream(stream::pending::<io::Result<Bytes>>())));
         assert!(matches!(stream.next().await, Some(Err(Closed))));
+        assert_eq!(gate.problem(), Some(Problem::BodyIncomplete));
+    }
+
+    #[tokio::test]
+    async fn a_connection_that_drips_is_given_up_in_the_end() {
+        let mut gate = Gate::new(100, 7, IDLE);
+        if let Some(gate) = Arc::get_mut(&mut gate) {
+            gate.deadline = Instant::now() + Duration::from_millis(50);
+        }
+        let drip = stream::unfold((), |()| async {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+            Some((Ok::<_, io::Error>(Bytes::from_static(b"a")), ()))
+        });
+        let mut stream = Box::pin(gate.watch(Body::from_stream(drip)));
+        let mut pieces = 0;
+        while let Some(Ok(_)) = stream.next().await {
+            pieces += 1;
+        }
+        assert!((1..=5).contains(&pieces), "{pieces}");
         assert_eq!(gate.problem(), Some(Problem::BodyIncomplete));
     }
 

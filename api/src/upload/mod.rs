@@ -3,7 +3,9 @@
 //! A process that dies while it receives leaves pieces that belong to no file, or a file that belongs to no job; the
 //! body store's cleanup finds both.
 
+mod admission;
 mod gate;
 mod receive;
 
+pub use admission::UploadAdmission;
 pub use receive::{Received, check_headers, discard, receive};

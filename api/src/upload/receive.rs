@@ -11,6 +11,7 @@ use bytes::{Bytes, BytesMut};
 use flickrhub_job::model::Body;
 use flickrhub_job::store::{BodyStore, BodyWriter};
 
+use super::UploadAdmission;
 use super::gate::{Gate, IDLE};
 use crate::extract::MediaType;
 use crate::problem::Problem;
@@ -20,6 +21,8 @@ use crate::validate::{
 
 /// What the body may have beside the photo: text fields and the headers of the parts.
 const BESIDE_PHOTO: u64 = 1024 * 1024;
+/// How long the rest of a photo that was refused is read.
+const SKIP: Duration = Duration::from_secs(10);
 /// How long the body store may take for one piece.
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -42,25 +45,35 @@ pub fn check_headers(headers: &HeaderMap, limit: u64) -> Result<(), Problem> {
         .get(CONTENT_LENGTH)
         .and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
     if declared.is_some_and(|length| length > largest_body(limit)) {
-        return Err(Problem::BodyTooLarge { limit });
+        return Err(too_large(limit));
     }
     Ok(())
+}
+
+/// Only the photo can be what has no room: the text fields are few and short.
+const fn too_large(limit: u64) -> Problem {
+    Problem::BodyTooLarge {
+        limit,
+        field: Some(PHOTO_PART),
+    }
 }
 
 const fn largest_body(limit: u64) -> u64 {
     limit.saturating_add(BESIDE_PHOTO)
 }
 
-/// Receives a form and stores its photo, of at most `limit` bytes.
+/// Receives a form and stores its photo, of at most `limit` bytes, if `admission` says that there is a use for it.
 ///
 /// # Errors
-/// What is wrong with the form; nothing is stored then.
+/// What is wrong with the form. What was stored of the photo is deleted then; where that fails, or the process dies, the
+/// body store's cleanup finds it.
 pub async fn receive(
     request: Request,
     fields: UploadFields,
-    bodies: &BodyStore,
+    admission: &UploadAdmission<'_>,
     limit: u64,
 ) -> Result<Received, Problem> {
+    let bodies = &admission.data.bodies;
     let gate = Gate::new(largest_body(limit), limit, IDLE);
     let request = request.map(|body| HttpBody::from_stream(gate.watch(body)));
     let form = Multipart::from_request(request, &())
@@ -68,6 +81,7 @@ pub async fn receive(
         .map_err(|_| Problem::InvalidMultipart)?;
     let mut reception = Reception {
         gate: &gate,
+        admission,
         bodies,
         limit,
         fields,
@@ -96,6 +110,7 @@ pub async fn discard(bodies: &BodyStore, photo: &Body) {
 
 struct Reception<'a> {
     gate: &'a Gate,
+    admission: &'a UploadAdmission<'a>,
     bodies: &'a BodyStore,
     limit: u64,
     fields: UploadFields,
@@ -111,6 +126,10 @@ impl Reception<'_> {
                 if self.photo.is_some() {
                     return Err(Problem::field(PHOTO_PART, "is given twice"));
                 }
+                if let Err(problem) = self.admit().await {
+                    self.skip(part).await;
+                    return Err(problem);
+                }
                 self.photo = Some(self.store_photo(part).await?);
             } else {
                 self.fields.expect(&name)?;
@@ -119,6 +138,19 @@ impl Reception<'_> {
             }
         }
         Ok(())
+    }
+
+    async fn admit(&self) -> Result<(), Problem> {
+        self.admission.check(&self.fields.user_id()?).await
+    }
+
+    /// Reads a part that nobody wants, for a while: a connection that is closed while its client still sends may lose
+    /// the answer that says why.
+    async fn skip(&self, mut part: Field<'_>) {
+        let rest = async { while let Ok(Some(_)) = self.piece(&mut part).await {} };
+        if tokio::time::timeout(SKIP, rest).await.is_err() {
+            tracing::debug!("a photo that was refused is still being sent");
+        }
     }
 
     async fn text(&self, name: &str, mut part: Field<'_>) -> Result<String, Problem> {
@@ -164,7 +196,7 @@ impl Reception<'_> {
         while let Some(piece) = next {
             length += u64::try_from(piece.len()).unwrap_or(u64::MAX);
             if length > self.limit {
-                return Err(Problem::BodyTooLarge { limit: self.limit });
+                return Err(too_large(self.limit));
             }
             let written = tokio::time::timeout(PATIENCE, writer.write(piece)).await;
             written.map_err(|_| Problem::Unavailable)??;

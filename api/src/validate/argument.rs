@@ -9,6 +9,11 @@ use serde::de::{self, Deserialize, Deserializer, Visitor};
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Argument(pub String);
 
+impl Argument {
+    /// What an argument may be.
+    pub(crate) const EXPECTED: &'static str = "a string, a number or a boolean";
+}
+
 impl<'de> Deserialize<'de> for Argument {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         deserializer.deserialize_any(ArgumentVisitor)
@@ -21,7 +26,7 @@ impl Visitor<'_> for ArgumentVisitor {
     type Value = Argument;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a string, a number or a boolean")
+        f.write_str(Argument::EXPECTED)
     }
 
     fn visit_str<E: de::Error>(self, value: &str) -> Result<Argument, E> {

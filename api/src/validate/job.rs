@@ -11,7 +11,7 @@ use utoipa::ToSchema;
 
 use super::options::{self, JobOptions};
 use super::user_id::user_id;
-use super::{Argument, Findings};
+use super::{Argument, Findings, MAX_FIELD_BYTES};
 use crate::problem::Problem;
 
 /// Arguments that the hub itself adds to every call: a client's would break the signature or the answer.
@@ -27,6 +27,8 @@ const RESERVED: [&str; 8] = [
 ];
 /// The longest name of an argument in bytes.
 const MAX_ARGUMENT_NAME: usize = 64;
+/// Required arguments that mean something when they are empty: they clear what was there.
+const MAY_BE_EMPTY: [&str; 2] = ["description", "tags"];
 
 /// A call of one Flickr method on behalf of one user.
 #[derive(Debug, Deserialize, ToSchema)]
@@ -42,7 +44,8 @@ pub struct JobSubmission {
     #[schema(value_type = Option<Object>, example = json!({"text": "lighthouse", "per_page": 10}))]
     params: Option<BTreeMap<String, Argument>>,
     /// The order among the user's other jobs; normal without it.
-    priority: Option<Priority>,
+    #[schema(value_type = Option<Priority>)]
+    priority: Option<String>,
     /// Where to deliver the finished job (Standard Webhooks); https.
     #[schema(value_type = Option<String>, format = "uri", example = "https://example.com/hooks/flickr")]
     callback_url: Option<String>,
@@ -85,7 +88,10 @@ impl JobSubmission {
             .and_then(|name| findings.check("method", method(&name)));
         let params = arguments(self.params.unwrap_or_default(), method, &mut findings);
         let options = JobOptions {
-            priority: self.priority.unwrap_or_default(),
+            priority: self
+                .priority
+                .and_then(|text| findings.check("priority", options::priority(&text)))
+                .unwrap_or_default(),
             callback_url: self
                 .callback_url
                 .and_then(|text| findings.check("callback_url", options::callback_url(&text, policy))),
@@ -119,15 +125,21 @@ fn arguments(
     method: Option<&'static Method>,
     findings: &mut Findings,
 ) -> BTreeMap<String, String> {
-    for name in given.keys() {
+    for (name, Argument(value)) in &given {
         if let Err(message) = argument_name(name) {
             findings.note(format!("params.{name}"), message);
+        } else if value.len() > MAX_FIELD_BYTES {
+            findings.note(
+                format!("params.{name}"),
+                format!("has more than {MAX_FIELD_BYTES} bytes"),
+            );
         }
     }
     if let Some(method) = method {
         let given = given
             .iter()
-            .map(|(name, value)| (name.as_str(), value.0.as_str()));
+            .map(|(name, value)| (name.as_str(), value.0.as_str()))
+            .filter(|(name, value)| !value.is_empty() || MAY_BE_EMPTY.contains(name));
         for name in method.missing_arguments(given) {
             findings.note(
                 format!("params.{name}"),
@@ -207,6 +219,27 @@ mod tests {
     }
 
     #[test]
+    fn an_empty_text_clears_what_was_there() {
+        let body = json!({"method": "flickr.photos.setTags", "params": {"photo_id": 1, "tags": ""}});
+        assert!(validate(&job_with(&body)).is_ok());
+    }
+
+    #[test]
+    fn a_million_wrong_fields_make_a_short_answer() {
+        let mut body = job_with(&json!({}));
+        let mut params = json!({"photo_id": 1});
+        for number in 0..5_000 {
+            body[format!("{number}{}", "x".repeat(1_000))] = json!(1);
+            params[format!("{number} {}", "x".repeat(1_000))] = json!(1);
+        }
+        body["params"] = params;
+        let problem = validate(&body).map_or_else(|problem| problem, |job| panic!("{job:?}"));
+        assert_eq!(problem.errors().len(), 20);
+        let document = serde_json::to_string(&problem.document("t")).unwrap_or_default();
+        assert!(document.len() < 10_000, "{}", document.len());
+    }
+
+    #[test]
     fn each_wrong_field_is_named() {
         let rows = [
             (json!({"user_id": null}), vec!["user_id"]),
@@ -222,6 +255,16 @@ mod tests {
             (json!({"params": []}), vec!["params"]),
             (json!({"params": "photo_id=5"}), vec!["params"]),
             (json!({"params": {"photo_id": null}}), vec!["params.photo_id"]),
+            (json!({"params": {"photo_id": ""}}), vec!["params.photo_id"]),
+            (
+                json!({"params": {"photo_id": 1, "secret": "x".repeat(MAX_FIELD_BYTES + 1)}}),
+                vec!["params.secret"],
+            ),
+            (
+                json!({"params": {"photo_id": 1, "secret": "x".repeat(MAX_FIELD_BYTES)}}),
+                vec![],
+            ),
+            (json!({"priority": 5}), vec!["priority"]),
             (json!({"params": {"photo_id": [1]}}), vec!["params.photo_id"]),
             (json!({"params": {"photo_id": 1, "a b": 1}}), vec!["params.a b"]),
             (

@@ -51,14 +51,17 @@ impl ListQuery {
             }
             match name.as_ref() {
                 "state" => parsed.state = findings.check("state", state(&value)),
-                "queue" => parsed.queue = findings.check("queue", value.parse::<Queue>()),
+                "queue" => parsed.queue = findings.check("queue", queue(&value)),
                 "user_id" => parsed.user_id = findings.check("user_id", user_id(value.into_owned())),
                 "cursor" => parsed.cursor = findings.check("cursor", value.parse::<Cursor>()),
                 "limit" => parsed.limit = findings.check("limit", limit(&value)).unwrap_or(DEFAULT_LIMIT),
-                _ => findings.note(
-                    name.clone(),
-                    "is not a parameter of this route; it takes state, queue, user_id, cursor and limit",
-                ),
+                _ => {
+                    findings.note(
+                        name,
+                        "is not a parameter of this route; it takes state, queue, user_id, cursor and limit",
+                    );
+                    continue;
+                }
             }
             seen.push(name);
         }
@@ -74,6 +77,10 @@ fn state(text: &str) -> Result<JobState, String> {
             let names = JobState::ALL.map(JobState::name).join(", ");
             format!("is one of {names}")
         })
+}
+
+fn queue(text: &str) -> Result<Queue, &'static str> {
+    text.parse().map_err(|_| "is one of rest, upload, replace")
 }
 
 fn limit(text: &str) -> Result<u32, String> {

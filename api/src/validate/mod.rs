@@ -20,20 +20,25 @@ pub use media::{Media, SNIFF_BYTES, check_declared};
 pub use oauth::{StartAuthorisation, ValidStart};
 pub use oauth_callback::CallbackQuery;
 pub use options::JobOptions;
-pub use upload::{MAX_FIELD_BYTES, PHOTO_PART, UploadFields, UploadKind, ValidUpload};
+pub use upload::{MAX_FIELD_BYTES, PHOTO_PART, USER_PART, UploadFields, UploadKind, ValidUpload};
 
 use std::fmt::Display;
 
 use crate::problem::{FieldError, Problem};
 
-/// Collects what is wrong with a request, so that its sender learns of everything at once.
+/// The most findings that are told: a person reads no more, and a body can hold a million wrong fields.
+const MAX_FINDINGS: usize = 20;
+
+/// Collects what is wrong with a request, so that its sender learns of everything at once, up to [`MAX_FINDINGS`].
 #[derive(Debug, Default)]
 struct Findings(Vec<FieldError>);
 
 impl Findings {
     /// Notes that a field is wrong.
-    fn note(&mut self, field: impl Into<String>, message: impl Display) {
-        self.0.push(FieldError::new(field, message.to_string()));
+    fn note(&mut self, field: impl AsRef<str>, message: impl Display) {
+        if self.0.len() < MAX_FINDINGS {
+            self.0.push(FieldError::new(field, message.to_string()));
+        }
     }
 
     /// The value of a field, or a note of what is wrong with it.

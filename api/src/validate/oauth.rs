@@ -10,6 +10,7 @@ use url::Url;
 use utoipa::ToSchema;
 
 use super::Findings;
+use super::options::MAX_URL;
 use crate::problem::Problem;
 
 /// What the user is to be asked.
@@ -79,6 +80,9 @@ fn permission(name: &str) -> Result<Permission, &'static str> {
 }
 
 fn return_url(text: &str) -> Result<Url, String> {
+    if text.len() > MAX_URL {
+        return Err(format!("has more than {MAX_URL} bytes"));
+    }
     let url = Url::parse(text).map_err(|error| format!("is no URL: {error}"))?;
     let local = matches!(url.host_str(), Some("localhost" | "127.0.0.1" | "[::1]"));
     if !url.username().is_empty() || url.password().is_some() {
@@ -116,6 +120,16 @@ mod tests {
             app(json!({"permission": "read", "app": "other"})),
             Ok("other".to_owned())
         );
+    }
+
+    #[test]
+    fn a_return_url_is_of_a_length_that_browsers_take() {
+        for (length, fits) in [(MAX_URL, true), (MAX_URL + 1, false)] {
+            let url = "https://example.com/";
+            let url = format!("{url}{}", "a".repeat(length - url.len()));
+            let body = json!({"permission": "read", "return_url": url});
+            assert_eq!(validate(&body).is_ok(), fits, "{length}");
+        }
     }
 
     #[test]

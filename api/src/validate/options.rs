@@ -8,8 +8,8 @@ use url::Url;
 
 /// The longest time in seconds until a job must have been started: a week.
 const MAX_EXPIRES_IN: i64 = 7 * 86_400;
-/// The longest callback address in bytes.
-const MAX_URL: usize = 2_048;
+/// The longest address in bytes that the hub keeps for a client.
+pub(super) const MAX_URL: usize = 2_048;
 
 /// How a job is to be run.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

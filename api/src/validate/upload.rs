@@ -14,6 +14,8 @@ pub const MAX_FIELD_BYTES: usize = 64 * 1024;
 
 /// The name of the part that holds the photo.
 pub const PHOTO_PART: &str = "photo";
+/// The name of the part that names the user.
+pub const USER_PART: &str = "user_id";
 
 /// The fields that say how the job is to be run.
 const JOB_FIELDS: [&str; 4] = ["user_id", "priority", "callback_url", "expires_in"];
@@ -112,6 +114,20 @@ impl UploadFields {
     /// Keeps a field.
     pub fn insert(&mut self, name: String, value: String) {
         self.fields.insert(name, value);
+    }
+
+    /// The user, who must be named before the photo comes.
+    ///
+    /// # Errors
+    /// [`Problem::InvalidRequest`] when there is none yet, or it is none.
+    pub fn user_id(&self) -> Result<String, Problem> {
+        match self.fields.get(USER_PART) {
+            Some(text) => user_id(text.clone()).map_err(|message| Problem::field(USER_PART, message)),
+            None => Err(Problem::field(
+                USER_PART,
+                "is missing; it must come before the photo",
+            )),
+        }
     }
 
     /// Checks the fields together. `photo`: whether the form had a photo.
@@ -214,6 +230,20 @@ mod tests {
         for photo_id in ["", "abc", "1;2", "123456789012345678901"] {
             assert!(UploadKind::replace(photo_id.to_owned()).is_err(), "{photo_id}");
         }
+    }
+
+    #[test]
+    fn the_user_is_known_before_the_photo_comes() {
+        let mut form = UploadFields::new(UploadKind::New);
+        let fields = |user: Result<String, Problem>| {
+            let errors = user.map_or_else(|problem| problem.errors(), |_| Vec::new());
+            errors.into_iter().map(|error| error.field).collect::<Vec<_>>()
+        };
+        assert_eq!(fields(form.user_id()), ["user_id"]);
+        form.insert("user_id".to_owned(), "me".to_owned());
+        assert_eq!(fields(form.user_id()), ["user_id"]);
+        form.insert("user_id".to_owned(), USER.1.to_owned());
+        assert_eq!(form.user_id(), Ok(USER.1.to_owned()));
     }
 
     #[test]

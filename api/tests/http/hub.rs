@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use flickrhub_api::data_tier::DataTier;
-use flickrhub_api::server::{FLICKR_TIMEOUTS, app};
+use flickrhub_api::server::{FLICKR_TIMEOUTS, serve_on};
 use flickrhub_api::state::{AppState, DataTierSlot};
 use flickrhub_flickr::{Endpoints, FlickrClient};
 use flickrhub_flickr_mock::{MockFlickr, MockHandle};
@@ -15,6 +15,7 @@ use flickrhub_job::store::{Client, ClientKey, ClientStore, JobFilter, JobStore, 
 use flickrhub_job::telemetry::Metrics;
 use jiff::Timestamp;
 use mongodb::Database;
+use mongodb::bson::oid::ObjectId;
 use mongodb::bson::{Document, doc};
 use serde_json::Value;
 use tokio::net::TcpListener;
@@ -125,8 +126,7 @@ impl Hub {
             data.clone(),
             Arc::new(data.clone()),
         );
-        let router = app(state).unwrap();
-        tokio::spawn(async move { axum::serve(listener, router).await });
+        tokio::spawn(serve_on(listener, state, std::future::pending()));
 
         let mut hub = Self {
             base,
@@ -171,8 +171,14 @@ impl Hub {
     /// A new user that granted `permission` to the client, without the OAuth flow.
     pub async fn add_user(&self, permission: &str) -> String {
         let user_id = format!("{}@N01", Uuid::now_v7().as_u128() % 10_u128.pow(20));
+        self.grant(&user_id, permission).await;
+        user_id
+    }
+
+    /// Lets the client act for the user, without the OAuth flow.
+    pub async fn grant(&self, user_id: &str, permission: &str) {
         let token = NewToken {
-            user_id: user_id.clone(),
+            user_id: user_id.to_owned(),
             username: "bees".to_owned(),
             full_name: String::new(),
             app: "main".to_owned(),
@@ -181,7 +187,6 @@ impl Hub {
             token_secret: "vault:v1:none".to_owned(),
         };
         self.users.upsert_token(&token, &self.client_id).await.unwrap();
-        user_id
     }
 
     /// A request with the client's key.
@@ -214,6 +219,35 @@ impl Hub {
             limit: 1000,
         };
         self.jobs.list(&filter).await.unwrap()
+    }
+
+    /// How many users granted anything to the client.
+    pub async fn users_of_client(&self) -> u64 {
+        let users = self.database.collection::<Document>("users");
+        users
+            .count_documents(doc! { "grants.client_id": &self.client_id })
+            .await
+            .unwrap()
+    }
+
+    /// Waits until the body store holds no piece that this process wrote: a file appears in `uploads.files` only after
+    /// its last piece, so that it says nothing of what was left behind. The middle of an `ObjectId` is the process's.
+    pub async fn no_piece_is_left(&self) {
+        let own = ObjectId::new().bytes();
+        let chunks = self.database.collection::<Document>("uploads.chunks");
+        for _ in 0..50 {
+            let ids = chunks.distinct("files_id", doc! {}).await.unwrap();
+            let left = ids
+                .iter()
+                .filter_map(mongodb::bson::Bson::as_object_id)
+                .filter(|id| id.bytes()[4..9] == own[4..9])
+                .count();
+            if left == 0 {
+                return;
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(200)).await;
+        }
+        panic!("pieces of a photo were left behind");
     }
 
     /// How many files of this name the body store holds.

@@ -36,7 +36,7 @@ async fn a_user_authorises_a_client_which_then_submits_jobs_and_is_forgotten() {
 
     let stored = hub.users.get(user_id).await.unwrap().unwrap();
     assert!(stored.token.starts_with("vault:") && stored.token_secret.starts_with("vault:"));
-    assert!(stored.clients.contains(&hub.client_id));
+    assert_eq!(stored.grant_of(&hub.client_id), Some("write"));
 
     let job = json!({"user_id": user_id, "method": "flickr.photos.getInfo", "params": {"photo_id": 5}});
     assert_eq!(hub.send("POST /api/v1/jobs", &job).await.status, 202);
@@ -86,6 +86,22 @@ async fn a_wrong_verifier_stores_nothing() {
     let address = visit_flickr(&hub, &json!({"permission": "read"}), "gnats", "").await;
     let answer = browse(&hub, &format!("{}x", address)).await;
     assert_eq!((answer.status, answer.code()), (403, "authorisation_refused"));
+    assert_eq!(hub.users_of_client().await, 0);
+}
+
+#[tokio::test]
+#[ignore = "needs the data tier: make test"]
+async fn what_a_user_grants_to_one_client_is_no_grant_to_another() {
+    let mut hub = Hub::start(|_| {}).await;
+    let user_id = hub.add_user("delete").await;
+    let strong = hub.api_key.clone();
+    (hub.client_id, hub.api_key) = hub.add_client(&ALL_SCOPES).await;
+    hub.grant(&user_id, "read").await;
+    let job = json!({"user_id": user_id, "method": "flickr.photos.delete", "params": {"photo_id": 5}});
+    let refused = hub.send("POST /api/v1/jobs", &job).await;
+    assert_eq!((refused.status, refused.code()), (403, "permission_insufficient"));
+    hub.api_key = strong;
+    assert_eq!(hub.send("POST /api/v1/jobs", &job).await.status, 202);
 }
 
 #[tokio::test]

@@ -1,5 +1,6 @@
 //! Photos are stored before their job is accepted, and not at all when it is not.
 
+use flickrhub_job::store::BodyStore;
 use futures::stream;
 use reqwest::Body;
 use reqwest::multipart::{Form, Part};
@@ -93,7 +94,7 @@ async fn a_bad_upload_leaves_nothing() {
             Form::new().text("user_id", reader).part("photo", good()),
             403,
             "permission_insufficient",
-            vec!["method"],
+            vec!["user_id"],
         ),
         (
             "no photo at all",
@@ -149,7 +150,14 @@ async fn a_bad_upload_leaves_nothing() {
             user().part("photo", photo(jpeg(LIMIT + 1), &name, "image/jpeg")),
             413,
             "body_too_large",
-            vec![],
+            vec!["photo"],
+        ),
+        (
+            "a user who comes after the photo",
+            Form::new().part("photo", good()).text("user_id", user_id.clone()),
+            422,
+            "invalid_request",
+            vec!["user_id"],
         ),
     ] {
         let answer = send(&hub, "/api/v1/uploads", form).await;
@@ -158,6 +166,7 @@ async fn a_bad_upload_leaves_nothing() {
     }
     assert!(hub.stored_jobs().await.is_empty());
     assert_eq!(hub.stored_files(&name).await, 0);
+    hub.no_piece_is_left().await;
 }
 
 #[tokio::test]
@@ -182,6 +191,7 @@ async fn a_length_that_lies_is_counted_while_it_streams() {
     }
     assert!(hub.stored_jobs().await.is_empty());
     assert_eq!(hub.stored_files(&name).await, 0);
+    hub.no_piece_is_left().await;
 }
 
 #[tokio::test]
@@ -191,7 +201,8 @@ async fn an_upload_that_breaks_off_leaves_nothing() {
     let user_id = hub.add_user("write").await;
     let name = format!("{}.jpg", Uuid::now_v7());
     let broken = stream::iter([
-        Ok(jpeg(400_000)),
+        // More than one piece of the body store.
+        Ok(jpeg(1_500_000)),
         Err(std::io::Error::other("the client gave up")),
     ]);
     let part = Part::stream(Body::wrap_stream(broken))
@@ -207,4 +218,38 @@ async fn an_upload_that_breaks_off_leaves_nothing() {
     tokio::time::sleep(std::time::Duration::from_secs(2)).await;
     assert!(hub.stored_jobs().await.is_empty());
     assert_eq!(hub.stored_files(&name).await, 0);
+    hub.no_piece_is_left().await;
+}
+
+#[tokio::test]
+#[ignore = "needs the data tier: make test"]
+async fn an_upload_whose_photo_is_gone_is_not_replayed() {
+    let hub = start().await;
+    let user_id = hub.add_user("write").await;
+    let form = Form::new()
+        .text("user_id", user_id)
+        .text("expires_in", "1")
+        .part("photo", photo(jpeg(5_000), "gone.jpg", "image/jpeg"));
+    let id = send(&hub, "/api/v1/uploads", form).await.job_id();
+    tokio::time::sleep(std::time::Duration::from_millis(1100)).await;
+    // A dispatcher that runs meanwhile may have been faster.
+    hub.jobs.expire_if_due(id).await.unwrap();
+    let body = hub.jobs.get(id).await.unwrap().unwrap().body.unwrap();
+    BodyStore::new(&hub.database).delete(&body.file_id).await.unwrap();
+    let answer = hub.ask(&format!("POST /api/v1/jobs/{id}/replay")).await;
+    assert_eq!((answer.status, answer.code()), (409, "job_body_gone"));
+    assert_eq!(hub.stored_jobs().await.len(), 1);
+}
+
+#[tokio::test]
+#[ignore = "needs the data tier: make test"]
+async fn an_upload_to_a_full_queue_is_refused_before_its_photo_is_stored() {
+    let hub = Hub::start(|config| config.queues.values_mut().for_each(|queue| queue.buffer = 0)).await;
+    let user_id = hub.add_user("write").await;
+    let form = Form::new()
+        .text("user_id", user_id)
+        .part("photo", photo(jpeg(5_000), "full.jpg", "image/jpeg"));
+    let answer = send(&hub, "/api/v1/uploads", form).await;
+    assert_eq!((answer.status, answer.code()), (503, "queue_full"));
+    hub.no_piece_is_left().await;
 }

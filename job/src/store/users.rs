@@ -1,6 +1,9 @@
-//! The Flickr users whose token we hold, and the clients that each of them authorised.
+//! The Flickr users whose token we hold, and what each of them granted to which client.
+//!
+//! There is one token for each user, and it allows as much as the greatest of the grants. What a client may do is its own
+//! grant alone: what the user agreed to for one client is no consent for another.
 
-use bson::doc;
+use bson::{Document, doc};
 use jiff::Timestamp;
 use mongodb::{Collection, Database};
 use serde::{Deserialize, Serialize};
@@ -27,8 +30,8 @@ pub struct User {
     pub token: String,
     /// The secret of the OAuth token, as ciphertext.
     pub token_secret: String,
-    /// The clients that may act for the user.
-    pub clients: Vec<String>,
+    /// The clients that may act for the user, each once.
+    pub grants: Vec<Grant>,
     /// When the user first authorised a client.
     #[serde(with = "crate::store::time")]
     pub created_at: Timestamp,
@@ -36,6 +39,28 @@ pub struct User {
     #[serde(with = "crate::store::time")]
     pub updated_at: Timestamp,
 }
+
+/// What a user agreed to for one client.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Grant {
+    /// The client.
+    pub client_id: String,
+    /// `read`, `write` or `delete`.
+    pub permission: String,
+}
+
+impl User {
+    /// What the user agreed to for this client.
+    pub fn grant_of(&self, client_id: &str) -> Option<&str> {
+        self.grants
+            .iter()
+            .find(|grant| grant.client_id == client_id)
+            .map(|grant| grant.permission.as_str())
+    }
+}
+
+/// What a token can allow; each includes those before it.
+const PERMISSIONS: [&str; 4] = ["none", "read", "write", "delete"];
 
 /// A token that Flickr just gave us; see the fields of [`User`].
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -75,29 +100,21 @@ impl UserStore {
         within(self.users.find_one(doc! { "_id": user_id })).await
     }
 
-    /// The user, if the client may act for them.
+    /// The user, if the client may act for them; how far, says [`User::grant_of`].
     pub async fn authorised_for(&self, user_id: &str, client_id: &str) -> Result<Option<User>, StoreError> {
-        within(self.users.find_one(doc! { "_id": user_id, "clients": client_id })).await
+        within(
+            self.users
+                .find_one(doc! { "_id": user_id, "grants.client_id": client_id }),
+        )
+        .await
     }
 
-    /// Stores a user's token in place of the one before, and lets the client act for the user.
+    /// Lets the client act for the user as far as the token goes, and stores the token, unless the one before allows
+    /// more: other clients may need that.
     pub async fn upsert_token(&self, token: &NewToken, client_id: &str) -> Result<(), StoreError> {
-        let update = doc! {
-            "$set": {
-                "username": &token.username,
-                "full_name": &token.full_name,
-                "app": &token.app,
-                "permission": &token.permission,
-                "token": &token.token,
-                "token_secret": &token.token_secret,
-                "updated_at": to_bson(now()),
-            },
-            "$addToSet": { "clients": client_id },
-            "$setOnInsert": { "created_at": to_bson(now()) },
-        };
         let upsert = self
             .users
-            .update_one(doc! { "_id": &token.user_id }, update)
+            .update_one(doc! { "_id": &token.user_id }, upsert(token, client_id))
             .upsert(true);
         within(upsert).await?;
         Ok(())
@@ -106,20 +123,58 @@ impl UserStore {
     /// Takes the client's right to act for the user, and deletes the token when no other client has it.
     /// `false`: the client had no such right.
     ///
-    /// If the process dies between the two, a token is left that no client can use, until its user is removed or
-    /// authorises a client again.
+    /// If the process dies between the two, a token is left that no client can use, until a client is removed from the
+    /// user again or the user authorises one.
     pub async fn remove_token(&self, user_id: &str, client_id: &str) -> Result<bool, StoreError> {
         let pull = self.users.update_one(
-            doc! { "_id": user_id, "clients": client_id },
-            doc! { "$pull": { "clients": client_id }, "$set": { "updated_at": to_bson(now()) } },
+            doc! { "_id": user_id, "grants.client_id": client_id },
+            doc! {
+                "$pull": { "grants": { "client_id": client_id } },
+                "$set": { "updated_at": to_bson(now()) },
+            },
         );
         let removed = within(pull).await?.matched_count == 1;
         // Also without a match: an earlier call may have died in between.
         within(
             self.users
-                .delete_one(doc! { "_id": user_id, "clients": { "$size": 0 } }),
+                .delete_one(doc! { "_id": user_id, "grants": { "$size": 0 } }),
         )
         .await?;
         Ok(removed)
     }
+}
+
+/// The update of [`UserStore::upsert_token`], as a pipeline: whether the token is replaced depends on the one before.
+/// Expressions see the document as it was. Texts from outside are `$literal`, because one that begins with `$` would be
+/// an expression.
+fn upsert(token: &NewToken, client_id: &str) -> Vec<Document> {
+    let text = |text: &str| doc! { "$literal": text };
+    // A permission without a rank allows nothing, on either side.
+    let rank = PERMISSIONS
+        .iter()
+        .position(|name| *name == token.permission)
+        .and_then(|rank| i32::try_from(rank).ok())
+        .unwrap_or(0);
+    let stored_rank =
+        doc! { "$indexOfArray": [PERMISSIONS.as_slice(), { "$ifNull": ["$permission", "none"] }] };
+    let stored_is_greater = doc! { "$gt": [stored_rank, rank] };
+    let unless_greater = |field: &str, new: &str| {
+        doc! { "$cond": [stored_is_greater.clone(), field, text(new)] }
+    };
+    let others = doc! { "$filter": {
+        "input": { "$ifNull": ["$grants", []] },
+        "cond": { "$ne": ["$$this.client_id", text(client_id)] },
+    } };
+    let own = doc! { "client_id": text(client_id), "permission": text(&token.permission) };
+    vec![doc! { "$set": {
+        "username": text(&token.username),
+        "full_name": text(&token.full_name),
+        "app": unless_greater("$app", &token.app),
+        "permission": unless_greater("$permission", &token.permission),
+        "token": unless_greater("$token", &token.token),
+        "token_secret": unless_greater("$token_secret", &token.token_secret),
+        "grants": { "$concatArrays": [others, [own]] },
+        "created_at": { "$ifNull": ["$created_at", to_bson(now())] },
+        "updated_at": to_bson(now()),
+    } }]
 }

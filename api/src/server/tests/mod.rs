@@ -67,19 +67,18 @@ fn config() -> Config {
     serde_json::from_value(config).unwrap_or_else(|error| panic!("{error}"))
 }
 
-fn router() -> Router {
+fn state() -> AppState {
     let _ = rustls::crypto::ring::default_provider().install_default();
     let endpoints = Endpoints::flickr().unwrap_or_else(|error| panic!("{error}"));
     let flickr = FlickrClient::new(endpoints, FLICKR_TIMEOUTS).unwrap_or_else(|error| panic!("{error}"));
     let metrics = Metrics::new().unwrap_or_else(|error| panic!("{error}"));
-    let state = AppState::new(
+    AppState::new(
         config(),
         flickr,
         metrics,
         DataTierSlot::default(),
         Arc::new(TwoKeys),
-    );
-    app(state).unwrap_or_else(|error| panic!("{error}"))
+    )
 }
 
 struct Answer {
@@ -113,7 +112,12 @@ impl Answer {
 }
 
 async fn ask(request: Request<Body>) -> Answer {
-    let answer: Response<Body> = router()
+    ask_of(state(), request).await
+}
+
+async fn ask_of(state: AppState, request: Request<Body>) -> Answer {
+    let router: Router = app(state).unwrap_or_else(|error| panic!("{error}"));
+    let answer: Response<Body> = router
         .oneshot(request)
         .await
         .unwrap_or_else(|never| match never {});

@@ -8,7 +8,7 @@ use http_body_util::{BodyExt, Collected};
 use tower::ServiceExt;
 use tower_http::catch_panic::CatchPanicLayer;
 
-use super::{JSON, ask, request};
+use super::{JSON, ask, ask_of, request, state};
 use crate::middleware::panic;
 use crate::middleware::problem::problem;
 use crate::openapi;
@@ -165,7 +165,14 @@ async fn a_bad_request_is_refused_before_anything_is_asked_of_the_data_tier() {
             "unsupported_media_type",
             &[],
         ),
-        ("POST /api/v1/uploads", &large, "", 413, "body_too_large", &[]),
+        (
+            "POST /api/v1/uploads",
+            &large,
+            "",
+            413,
+            "body_too_large",
+            &["photo"],
+        ),
         (
             "DELETE /api/v1/users/1@N01/token",
             &[],
@@ -185,6 +192,20 @@ async fn a_bad_request_is_refused_before_anything_is_asked_of_the_data_tier() {
             "{line} {body}"
         );
     }
+}
+
+#[tokio::test]
+async fn an_upload_too_many_is_told_when_to_come_back() {
+    let state = state();
+    let permits = u32::try_from(state.uploads.available_permits()).unwrap_or(u32::MAX);
+    let busy = state.uploads.clone().acquire_many_owned(permits).await;
+    let form = [("Content-Type", "multipart/form-data; boundary=x")];
+    let upload = || request("POST /api/v1/uploads", "writer", &form, "");
+    let answer = ask_of(state.clone(), upload()).await;
+    assert_eq!((answer.status, answer.code()), (503, "too_many_uploads"));
+    assert_eq!(answer.header(RETRY_AFTER), "10");
+    drop(busy);
+    assert_eq!(ask_of(state, upload()).await.code(), "unavailable");
 }
 
 #[tokio::test]

@@ -42,7 +42,11 @@ async fn without_a_data_tier_the_process_lives_and_is_not_ready() {
     assert_eq!(answer.status, 503);
     assert_eq!(
         answer.body,
-        json!({"status": "not ready", "failing": ["mongodb", "redis", "vault"]})
+        json!({
+            "status": "not ready",
+            "failing": ["data_tier"],
+            "unavailable": ["mongodb", "redis", "vault"],
+        })
     );
 }
 
