@@ -65,6 +65,11 @@ impl Transition {
         }
     }
 
+    /// Of the states that may become the next one, only `state`.
+    fn only_from(self, state: JobState) -> Self {
+        self.guarded_by(doc! { "state": { "$in": [state.name()] } })
+    }
+
     fn guarded_by(mut self, guard: Document) -> Self {
         self.filter.extend(guard);
         self
@@ -134,6 +139,18 @@ pub(super) fn die(job: JobId, attempt: u32, error: &JobError, clock: Clock) -> T
         .setting(doc! { "error": error_document(error) })
 }
 
+/// The dispatcher could not hand the job over. Not once a worker has claimed it: the message got through after all.
+pub(super) fn take_back(job: JobId, attempt: u32, error: &JobError, clock: Clock) -> Transition {
+    Transition::to(JobState::Queued, job, clock)
+        .only_from(JobState::Dispatched)
+        .guarded_by(doc! { "attempt": attempt })
+        .setting(doc! {
+            "error": error_document(error),
+            "available_at": clock.now(),
+            "lease_until": null,
+        })
+}
+
 /// The attempt failed; the next one is not before `available_at`.
 pub(super) fn retry(
     job: JobId,
@@ -143,6 +160,7 @@ pub(super) fn retry(
     clock: Clock,
 ) -> Transition {
     Transition::to(JobState::Queued, job, clock)
+        .only_from(JobState::Running)
         .guarded_by(doc! { "attempt": attempt })
         .setting(doc! {
             "error": error_document(error),

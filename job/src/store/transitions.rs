@@ -92,7 +92,18 @@ impl JobStore {
         self.apply(&change).await
     }
 
-    /// `dispatched | running → queued`: the attempt failed, the next one is not before `available_at`.
+    /// `dispatched → queued`: the dispatcher could not hand the job over. `None` too once a worker has claimed it.
+    pub async fn take_back(
+        &self,
+        id: JobId,
+        attempt: u32,
+        error: &JobError,
+    ) -> Result<Option<Job>, StoreError> {
+        self.apply(&transition::take_back(id, attempt, error, self.clock()))
+            .await
+    }
+
+    /// `running → queued`: the attempt failed, the next one is not before `available_at`.
     pub async fn retry(
         &self,
         id: JobId,

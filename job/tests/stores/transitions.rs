@@ -91,6 +91,42 @@ async fn a_retried_job_waits_until_it_is_available() {
 
 #[tokio::test]
 #[ignore = "needs the data tier: make test"]
+async fn a_job_is_taken_back_until_a_worker_has_claimed_it() {
+    let (database, store) = store().await;
+    let (waiting, claimed) = (job(), job());
+    store.insert(&waiting).await.expect("stored");
+    store
+        .dispatch(waiting.id, LEASE)
+        .await
+        .expect("MongoDB answers")
+        .expect("dispatched");
+    let early = store
+        .retry(waiting.id, 1, &error(), time::now())
+        .await
+        .expect("MongoDB answers");
+    assert_eq!(early, None, "nobody runs it yet");
+    let queued = store
+        .take_back(waiting.id, 1, &error())
+        .await
+        .expect("MongoDB answers")
+        .expect("taken back");
+    assert_eq!((queued.state, queued.lease_until), (JobState::Queued, None));
+
+    let claimed = running(&store, &claimed).await;
+    let taken = store
+        .take_back(claimed.id, 1, &error())
+        .await
+        .expect("MongoDB answers");
+    assert_eq!(taken, None, "it would be sent twice");
+    assert_eq!(
+        store.get(claimed.id).await.expect("MongoDB answers"),
+        Some(claimed)
+    );
+    drop_database(database).await;
+}
+
+#[tokio::test]
+#[ignore = "needs the data tier: make test"]
 async fn an_earlier_attempt_cannot_move_the_job() {
     let (database, store) = store().await;
     let job = running(&store, &job()).await;

@@ -172,16 +172,14 @@ impl Dispatcher {
             message: "The queue could not take the job; it is sent again.".to_owned(),
             flickr_code: None,
         };
-        let queued = self
-            .store
-            .retry(job.id, job.attempt, &error, Timestamp::now())
-            .await;
+        let queued = self.store.take_back(job.id, job.attempt, &error).await;
         let told = match queued {
             Ok(Some(queued)) => self
                 .lanes
                 .requeue(&LaneEntry::from(&queued))
                 .await
                 .map_err(ReleaseError::from),
+            // A publication without a confirmation may have arrived: then a worker has the job, and keeps it.
             Ok(None) => Ok(()),
             Err(error) => Err(error.into()),
         };

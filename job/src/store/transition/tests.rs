@@ -26,6 +26,7 @@ fn every_transition() -> Vec<(&'static str, Transition)> {
         ("succeed", succeed(id, 7, "\"$text\"".to_owned(), clock)),
         ("fail", fail(id, 7, &error(), clock)),
         ("die", die(id, 7, &error(), clock)),
+        ("take_back", take_back(id, 7, &error(), clock)),
         ("retry", retry(id, 7, &error(), clock.now, clock)),
         ("requeue_overdue", requeue_overdue(id, 7, clock)),
         ("expire", expire(id, clock)),
@@ -79,6 +80,19 @@ fn every_transition_of_the_model_is_made_by_one_of_them() {
             assert!(made, "{from} → {to}");
         }
     }
+}
+
+#[test]
+fn the_dispatcher_takes_back_only_what_no_worker_has_and_a_worker_retries_only_what_it_runs() {
+    let (id, clock) = (JobId::new(), clock());
+    assert_eq!(
+        states_before(&take_back(id, 7, &error(), clock)),
+        [JobState::Dispatched]
+    );
+    assert_eq!(
+        states_before(&retry(id, 7, &error(), clock.now, clock)),
+        [JobState::Running]
+    );
 }
 
 #[test]
