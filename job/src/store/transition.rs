@@ -13,6 +13,7 @@
 use bson::{Bson, DateTime, Document, doc};
 use jiff::{SignedDuration, Timestamp};
 
+use super::holder::Holder;
 use super::id;
 use super::time::to_bson;
 use crate::model::{CallbackState, JobError, JobId, JobState};
@@ -105,17 +106,45 @@ fn error_document(error: &JobError) -> Document {
 }
 
 /// The dispatcher takes the job out of its lane.
-pub(super) fn dispatch(job: JobId, lease: SignedDuration, clock: Clock) -> Transition {
+pub(super) fn dispatch(job: JobId, holder: Holder, lease: SignedDuration, clock: Clock) -> Transition {
     Transition::to(JobState::Dispatched, job, clock)
         .guarded_by(doc! { "available_at": { "$lte": clock.now() }, "expires_at": { "$gt": clock.now() } })
         .setting(doc! { "attempt": { "$add": ["$attempt", 1] }, "lease_until": clock.after(lease) })
+        .setting(doc! { "holder": holder.to_bson() })
 }
 
 /// A worker begins with the job.
-pub(super) fn claim(job: JobId, attempt: u32, lease: SignedDuration, clock: Clock) -> Transition {
+pub(super) fn claim(
+    job: JobId,
+    attempt: u32,
+    holder: Holder,
+    lease: SignedDuration,
+    clock: Clock,
+) -> Transition {
     Transition::to(JobState::Running, job, clock)
         .guarded_by(doc! { "attempt": attempt, "expires_at": { "$gt": clock.now() } })
         .setting(doc! { "started_at": clock.now(), "lease_until": clock.after(lease) })
+        .setting(doc! { "holder": holder.to_bson() })
+}
+
+/// The holder asks again for what it got without hearing so. No transition: the job is `state` already, of this
+/// `attempt` if the holder knows it, and only the lease begins anew.
+///
+/// A write and not a read, because a read sees only what the majority has, and the answer may have been lost for want
+/// of a majority.
+pub(super) fn take_again(
+    job: JobId,
+    state: JobState,
+    attempt: Option<u32>,
+    holder: Holder,
+    lease: SignedDuration,
+    clock: Clock,
+) -> (Document, Document) {
+    let mut filter = doc! { "_id": id::to_bson(job), "state": state.name(), "holder": holder.to_bson() };
+    if let Some(attempt) = attempt {
+        filter.insert("attempt", attempt);
+    }
+    (filter, doc! { "$max": { "lease_until": clock.after(lease) } })
 }
 
 /// Flickr did it; `result` is the JSON text of its answer.

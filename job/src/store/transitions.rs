@@ -3,10 +3,12 @@
 //! `None` (or `false`) always means that the guard did not hold and nothing changed: the job does not exist, is in
 //! another state, or belongs to a later attempt.
 
+use bson::Document;
 use jiff::{SignedDuration, Timestamp};
-use mongodb::options::ReturnDocument;
+use mongodb::options::{ReturnDocument, UpdateModifications};
 
 use super::error::within;
+use super::holder::Holder;
 use super::json_text;
 use super::replay::replay_of;
 use super::time::now;
@@ -27,8 +29,23 @@ pub enum CancelOutcome {
 
 impl JobStore {
     /// `queued → dispatched`: the next attempt, held under a lease. Only a job that is due and not expired.
-    pub async fn dispatch(&self, id: JobId, lease: SignedDuration) -> Result<Option<Job>, StoreError> {
-        self.apply(&transition::dispatch(id, lease, self.clock())).await
+    ///
+    /// Repeated by the same holder, it gives the same attempt again.
+    pub async fn dispatch(
+        &self,
+        id: JobId,
+        holder: Holder,
+        lease: SignedDuration,
+    ) -> Result<Option<Job>, StoreError> {
+        let clock = self.clock();
+        if let Some(job) = self
+            .apply(&transition::dispatch(id, holder, lease, clock))
+            .await?
+        {
+            return Ok(Some(job));
+        }
+        let (filter, update) = transition::take_again(id, JobState::Dispatched, None, holder, lease, clock);
+        self.change(filter, update).await
     }
 
     /// `queued | dispatched → expired`, if its time is over.
@@ -37,14 +54,25 @@ impl JobStore {
     }
 
     /// `dispatched → running`: a worker begins. Not for an earlier attempt, nor after the job's `expires_at`.
+    ///
+    /// Repeated by the same holder, it gives the job again while that runs.
     pub async fn claim(
         &self,
         id: JobId,
         attempt: u32,
+        holder: Holder,
         lease: SignedDuration,
     ) -> Result<Option<Job>, StoreError> {
-        self.apply(&transition::claim(id, attempt, lease, self.clock()))
-            .await
+        let clock = self.clock();
+        if let Some(job) = self
+            .apply(&transition::claim(id, attempt, holder, lease, clock))
+            .await?
+        {
+            return Ok(Some(job));
+        }
+        let (filter, update) =
+            transition::take_again(id, JobState::Running, Some(attempt), holder, lease, clock);
+        self.change(filter, update).await
     }
 
     /// Lengthens the lease of a dispatched or running job to `lease` from now; never shortens it.
@@ -153,9 +181,17 @@ impl JobStore {
     }
 
     async fn apply(&self, transition: &Transition) -> Result<Option<Job>, StoreError> {
+        self.change(transition.filter.clone(), transition.update()).await
+    }
+
+    async fn change(
+        &self,
+        filter: Document,
+        update: impl Into<UpdateModifications>,
+    ) -> Result<Option<Job>, StoreError> {
         let change = self
             .jobs
-            .find_one_and_update(transition.filter.clone(), transition.update())
+            .find_one_and_update(filter, update)
             .return_document(ReturnDocument::After);
         within(change).await
     }

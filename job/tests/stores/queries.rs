@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use bson::{DateTime, doc};
 use flickrhub_job::model::{Job, JobId, JobState};
 use flickrhub_job::queue::Queue;
-use flickrhub_job::store::{JobFilter, JobStore, MAX_RESULT_BYTES, StoreError, time};
+use flickrhub_job::store::{Holder, JobFilter, JobStore, MAX_RESULT_BYTES, StoreError, time};
 use futures::TryStreamExt;
 use serde_json::Value;
 
@@ -88,7 +88,7 @@ async fn every_queued_job_is_streamed_oldest_first() {
         store.insert(job).await.expect("stored");
     }
     store
-        .dispatch(jobs[3].id, LEASE)
+        .dispatch(jobs[3].id, Holder::new(), LEASE)
         .await
         .expect("MongoDB answers")
         .expect("dispatched");

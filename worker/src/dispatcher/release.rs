@@ -7,7 +7,7 @@ use flickrhub_job::envelope::Envelope;
 use flickrhub_job::lane::{LaneEntry, LaneError, Released};
 use flickrhub_job::model::{Job, JobError, JobState, Priority};
 use flickrhub_job::queue::Queue;
-use flickrhub_job::store::StoreError;
+use flickrhub_job::store::{Holder, StoreError};
 use futures::StreamExt;
 use jiff::{SignedDuration, Timestamp};
 use tokio::time::Instant;
@@ -133,9 +133,10 @@ impl Dispatcher {
     /// Brings one released job to RabbitMQ, with some patience for servers that are away.
     async fn dispatch(&self, queue: Queue, released: Released, lease: Duration, stop: &CancellationToken) {
         let patience_ends = Instant::now() + PATIENCE;
+        let holder = Holder::new();
         let mut failures = 0;
         let job = loop {
-            match self.mark_dispatched(queue, &released, lease).await {
+            match self.mark_dispatched(queue, &released, holder, lease).await {
                 Ok(Some(job)) => break job,
                 Ok(None) => return,
                 Err(error) => {
@@ -193,10 +194,11 @@ impl Dispatcher {
         &self,
         queue: Queue,
         released: &Released,
+        holder: Holder,
         lease: Duration,
     ) -> Result<Option<Job>, ReleaseError> {
         let lease = SignedDuration::try_from(lease).unwrap_or(SignedDuration::MAX);
-        if let Some(job) = self.store.dispatch(released.job_id, lease).await? {
+        if let Some(job) = self.store.dispatch(released.job_id, holder, lease).await? {
             return Ok(Some(job));
         }
         let stored = self.store.get(released.job_id).await?;

@@ -21,8 +21,8 @@ fn error() -> JobError {
 fn every_transition() -> Vec<(&'static str, Transition)> {
     let (id, clock) = (JobId::new(), clock());
     vec![
-        ("dispatch", dispatch(id, LEASE, clock)),
-        ("claim", claim(id, 7, LEASE, clock)),
+        ("dispatch", dispatch(id, Holder::new(), LEASE, clock)),
+        ("claim", claim(id, 7, Holder::new(), LEASE, clock)),
         ("succeed", succeed(id, 7, "\"$text\"".to_owned(), clock)),
         ("fail", fail(id, 7, &error(), clock)),
         ("die", die(id, 7, &error(), clock)),
@@ -161,5 +161,24 @@ fn a_lease_is_extended_only_by_its_holder() {
         update
             .get_document("$max")
             .is_ok_and(|max| max.contains_key("lease_until"))
+    );
+}
+
+#[test]
+fn only_the_holder_takes_a_job_again_and_only_within_the_same_state_and_attempt() {
+    let (id, holder) = (JobId::new(), Holder::new());
+    let taken = claim(id, 7, holder, LEASE, clock());
+    let (filter, update) = take_again(id, JobState::Running, Some(7), holder, LEASE, clock());
+    let expected = doc! {
+        "_id": id::to_bson(id),
+        "state": "running",
+        "holder": taken.set.get("holder").cloned().unwrap_or_default(),
+        "attempt": 7_u32,
+    };
+    assert_eq!(filter, expected);
+    assert_eq!(
+        update.keys().collect::<Vec<_>>(),
+        ["$max"],
+        "nothing but the lease changes"
     );
 }
