@@ -26,7 +26,7 @@ use tokio_util::task::TaskTracker;
 use url::Url;
 
 use crate::backoff::{DATA_TIER, about};
-use crate::shutdown::{DRAIN_LIMIT, pause, unless_stopped};
+use crate::shutdown::{CALLBACKS_LIMIT, pause, unless_stopped};
 
 /// How long a receiver has to answer.
 pub const RECEIVER_TIMEOUT: Duration = Duration::from_secs(15);
@@ -125,7 +125,7 @@ impl Callbacks {
             pause(wait, &stop).await;
         }
         held.close();
-        if tokio::time::timeout(DRAIN_LIMIT, held.wait()).await.is_err() {
+        if tokio::time::timeout(CALLBACKS_LIMIT, held.wait()).await.is_err() {
             tracing::warn!(
                 held = held.len(),
                 "stopping with callbacks under way; they are tried again"

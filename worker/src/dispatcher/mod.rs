@@ -43,7 +43,7 @@ use futures::future::join_all;
 use tokio_util::sync::CancellationToken;
 
 use crate::backoff::about;
-use crate::shutdown::pause;
+use crate::shutdown::{DISPATCH_LIMIT, pause, within_limit};
 
 /// How often jobs whose lease has ended, and the loss of Redis's data, are looked for.
 const RECOVERY_PERIOD: Duration = Duration::from_secs(5);
@@ -92,20 +92,26 @@ enum RecoveryError {
 }
 
 impl Dispatcher {
-    /// Dispatches until `stop`; releases that have begun are finished.
+    /// Dispatches until `stop`; releases that have begun are finished, within [`DISPATCH_LIMIT`].
     pub async fn run(self, stop: CancellationToken) {
+        if !within_limit(self.dispatch_until(&stop), DISPATCH_LIMIT, &stop).await {
+            tracing::warn!("stopping with releases under way; recovery has them when their leases end");
+        }
+    }
+
+    async fn dispatch_until(&self, stop: &CancellationToken) {
         let releases = self
             .queues
             .iter()
-            .map(|(&queue, settings)| self.release_until(queue, settings, &stop));
+            .map(|(&queue, settings)| self.release_until(queue, settings, stop));
         let grace = overdue::Grace::default();
         tokio::join!(
             join_all(releases),
-            every(RECOVERY_PERIOD, &stop, || self.recover_overdue(&grace)),
-            every(RECOVERY_PERIOD, &stop, || self.rebuild_if_lost(&stop)),
-            every(RECONCILE_PERIOD, &stop, || self.reconcile_in_turn(&stop)),
-            every(ORPHANS_PERIOD, &stop, || self.delete_orphans_in_turn()),
-            every(DEPTH_PERIOD, &stop, || self.record_depths()),
+            every(RECOVERY_PERIOD, stop, || self.recover_overdue(&grace)),
+            every(RECOVERY_PERIOD, stop, || self.rebuild_if_lost(stop)),
+            every(RECONCILE_PERIOD, stop, || self.reconcile_in_turn(stop)),
+            every(ORPHANS_PERIOD, stop, || self.delete_orphans_in_turn()),
+            every(DEPTH_PERIOD, stop, || self.record_depths()),
         );
     }
 }

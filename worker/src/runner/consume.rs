@@ -23,7 +23,7 @@ use tracing::Instrument;
 
 use super::Runner;
 use crate::backoff::DATA_TIER;
-use crate::shutdown::{DRAIN_LIMIT, pause, unless_stopped};
+use crate::shutdown::{pause, run_limit, unless_stopped};
 
 /// What the broker is told about a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,7 +36,7 @@ pub(super) enum Settlement {
     GiveBack,
 }
 
-/// How long cancelling the consumer and closing the channel may take, each.
+/// How long cancelling the consumer, giving back what was not begun and closing the channel may take, each.
 const GOOD_BYE: Duration = Duration::from_secs(3);
 
 /// Consumes until the process is asked to stop, then finishes what it holds.
@@ -66,7 +66,10 @@ pub(super) async fn consume(runner: Arc<Runner>, rabbit: Rabbit, stop: Cancellat
         subscription.give_back_unstarted().await;
     }
     held.close();
-    if timeout(DRAIN_LIMIT, held.wait()).await.is_err() {
+    if timeout(run_limit(runner.settings.timeout_seconds), held.wait())
+        .await
+        .is_err()
+    {
         tracing::warn!(
             held = held.len(),
             "stopping with jobs under way; recovery has them when their leases end"
@@ -154,9 +157,13 @@ impl Subscription {
             // Without the broker's word the messages are given back when the channel closes.
             return;
         }
-        while let Ok(Some(Ok(delivery))) = timeout(GOOD_BYE, self.consumer.next()).await {
-            settle(&delivery, Settlement::GiveBack).await;
-        }
+        let give_back = async {
+            while let Some(Ok(delivery)) = self.consumer.next().await {
+                settle(&delivery, Settlement::GiveBack).await;
+            }
+        };
+        // What is left comes back when the channel closes.
+        let _ = timeout(GOOD_BYE, give_back).await;
     }
 }
 
