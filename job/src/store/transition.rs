@@ -81,6 +81,11 @@ impl Transition {
         self
     }
 
+    /// Only while nobody holds the job: its lease is over, and no sign of life has come since.
+    pub(super) fn if_overdue(self, clock: Clock) -> Self {
+        self.guarded_by(doc! { "lease_until": { "$lt": clock.now() } })
+    }
+
     /// The update, as a pipeline of one stage.
     pub(super) fn update(&self) -> Vec<Document> {
         vec![doc! { "$set": self.set.clone() }]
@@ -201,7 +206,8 @@ pub(super) fn retry(
 /// Whoever held the job did not move it before its lease ran out.
 pub(super) fn requeue_overdue(job: JobId, attempt: u32, clock: Clock) -> Transition {
     Transition::to(JobState::Queued, job, clock)
-        .guarded_by(doc! { "attempt": attempt, "lease_until": { "$lt": clock.now() } })
+        .guarded_by(doc! { "attempt": attempt })
+        .if_overdue(clock)
         .setting(doc! { "available_at": clock.now(), "lease_until": null })
 }
 

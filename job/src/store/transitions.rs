@@ -12,7 +12,7 @@ use super::holder::Holder;
 use super::json_text;
 use super::replay::replay_of;
 use super::time::now;
-use super::transition::{self, Transition};
+use super::transition::{self, Clock, Transition};
 use super::{JobStore, StoreError};
 use crate::model::{Job, JobError, JobId, JobState};
 
@@ -113,11 +113,20 @@ impl JobStore {
         state: JobState,
         error: &JobError,
     ) -> Result<Option<Job>, StoreError> {
-        let change = match state {
-            JobState::Failed => transition::fail(id, attempt, error, self.clock()),
-            _ => transition::die(id, attempt, error, self.clock()),
-        };
-        self.apply(&change).await
+        self.apply(&ending(id, attempt, state, error, self.clock())).await
+    }
+
+    /// [`JobStore::fail`] for a job whose holder died. Only while the lease is over.
+    pub async fn fail_overdue(
+        &self,
+        id: JobId,
+        attempt: u32,
+        state: JobState,
+        error: &JobError,
+    ) -> Result<Option<Job>, StoreError> {
+        let clock = self.clock();
+        self.apply(&ending(id, attempt, state, error, clock).if_overdue(clock))
+            .await
     }
 
     /// `dispatched → queued`: the dispatcher could not hand the job over. `None` too once a worker has claimed it.
@@ -145,7 +154,7 @@ impl JobStore {
 
     /// `dispatched | running → queued`: its holder died. Only while the lease is over.
     ///
-    /// The caller looks first whether the job has attempts left; if not, [`JobStore::fail`] ends it.
+    /// The caller looks first whether the job has attempts left; if not, [`JobStore::fail_overdue`] ends it.
     pub async fn requeue_overdue(&self, id: JobId, attempt: u32) -> Result<Option<Job>, StoreError> {
         self.apply(&transition::requeue_overdue(id, attempt, self.clock()))
             .await
@@ -194,5 +203,12 @@ impl JobStore {
             .find_one_and_update(filter, update)
             .return_document(ReturnDocument::After);
         within(change).await
+    }
+}
+
+fn ending(id: JobId, attempt: u32, state: JobState, error: &JobError, clock: Clock) -> Transition {
+    match state {
+        JobState::Failed => transition::fail(id, attempt, error, clock),
+        _ => transition::die(id, attempt, error, clock),
     }
 }

@@ -280,6 +280,73 @@ async fn a_job_whose_holder_died_is_queued_again_when_its_lease_is_over() {
 
 #[tokio::test]
 #[ignore = "needs the data tier: make test"]
+async fn a_running_job_is_ended_for_its_holder_only_when_no_sign_of_life_came() {
+    let (database, store) = store().await;
+    let job = job();
+    store.insert(&job).await.expect("stored");
+    store
+        .dispatch(job.id, Holder::new(), NO_LEASE)
+        .await
+        .expect("MongoDB answers")
+        .expect("dispatched");
+    store
+        .claim(job.id, 1, Holder::new(), NO_LEASE)
+        .await
+        .expect("MongoDB answers")
+        .expect("claimed");
+    let overdue = store.overdue(10).await.expect("MongoDB answers");
+    assert_eq!(overdue.iter().map(|job| job.id).collect::<Vec<_>>(), [job.id]);
+
+    // The holder is back between the look and the deed.
+    assert!(
+        store
+            .extend_lease(job.id, 1, LEASE)
+            .await
+            .expect("MongoDB answers")
+    );
+    for state in [JobState::Failed, JobState::Dead] {
+        let ended = store
+            .fail_overdue(job.id, 1, state, &error())
+            .await
+            .expect("MongoDB answers");
+        assert_eq!(ended, None);
+    }
+    store
+        .succeed(job.id, 1, &Value::Null)
+        .await
+        .expect("MongoDB answers")
+        .expect("the holder ends it");
+    drop_database(database).await;
+}
+
+#[tokio::test]
+#[ignore = "needs the data tier: make test"]
+async fn a_running_job_whose_holder_is_lost_is_ended() {
+    let (database, store) = store().await;
+    let job = job();
+    store.insert(&job).await.expect("stored");
+    store
+        .dispatch(job.id, Holder::new(), NO_LEASE)
+        .await
+        .expect("MongoDB answers")
+        .expect("dispatched");
+    store
+        .claim(job.id, 1, Holder::new(), NO_LEASE)
+        .await
+        .expect("MongoDB answers")
+        .expect("claimed");
+    let failed = store
+        .fail_overdue(job.id, 1, JobState::Failed, &error())
+        .await
+        .expect("MongoDB answers")
+        .expect("failed");
+    assert_eq!((failed.state, failed.lease_until), (JobState::Failed, None));
+    assert_eq!(failed.error, Some(error()));
+    drop_database(database).await;
+}
+
+#[tokio::test]
+#[ignore = "needs the data tier: make test"]
 async fn a_job_that_was_not_started_in_time_expires_and_is_replayed_as_a_new_one() {
     let (database, store) = store().await;
     let (punctual, late) = (job(), job());

@@ -40,6 +40,7 @@ use flickrhub_job::store::{BodyStore, JobStore, StoreError};
 use flickrhub_job::telemetry::Metrics;
 use flickrhub_job::topology::Publisher;
 use futures::future::join_all;
+use jiff::Timestamp;
 use tokio_util::sync::CancellationToken;
 
 use crate::backoff::about;
@@ -91,6 +92,17 @@ enum RecoveryError {
     Redis(#[from] RedisError),
 }
 
+impl RecoveryError {
+    /// Whether a server is away, which concerns every job.
+    const fn is_transient(&self) -> bool {
+        match self {
+            Self::Store(error) => error.is_transient(),
+            Self::Lanes(error) => error.is_transient(),
+            Self::Redis(error) => error.is_transient(),
+        }
+    }
+}
+
 impl Dispatcher {
     /// Dispatches until `stop`; releases that have begun are finished, within [`DISPATCH_LIMIT`].
     pub async fn run(self, stop: CancellationToken) {
@@ -104,7 +116,7 @@ impl Dispatcher {
             .queues
             .iter()
             .map(|(&queue, settings)| self.release_until(queue, settings, stop));
-        let grace = overdue::Grace::default();
+        let grace = overdue::Grace::new(Timestamp::now());
         tokio::join!(
             join_all(releases),
             every(RECOVERY_PERIOD, stop, || self.recover_overdue(&grace)),

@@ -96,6 +96,24 @@ fn the_dispatcher_takes_back_only_what_no_worker_has_and_a_worker_retries_only_w
 }
 
 #[test]
+fn what_recovery_does_is_guarded_by_the_lease() {
+    let (id, clock) = (JobId::new(), clock());
+    let over = Bson::from(doc! { "$lt": to_bson(clock.now) });
+    for transition in [
+        requeue_overdue(id, 7, clock),
+        fail(id, 7, &error(), clock).if_overdue(clock),
+        die(id, 7, &error(), clock).if_overdue(clock),
+    ] {
+        assert_eq!(
+            transition.filter.get("lease_until"),
+            Some(&over),
+            "{transition:?}"
+        );
+        assert_eq!(transition.filter.get("attempt"), Some(&Bson::from(7_u32)));
+    }
+}
+
+#[test]
 fn what_a_holder_does_is_guarded_by_its_attempt() {
     for (name, transition) in every_transition() {
         let guarded = transition.filter.get("attempt").is_some();
