@@ -26,6 +26,7 @@ mod replay;
 pub mod time;
 mod transition;
 mod transitions;
+mod unread;
 mod users;
 
 pub use bodies::{BodyStore, BodyWriter};

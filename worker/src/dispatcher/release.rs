@@ -85,6 +85,16 @@ enum ReleaseError {
     Lanes(#[from] LaneError),
 }
 
+impl ReleaseError {
+    /// Whether a server is away; else another try would fail the same way.
+    const fn is_transient(&self) -> bool {
+        match self {
+            Self::Store(error) => error.is_transient(),
+            Self::Lanes(error) => error.is_transient(),
+        }
+    }
+}
+
 impl Dispatcher {
     /// Releases the jobs of `queue` until `stop`.
     pub(super) async fn release_until(&self, queue: Queue, settings: &QueueConfig, stop: &CancellationToken) {
@@ -139,8 +149,16 @@ impl Dispatcher {
             match self.mark_dispatched(queue, &released, holder, lease).await {
                 Ok(Some(job)) => break job,
                 Ok(None) => return,
+                Err(error) if error.is_transient() => tracing::warn!(
+                    job_id = %released.job_id, user_id = released.user_id, %error,
+                    "cannot dispatch the job yet"
+                ),
                 Err(error) => {
-                    tracing::warn!(job_id = %released.job_id, %error, "cannot dispatch the job yet")
+                    tracing::error!(
+                        job_id = %released.job_id, user_id = released.user_id, %error,
+                        "the job cannot be dispatched"
+                    );
+                    return;
                 }
             }
             failures += 1;
@@ -157,7 +175,10 @@ impl Dispatcher {
         };
         let mut failures = 0;
         while let Err(error) = self.publisher.publish(queue, &envelope).await {
-            tracing::warn!(job_id = %job.id, queue = queue.name(), %error, "cannot publish the job yet");
+            tracing::warn!(
+                job_id = %job.id, user_id = job.user_id, trace_id = job.trace.trace_id, queue = queue.name(), %error,
+                "cannot publish the job yet"
+            );
             failures += 1;
             if !wait_before(patience_ends, failures, stop).await {
                 self.take_back(&job).await;
@@ -185,7 +206,10 @@ impl Dispatcher {
             Err(error) => Err(error.into()),
         };
         if let Err(error) = told {
-            tracing::warn!(job_id = %job.id, %error, "the job could not be taken back; recovery does it");
+            tracing::warn!(
+                job_id = %job.id, user_id = job.user_id, trace_id = job.trace.trace_id, %error,
+                "the job could not be taken back; recovery does it"
+            );
         }
     }
 
@@ -285,5 +309,12 @@ mod tests {
         let now = Timestamp::now();
         let job = job().available_at(now + 10.seconds()).expires_at(now).build();
         assert_eq!(refusal(Some(&job), now), Refusal::Expire);
+    }
+
+    #[test]
+    fn only_servers_that_are_away_are_waited_for() {
+        assert!(ReleaseError::from(StoreError::Timeout).is_transient());
+        assert!(!ReleaseError::from(StoreError::Unreadable("state".to_owned())).is_transient());
+        assert!(!ReleaseError::from(LaneError::NotAJob("x".to_owned())).is_transient());
     }
 }
