@@ -18,6 +18,10 @@ use super::id;
 use super::time::to_bson;
 use crate::model::{CallbackState, JobError, JobId, JobState};
 
+/// How far the clock that set `available_at` may be ahead of the one that dispatches. The lanes have waited already, by
+/// the clock of Redis; without a tolerance a dispatcher whose clock is a little late would send the job back to wait.
+const CLOCK_TOLERANCE: SignedDuration = SignedDuration::from_secs(2);
+
 /// A guarded change of one job.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Transition {
@@ -113,7 +117,8 @@ fn error_document(error: &JobError) -> Document {
 /// The dispatcher takes the job out of its lane.
 pub(super) fn dispatch(job: JobId, holder: Holder, lease: SignedDuration, clock: Clock) -> Transition {
     Transition::to(JobState::Dispatched, job, clock)
-        .guarded_by(doc! { "available_at": { "$lte": clock.now() }, "expires_at": { "$gt": clock.now() } })
+        .guarded_by(doc! { "available_at": { "$lte": clock.after(CLOCK_TOLERANCE) } })
+        .guarded_by(doc! { "expires_at": { "$gt": clock.now() } })
         .setting(doc! { "attempt": { "$add": ["$attempt", 1] }, "lease_until": clock.after(lease) })
         .setting(doc! { "holder": holder.to_bson() })
 }

@@ -157,6 +157,29 @@ async fn a_retried_job_waits_until_it_is_available() {
 
 #[tokio::test]
 #[ignore = "needs the data tier: make test"]
+async fn a_job_that_is_due_within_the_tolerance_of_clocks_is_dispatched() {
+    let (database, store) = store().await;
+    let soon = Job {
+        available_at: time::now() + SignedDuration::from_millis(1_900),
+        ..job()
+    };
+    let later = Job {
+        available_at: time::now() + SignedDuration::from_secs(30),
+        ..job()
+    };
+    for (job, dispatched) in [(soon, true), (later, false)] {
+        store.insert(&job).await.expect("stored");
+        let answer = store
+            .dispatch(job.id, Holder::new(), LEASE)
+            .await
+            .expect("MongoDB answers");
+        assert_eq!(answer.is_some(), dispatched);
+    }
+    drop_database(database).await;
+}
+
+#[tokio::test]
+#[ignore = "needs the data tier: make test"]
 async fn a_job_is_taken_back_until_a_worker_has_claimed_it() {
     let (database, store) = store().await;
     let (waiting, claimed) = (job(), job());

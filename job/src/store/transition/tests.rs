@@ -172,6 +172,14 @@ fn texts_from_outside_are_never_expressions() {
 }
 
 #[test]
+fn a_dispatcher_whose_clock_is_two_seconds_late_dispatches_all_the_same() {
+    let (id, clock) = (JobId::new(), clock());
+    let due = doc! { "$lte": to_bson(clock.now + SignedDuration::from_secs(2)) };
+    let dispatch = dispatch(id, Holder::new(), LEASE, clock);
+    assert_eq!(dispatch.filter.get("available_at"), Some(&Bson::from(due)));
+}
+
+#[test]
 fn a_lease_is_extended_only_by_its_holder() {
     let (filter, update) = extend_lease(JobId::new(), 7, LEASE, clock());
     assert_eq!(filter.get("attempt"), Some(&Bson::from(7_u32)));
