@@ -23,10 +23,11 @@ use secrecy::SecretString;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use tracing::Instrument;
 use url::Url;
 
 use crate::backoff::{DATA_TIER, about};
-use crate::shutdown::{DRAIN_LIMIT, pause, unless_stopped};
+use crate::shutdown::{CALLBACKS_LIMIT, pause, unless_stopped};
 
 /// How long a receiver has to answer.
 pub const RECEIVER_TIMEOUT: Duration = Duration::from_secs(15);
@@ -125,7 +126,7 @@ impl Callbacks {
             pause(wait, &stop).await;
         }
         held.close();
-        if tokio::time::timeout(DRAIN_LIMIT, held.wait()).await.is_err() {
+        if tokio::time::timeout(CALLBACKS_LIMIT, held.wait()).await.is_err() {
             tracing::warn!(
                 held = held.len(),
                 "stopping with callbacks under way; they are tried again"
@@ -134,27 +135,30 @@ impl Callbacks {
     }
 
     async fn attempt(self: Arc<Self>, job: Job, permit: OwnedSemaphorePermit) {
-        let Some(callback) = &job.callback else {
-            return;
-        };
-        match self.deliver(&job, callback).await {
+        if let Some(callback) = &job.callback {
+            let span = tracing::info_span!(
+                "callback",
+                job_id = %job.id,
+                user_id = job.user_id,
+                trace_id = job.trace.trace_id,
+                attempt = callback.attempts,
+            );
+            self.try_once(&job, callback).instrument(span).await;
+        }
+        drop(permit);
+    }
+
+    async fn try_once(&self, job: &Job, callback: &Callback) {
+        match self.deliver(job, callback).await {
             Ok(after) => {
                 self.metrics.callbacks.with_label_values(&[after.name()]).inc();
-                tracing::info!(
-                    job_id = %job.id,
-                    trace_id = job.trace.trace_id,
-                    user_id = job.user_id,
-                    attempt = callback.attempts,
-                    outcome = after.name(),
-                    "callback"
-                );
+                tracing::info!(outcome = after.name(), "callback");
             }
             Err(error) => {
                 self.metrics.callbacks.with_label_values(&["postponed"]).inc();
-                tracing::warn!(job_id = %job.id, %error, "the callback could not be tried; it is when its lease ends");
+                tracing::warn!(%error, "the callback could not be tried; it is when its lease ends");
             }
         }
-        drop(permit);
     }
 
     async fn deliver(&self, job: &Job, callback: &Callback) -> Result<After, TryError> {
@@ -169,7 +173,7 @@ impl Callbacks {
             (Err(_), _) | (_, None) => DeliveryOutcome::Gone,
         };
         if let DeliveryOutcome::Retry { reason, .. } = &outcome {
-            tracing::info!(job_id = %job.id, reason, "the receiver did not take the callback");
+            tracing::info!(reason, "the receiver did not take the callback");
         }
         let after = after(callback.attempts, &outcome, Timestamp::now(), &mut rand::rng());
         match after {

@@ -9,7 +9,7 @@ use jiff::Timestamp;
 pub enum FollowUp {
     /// The job is over.
     Over {
-        /// Its photo is not needed any more.
+        /// It does not need its photo any more; another job may.
         delete_body: bool,
         /// The message belongs among the dead letters.
         dead_letter: bool,
@@ -26,7 +26,8 @@ pub enum FollowUp {
 /// What follows from the stored state of `job` for the message of attempt `attempt`.
 ///
 /// Only Flickr having the photo is a reason to delete ours at once: any other job may be replayed, by itself or as a copy
-/// that names the same photo. The body store forgets those when no job needs them any more.
+/// that names the same photo. The body store forgets those when no job needs them any more. For the same reason the photo
+/// of a job that succeeded may still be needed, by the job that it replays.
 pub fn follow_up(job: &Job, attempt: u32) -> FollowUp {
     let same_attempt = job.attempt == attempt;
     match job.state {

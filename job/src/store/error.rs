@@ -44,7 +44,7 @@ pub enum StoreError {
 
 impl StoreError {
     /// Whether the same call may succeed later, so that an API answers 503 and a worker tries again.
-    pub fn is_transient(&self) -> bool {
+    pub const fn is_transient(&self) -> bool {
         matches!(self, Self::Unavailable(_) | Self::Timeout)
     }
 

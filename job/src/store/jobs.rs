@@ -3,11 +3,12 @@
 use bson::{Document, RawDocumentBuf, doc};
 use futures::{Stream, TryStreamExt, stream};
 use jiff::{SignedDuration, Timestamp};
-use mongodb::{Collection, Cursor, Database};
+use mongodb::{Collection, Database};
 
 use super::error::within;
 use super::time::{now, to_bson};
 use super::transition::Clock;
+use super::unread::readable;
 use super::{StoreError, id, index};
 use crate::model::{Job, JobId, JobState};
 use crate::queue::Queue;
@@ -104,7 +105,8 @@ impl JobStore {
 
     /// Every job in state queued, oldest first, read in batches: to rebuild the lanes.
     ///
-    /// A job that changes while the stream runs may be missing or be seen in its former state.
+    /// A job that changes while the stream runs may be missing or be seen in its former state. One that cannot be read
+    /// is left out.
     pub fn queued(&self) -> impl Stream<Item = Result<Job, StoreError>> + Send + 'static + use<> {
         self.unfinished(JobState::Queued)
     }
@@ -114,27 +116,27 @@ impl JobStore {
         &self,
         state: JobState,
     ) -> impl Stream<Item = Result<Job, StoreError>> + Send + 'static + use<> {
-        let jobs = self.jobs.clone();
+        let jobs = self.jobs.clone_with_type::<RawDocumentBuf>();
         stream::once(async move {
             let find = jobs
                 .find(doc! { "state": state.name(), "finished_at": null })
                 .sort(doc! { "_id": 1 })
                 .batch_size(BATCH);
-            within(find).await.map(each)
+            within(find).await.map(readable)
         })
         .try_flatten()
     }
 
-    /// Dispatched or running jobs whose lease ran out, the longest overdue first.
+    /// Dispatched or running jobs whose lease ran out, the longest overdue first; without those that cannot be read.
     pub async fn overdue(&self, limit: i64) -> Result<Vec<Job>, StoreError> {
         // The lower bound is what makes the partial index usable.
         let lapsed = doc! { "lease_until": { "$gt": to_bson(Timestamp::UNIX_EPOCH), "$lt": to_bson(now()) } };
-        let cursor = self
-            .jobs
+        let jobs = self.jobs.clone_with_type::<RawDocumentBuf>();
+        let find = jobs
             .find(lapsed)
             .sort(doc! { "lease_until": 1 })
             .limit(limit.max(1));
-        within(async { cursor.await?.try_collect().await }).await
+        readable(within(find).await?).try_collect().await
     }
 
     /// Whether some job may yet send this body: one that is not finished, or that can be replayed.
@@ -171,12 +173,4 @@ impl JobFilter {
         }
         document
     }
-}
-
-/// The jobs of a cursor, each fetch limited in time.
-fn each(cursor: Cursor<Job>) -> impl Stream<Item = Result<Job, StoreError>> + Send {
-    stream::try_unfold(cursor, |mut cursor| async move {
-        let job = within(cursor.try_next()).await?;
-        Ok(job.map(|job| (job, cursor)))
-    })
 }

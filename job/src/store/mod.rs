@@ -3,7 +3,8 @@
 //! Every write waits for the majority of the replica set, so what a caller was told survives the loss of any one
 //! member. A caller whose call fails with an error that [`StoreError::is_transient`] does not know whether a write was
 //! applied: repeating it is always safe, because inserts are idempotent by id and every other change is one atomic
-//! update that is guarded by the state before it.
+//! update that is guarded by the state before it. A repeated transition answers `None`, except for a dispatch and a claim,
+//! which the same [`Holder`] may repeat.
 
 mod bodies;
 mod body_stream;
@@ -14,6 +15,7 @@ mod document_tests;
 mod error;
 #[cfg(test)]
 pub(crate) mod fixture;
+mod holder;
 pub mod id;
 mod index;
 mod jobs;
@@ -24,11 +26,13 @@ mod replay;
 pub mod time;
 mod transition;
 mod transitions;
+mod unread;
 mod users;
 
 pub use bodies::{BodyStore, BodyWriter};
 pub use clients::{Client, ClientKey, ClientStore};
 pub use error::StoreError;
+pub use holder::Holder;
 pub use jobs::{JobFilter, JobStore};
 pub use json_text::MAX_RESULT_BYTES;
 pub use oauth_requests::{OauthRequest, OauthRequestStore};

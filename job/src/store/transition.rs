@@ -13,9 +13,14 @@
 use bson::{Bson, DateTime, Document, doc};
 use jiff::{SignedDuration, Timestamp};
 
+use super::holder::Holder;
 use super::id;
 use super::time::to_bson;
 use crate::model::{CallbackState, JobError, JobId, JobState};
+
+/// How far the clock that set `available_at` may be ahead of the one that dispatches. The lanes have waited already, by
+/// the clock of Redis; without a tolerance a dispatcher whose clock is a little late would send the job back to wait.
+const CLOCK_TOLERANCE: SignedDuration = SignedDuration::from_secs(2);
 
 /// A guarded change of one job.
 #[derive(Clone, Debug, PartialEq)]
@@ -65,6 +70,11 @@ impl Transition {
         }
     }
 
+    /// Of the states that may become the next one, only `state`.
+    fn only_from(self, state: JobState) -> Self {
+        self.guarded_by(doc! { "state": { "$in": [state.name()] } })
+    }
+
     fn guarded_by(mut self, guard: Document) -> Self {
         self.filter.extend(guard);
         self
@@ -73,6 +83,11 @@ impl Transition {
     fn setting(mut self, set: Document) -> Self {
         self.set.extend(set);
         self
+    }
+
+    /// Only while nobody holds the job: its lease is over, and no sign of life has come since.
+    pub(super) fn if_overdue(self, clock: Clock) -> Self {
+        self.guarded_by(doc! { "lease_until": { "$lt": clock.now() } })
     }
 
     /// The update, as a pipeline of one stage.
@@ -100,17 +115,46 @@ fn error_document(error: &JobError) -> Document {
 }
 
 /// The dispatcher takes the job out of its lane.
-pub(super) fn dispatch(job: JobId, lease: SignedDuration, clock: Clock) -> Transition {
+pub(super) fn dispatch(job: JobId, holder: Holder, lease: SignedDuration, clock: Clock) -> Transition {
     Transition::to(JobState::Dispatched, job, clock)
-        .guarded_by(doc! { "available_at": { "$lte": clock.now() }, "expires_at": { "$gt": clock.now() } })
+        .guarded_by(doc! { "available_at": { "$lte": clock.after(CLOCK_TOLERANCE) } })
+        .guarded_by(doc! { "expires_at": { "$gt": clock.now() } })
         .setting(doc! { "attempt": { "$add": ["$attempt", 1] }, "lease_until": clock.after(lease) })
+        .setting(doc! { "holder": holder.to_bson() })
 }
 
 /// A worker begins with the job.
-pub(super) fn claim(job: JobId, attempt: u32, lease: SignedDuration, clock: Clock) -> Transition {
+pub(super) fn claim(
+    job: JobId,
+    attempt: u32,
+    holder: Holder,
+    lease: SignedDuration,
+    clock: Clock,
+) -> Transition {
     Transition::to(JobState::Running, job, clock)
         .guarded_by(doc! { "attempt": attempt, "expires_at": { "$gt": clock.now() } })
         .setting(doc! { "started_at": clock.now(), "lease_until": clock.after(lease) })
+        .setting(doc! { "holder": holder.to_bson() })
+}
+
+/// The holder asks again for what it got without hearing so. No transition: the job is `state` already, of this
+/// `attempt` if the holder knows it, and only the lease begins anew.
+///
+/// A write and not a read, because a read sees only what the majority has, and the answer may have been lost for want
+/// of a majority.
+pub(super) fn take_again(
+    job: JobId,
+    state: JobState,
+    attempt: Option<u32>,
+    holder: Holder,
+    lease: SignedDuration,
+    clock: Clock,
+) -> (Document, Document) {
+    let mut filter = doc! { "_id": id::to_bson(job), "state": state.name(), "holder": holder.to_bson() };
+    if let Some(attempt) = attempt {
+        filter.insert("attempt", attempt);
+    }
+    (filter, doc! { "$max": { "lease_until": clock.after(lease) } })
 }
 
 /// Flickr did it; `result` is the JSON text of its answer.
@@ -134,6 +178,18 @@ pub(super) fn die(job: JobId, attempt: u32, error: &JobError, clock: Clock) -> T
         .setting(doc! { "error": error_document(error) })
 }
 
+/// The dispatcher could not hand the job over. Not once a worker has claimed it: the message got through after all.
+pub(super) fn take_back(job: JobId, attempt: u32, error: &JobError, clock: Clock) -> Transition {
+    Transition::to(JobState::Queued, job, clock)
+        .only_from(JobState::Dispatched)
+        .guarded_by(doc! { "attempt": attempt })
+        .setting(doc! {
+            "error": error_document(error),
+            "available_at": clock.now(),
+            "lease_until": null,
+        })
+}
+
 /// The attempt failed; the next one is not before `available_at`.
 pub(super) fn retry(
     job: JobId,
@@ -143,6 +199,7 @@ pub(super) fn retry(
     clock: Clock,
 ) -> Transition {
     Transition::to(JobState::Queued, job, clock)
+        .only_from(JobState::Running)
         .guarded_by(doc! { "attempt": attempt })
         .setting(doc! {
             "error": error_document(error),
@@ -154,7 +211,8 @@ pub(super) fn retry(
 /// Whoever held the job did not move it before its lease ran out.
 pub(super) fn requeue_overdue(job: JobId, attempt: u32, clock: Clock) -> Transition {
     Transition::to(JobState::Queued, job, clock)
-        .guarded_by(doc! { "attempt": attempt, "lease_until": { "$lt": clock.now() } })
+        .guarded_by(doc! { "attempt": attempt })
+        .if_overdue(clock)
         .setting(doc! { "available_at": clock.now(), "lease_until": null })
 }
 

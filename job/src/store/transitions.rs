@@ -3,14 +3,16 @@
 //! `None` (or `false`) always means that the guard did not hold and nothing changed: the job does not exist, is in
 //! another state, or belongs to a later attempt.
 
+use bson::Document;
 use jiff::{SignedDuration, Timestamp};
-use mongodb::options::ReturnDocument;
+use mongodb::options::{ReturnDocument, UpdateModifications};
 
 use super::error::within;
+use super::holder::Holder;
 use super::json_text;
 use super::replay::replay_of;
 use super::time::now;
-use super::transition::{self, Transition};
+use super::transition::{self, Clock, Transition};
 use super::{JobStore, StoreError};
 use crate::model::{Job, JobError, JobId, JobState};
 
@@ -27,8 +29,23 @@ pub enum CancelOutcome {
 
 impl JobStore {
     /// `queued → dispatched`: the next attempt, held under a lease. Only a job that is due and not expired.
-    pub async fn dispatch(&self, id: JobId, lease: SignedDuration) -> Result<Option<Job>, StoreError> {
-        self.apply(&transition::dispatch(id, lease, self.clock())).await
+    ///
+    /// Repeated by the same holder, it gives the same attempt again.
+    pub async fn dispatch(
+        &self,
+        id: JobId,
+        holder: Holder,
+        lease: SignedDuration,
+    ) -> Result<Option<Job>, StoreError> {
+        let clock = self.clock();
+        if let Some(job) = self
+            .apply(&transition::dispatch(id, holder, lease, clock))
+            .await?
+        {
+            return Ok(Some(job));
+        }
+        let (filter, update) = transition::take_again(id, JobState::Dispatched, None, holder, lease, clock);
+        self.change(filter, update).await
     }
 
     /// `queued | dispatched → expired`, if its time is over.
@@ -37,14 +54,25 @@ impl JobStore {
     }
 
     /// `dispatched → running`: a worker begins. Not for an earlier attempt, nor after the job's `expires_at`.
+    ///
+    /// Repeated by the same holder, it gives the job again while that runs.
     pub async fn claim(
         &self,
         id: JobId,
         attempt: u32,
+        holder: Holder,
         lease: SignedDuration,
     ) -> Result<Option<Job>, StoreError> {
-        self.apply(&transition::claim(id, attempt, lease, self.clock()))
-            .await
+        let clock = self.clock();
+        if let Some(job) = self
+            .apply(&transition::claim(id, attempt, holder, lease, clock))
+            .await?
+        {
+            return Ok(Some(job));
+        }
+        let (filter, update) =
+            transition::take_again(id, JobState::Running, Some(attempt), holder, lease, clock);
+        self.change(filter, update).await
     }
 
     /// Lengthens the lease of a dispatched or running job to `lease` from now; never shortens it.
@@ -85,14 +113,34 @@ impl JobStore {
         state: JobState,
         error: &JobError,
     ) -> Result<Option<Job>, StoreError> {
-        let change = match state {
-            JobState::Failed => transition::fail(id, attempt, error, self.clock()),
-            _ => transition::die(id, attempt, error, self.clock()),
-        };
-        self.apply(&change).await
+        self.apply(&ending(id, attempt, state, error, self.clock())).await
     }
 
-    /// `dispatched | running → queued`: the attempt failed, the next one is not before `available_at`.
+    /// [`JobStore::fail`] for a job whose holder died. Only while the lease is over.
+    pub async fn fail_overdue(
+        &self,
+        id: JobId,
+        attempt: u32,
+        state: JobState,
+        error: &JobError,
+    ) -> Result<Option<Job>, StoreError> {
+        let clock = self.clock();
+        self.apply(&ending(id, attempt, state, error, clock).if_overdue(clock))
+            .await
+    }
+
+    /// `dispatched → queued`: the dispatcher could not hand the job over. `None` too once a worker has claimed it.
+    pub async fn take_back(
+        &self,
+        id: JobId,
+        attempt: u32,
+        error: &JobError,
+    ) -> Result<Option<Job>, StoreError> {
+        self.apply(&transition::take_back(id, attempt, error, self.clock()))
+            .await
+    }
+
+    /// `running → queued`: the attempt failed, the next one is not before `available_at`.
     pub async fn retry(
         &self,
         id: JobId,
@@ -106,7 +154,7 @@ impl JobStore {
 
     /// `dispatched | running → queued`: its holder died. Only while the lease is over.
     ///
-    /// The caller looks first whether the job has attempts left; if not, [`JobStore::fail`] ends it.
+    /// The caller looks first whether the job has attempts left; if not, [`JobStore::fail_overdue`] ends it.
     pub async fn requeue_overdue(&self, id: JobId, attempt: u32) -> Result<Option<Job>, StoreError> {
         self.apply(&transition::requeue_overdue(id, attempt, self.clock()))
             .await
@@ -142,10 +190,25 @@ impl JobStore {
     }
 
     async fn apply(&self, transition: &Transition) -> Result<Option<Job>, StoreError> {
+        self.change(transition.filter.clone(), transition.update()).await
+    }
+
+    async fn change(
+        &self,
+        filter: Document,
+        update: impl Into<UpdateModifications>,
+    ) -> Result<Option<Job>, StoreError> {
         let change = self
             .jobs
-            .find_one_and_update(transition.filter.clone(), transition.update())
+            .find_one_and_update(filter, update)
             .return_document(ReturnDocument::After);
         within(change).await
+    }
+}
+
+fn ending(id: JobId, attempt: u32, state: JobState, error: &JobError, clock: Clock) -> Transition {
+    match state {
+        JobState::Failed => transition::fail(id, attempt, error, clock),
+        _ => transition::die(id, attempt, error, clock),
     }
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use flickrhub_job::model::{Callback, CallbackState, Job, JobError, JobId, JobState, Priority, TraceContext};
 use flickrhub_job::queue::Queue;
-use flickrhub_job::store::{JobStore, time};
+use flickrhub_job::store::{Holder, JobStore, time};
 use jiff::SignedDuration;
 use mongodb::Database;
 
@@ -76,12 +76,12 @@ pub(crate) async fn store() -> (Database, JobStore) {
 pub(crate) async fn running(store: &JobStore, job: &Job) -> Job {
     store.insert(job).await.expect("stored");
     store
-        .dispatch(job.id, LEASE)
+        .dispatch(job.id, Holder::new(), LEASE)
         .await
         .expect("MongoDB answers")
         .expect("dispatched");
     store
-        .claim(job.id, 1, LEASE)
+        .claim(job.id, 1, Holder::new(), LEASE)
         .await
         .expect("MongoDB answers")
         .expect("claimed")

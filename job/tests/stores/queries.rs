@@ -2,14 +2,14 @@
 
 use std::collections::BTreeMap;
 
-use bson::{DateTime, doc};
+use bson::{DateTime, Document, doc};
 use flickrhub_job::model::{Job, JobId, JobState};
 use flickrhub_job::queue::Queue;
-use flickrhub_job::store::{JobFilter, JobStore, MAX_RESULT_BYTES, StoreError, time};
+use flickrhub_job::store::{Holder, JobFilter, JobStore, MAX_RESULT_BYTES, StoreError, id, time};
 use futures::TryStreamExt;
 use serde_json::Value;
 
-use crate::fixture::{LEASE, drop_database, job, running, store, with_callback};
+use crate::fixture::{LEASE, NO_LEASE, drop_database, job, running, store, with_callback};
 
 #[tokio::test]
 #[ignore = "needs the data tier: make test"]
@@ -88,7 +88,7 @@ async fn every_queued_job_is_streamed_oldest_first() {
         store.insert(job).await.expect("stored");
     }
     store
-        .dispatch(jobs[3].id, LEASE)
+        .dispatch(jobs[3].id, Holder::new(), LEASE)
         .await
         .expect("MongoDB answers")
         .expect("dispatched");
@@ -110,6 +110,40 @@ async fn every_queued_job_is_streamed_oldest_first() {
         .await
         .expect("MongoDB answers");
     assert_eq!(held.iter().map(|job| job.id).collect::<Vec<_>>(), [jobs[3].id]);
+    drop_database(database).await;
+}
+
+#[tokio::test]
+#[ignore = "needs the data tier: make test"]
+async fn a_job_that_cannot_be_read_stands_in_nobodys_way() {
+    let (database, store) = store().await;
+    let (queued, lost, strange_queued, strange_lost) = (job(), job(), job(), job());
+    for job in [&strange_queued, &queued, &strange_lost, &lost] {
+        store.insert(job).await.expect("stored");
+    }
+    for job in [&strange_lost, &lost] {
+        store
+            .dispatch(job.id, Holder::new(), NO_LEASE)
+            .await
+            .expect("MongoDB answers")
+            .expect("dispatched");
+    }
+    let strange = [strange_queued.id, strange_lost.id].map(id::to_bson);
+    database
+        .collection::<Document>("jobs")
+        .update_many(
+            doc! { "_id": { "$in": strange.as_slice() } },
+            doc! { "$set": { "priority": "urgent" } },
+        )
+        .await
+        .expect("changed");
+
+    let seen: Vec<Job> = store.queued().try_collect().await.expect("MongoDB answers");
+    assert_eq!(seen.iter().map(|job| job.id).collect::<Vec<_>>(), [queued.id]);
+    let overdue = store.overdue(10).await.expect("MongoDB answers");
+    assert_eq!(overdue.iter().map(|job| job.id).collect::<Vec<_>>(), [lost.id]);
+    let refused = store.get(strange_queued.id).await;
+    assert!(matches!(refused, Err(StoreError::Unreadable(_))), "{refused:?}");
     drop_database(database).await;
 }
 

@@ -40,10 +40,11 @@ use flickrhub_job::store::{BodyStore, JobStore, StoreError};
 use flickrhub_job::telemetry::Metrics;
 use flickrhub_job::topology::Publisher;
 use futures::future::join_all;
+use jiff::Timestamp;
 use tokio_util::sync::CancellationToken;
 
 use crate::backoff::about;
-use crate::shutdown::pause;
+use crate::shutdown::{DISPATCH_LIMIT, pause, within_limit};
 
 /// How often jobs whose lease has ended, and the loss of Redis's data, are looked for.
 const RECOVERY_PERIOD: Duration = Duration::from_secs(5);
@@ -91,21 +92,38 @@ enum RecoveryError {
     Redis(#[from] RedisError),
 }
 
+impl RecoveryError {
+    /// Whether a server is away, which concerns every job.
+    const fn is_transient(&self) -> bool {
+        match self {
+            Self::Store(error) => error.is_transient(),
+            Self::Lanes(error) => error.is_transient(),
+            Self::Redis(error) => error.is_transient(),
+        }
+    }
+}
+
 impl Dispatcher {
-    /// Dispatches until `stop`; releases that have begun are finished.
+    /// Dispatches until `stop`; releases that have begun are finished, within [`DISPATCH_LIMIT`].
     pub async fn run(self, stop: CancellationToken) {
+        if !within_limit(self.dispatch_until(&stop), DISPATCH_LIMIT, &stop).await {
+            tracing::warn!("stopping with releases under way; recovery has them when their leases end");
+        }
+    }
+
+    async fn dispatch_until(&self, stop: &CancellationToken) {
         let releases = self
             .queues
             .iter()
-            .map(|(&queue, settings)| self.release_until(queue, settings, &stop));
-        let grace = overdue::Grace::default();
+            .map(|(&queue, settings)| self.release_until(queue, settings, stop));
+        let grace = overdue::Grace::new(Timestamp::now());
         tokio::join!(
             join_all(releases),
-            every(RECOVERY_PERIOD, &stop, || self.recover_overdue(&grace)),
-            every(RECOVERY_PERIOD, &stop, || self.rebuild_if_lost(&stop)),
-            every(RECONCILE_PERIOD, &stop, || self.reconcile_in_turn(&stop)),
-            every(ORPHANS_PERIOD, &stop, || self.delete_orphans_in_turn()),
-            every(DEPTH_PERIOD, &stop, || self.record_depths()),
+            every(RECOVERY_PERIOD, stop, || self.recover_overdue(&grace)),
+            every(RECOVERY_PERIOD, stop, || self.rebuild_if_lost(stop)),
+            every(RECONCILE_PERIOD, stop, || self.reconcile_in_turn(stop)),
+            every(ORPHANS_PERIOD, stop, || self.delete_orphans_in_turn()),
+            every(DEPTH_PERIOD, stop, || self.record_depths()),
         );
     }
 }

@@ -4,7 +4,7 @@
 //! through the same [`decide`] as every other unknown outcome: a call that is harmless to repeat is queued again while it
 //! has attempts left, one that would act again fails as `outcome_unknown`.
 
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::time::Duration;
 
 use flickrhub_job::envelope::Envelope;
@@ -21,20 +21,49 @@ use crate::lifecycle;
 /// store it every few seconds.
 const PATIENCE: Duration = Duration::from_secs(15);
 
+/// How long holders go first after MongoDB was away: a sign of life may hang for 25 s before it fails, and the next one
+/// comes 15 s later.
+const GRACE: Duration = Duration::from_secs(45);
+
 /// Most overdue jobs that one turn takes.
 const BATCH: i64 = 200;
 
-/// While MongoDB was away no holder could extend its lease. When it comes back, holders go first for [`PATIENCE`].
-#[derive(Debug, Default)]
+/// While MongoDB was away no holder could extend its lease. When it answers again, holders go first for [`GRACE`]; also
+/// at the start, since a process that starts cannot know whether MongoDB was away.
+#[derive(Debug)]
 pub(super) struct Grace {
     /// Milliseconds since 1970.
     until: AtomicI64,
+    /// Whether the last look failed.
+    away: AtomicBool,
 }
 
 impl Grace {
+    /// Holders go first.
+    pub(super) fn new(now: Timestamp) -> Self {
+        let grace = Self {
+            until: AtomicI64::new(0),
+            away: AtomicBool::new(false),
+        };
+        grace.begin(now);
+        grace
+    }
+
     fn begin(&self, now: Timestamp) {
-        let until = now.saturating_add(PATIENCE).unwrap_or(now);
+        let until = now.saturating_add(GRACE).unwrap_or(now);
         self.until.store(until.as_millisecond(), Ordering::Relaxed);
+    }
+
+    /// MongoDB did not answer.
+    fn failed(&self) {
+        self.away.store(true, Ordering::Relaxed);
+    }
+
+    /// MongoDB answered: the first time after a failure the grace begins.
+    fn answered(&self, now: Timestamp) {
+        if self.away.swap(false, Ordering::Relaxed) {
+            self.begin(now);
+        }
     }
 
     fn holds(&self, now: Timestamp) -> bool {
@@ -90,15 +119,24 @@ impl Dispatcher {
         let overdue = match self.store.overdue(BATCH).await {
             Ok(overdue) => overdue,
             Err(error) => {
-                grace.begin(Timestamp::now());
+                grace.failed();
                 return Err(error.into());
             }
         };
+        grace.answered(Timestamp::now());
         if grace.holds(Timestamp::now()) {
             return Ok(());
         }
         for job in overdue {
-            self.recover(&job).await?;
+            match self.recover(&job).await {
+                Ok(()) => {}
+                Err(error) if error.is_transient() => return Err(error),
+                // Of this job alone: the others must not wait for it.
+                Err(error) => tracing::error!(
+                    job_id = %job.id, user_id = job.user_id, trace_id = job.trace.trace_id, %error,
+                    "the job cannot be recovered"
+                ),
+            }
         }
         Ok(())
     }
@@ -122,7 +160,7 @@ impl Dispatcher {
             self.lanes.done(&LaneEntry::from(&expired)).await?;
         } else if let Some(queued) = self.store.requeue_overdue(job.id, job.attempt).await? {
             tracing::warn!(
-                job_id = %job.id, trace_id = job.trace.trace_id, attempt = job.attempt, was = job.state.name(),
+                job_id = %job.id, user_id = job.user_id, trace_id = job.trace.trace_id, attempt = job.attempt, was = job.state.name(),
                 "the job's lease ended; it is queued again"
             );
             self.lanes.requeue(&LaneEntry::from(&queued)).await?;
@@ -134,15 +172,8 @@ impl Dispatcher {
     /// its dead letter; MongoDB lists it all the same.
     async fn end(&self, job: &Job, state: JobState, error: &JobError) -> Result<(), RecoveryError> {
         // The list may be seconds old: a holder that has given a sign of life since is left alone.
-        let still_overdue = self
-            .store
-            .get(job.id)
-            .await?
-            .is_some_and(|stored| stored.lease_until == job.lease_until);
-        if !still_overdue {
-            return Ok(());
-        }
-        let Some(ended) = self.store.fail(job.id, job.attempt, state, error).await? else {
+        let ended = self.store.fail_overdue(job.id, job.attempt, state, error).await?;
+        let Some(ended) = ended else {
             return Ok(());
         };
         lifecycle::report(&ended, &self.metrics);
@@ -158,7 +189,10 @@ impl Dispatcher {
                 .dead_letter(ended.queue, &envelope, &error.code)
                 .await
             {
-                tracing::warn!(job_id = %ended.id, %error, "the dead letter could not be published");
+                tracing::warn!(
+                    job_id = %ended.id, user_id = ended.user_id, trace_id = ended.trace.trace_id, %error,
+                    "the dead letter could not be published"
+                );
             }
         }
         self.lanes.done(&LaneEntry::from(&ended)).await?;
@@ -230,10 +264,21 @@ mod tests {
 
     #[test]
     fn holders_go_first_when_mongodb_comes_back() {
-        let (grace, now) = (Grace::default(), Timestamp::now());
-        assert!(!grace.holds(now));
-        grace.begin(now);
-        assert!(grace.holds(now + 14.seconds()));
-        assert!(!grace.holds(now + 15.seconds()));
+        let start = Timestamp::now();
+        let grace = Grace::new(start);
+        assert!(grace.holds(start + 44.seconds()), "after the start too");
+        grace.answered(start + 10.seconds());
+        assert!(!grace.holds(start + 45.seconds()), "an answer alone begins none");
+
+        let back = start + 1.hour();
+        grace.failed();
+        assert!(!grace.holds(back));
+        grace.answered(back);
+        assert!(
+            grace.holds(back + 44.seconds()),
+            "it counts from the first answer"
+        );
+        grace.answered(back + 5.seconds());
+        assert!(!grace.holds(back + 45.seconds()));
     }
 }

@@ -7,7 +7,7 @@ use flickrhub_job::envelope::Envelope;
 use flickrhub_job::lane::{LaneEntry, LaneError, Released};
 use flickrhub_job::model::{Job, JobError, JobState, Priority};
 use flickrhub_job::queue::Queue;
-use flickrhub_job::store::StoreError;
+use flickrhub_job::store::{Holder, StoreError};
 use futures::StreamExt;
 use jiff::{SignedDuration, Timestamp};
 use tokio::time::Instant;
@@ -85,6 +85,16 @@ enum ReleaseError {
     Lanes(#[from] LaneError),
 }
 
+impl ReleaseError {
+    /// Whether a server is away; else another try would fail the same way.
+    const fn is_transient(&self) -> bool {
+        match self {
+            Self::Store(error) => error.is_transient(),
+            Self::Lanes(error) => error.is_transient(),
+        }
+    }
+}
+
 impl Dispatcher {
     /// Releases the jobs of `queue` until `stop`.
     pub(super) async fn release_until(&self, queue: Queue, settings: &QueueConfig, stop: &CancellationToken) {
@@ -133,13 +143,22 @@ impl Dispatcher {
     /// Brings one released job to RabbitMQ, with some patience for servers that are away.
     async fn dispatch(&self, queue: Queue, released: Released, lease: Duration, stop: &CancellationToken) {
         let patience_ends = Instant::now() + PATIENCE;
+        let holder = Holder::new();
         let mut failures = 0;
         let job = loop {
-            match self.mark_dispatched(queue, &released, lease).await {
+            match self.mark_dispatched(queue, &released, holder, lease).await {
                 Ok(Some(job)) => break job,
                 Ok(None) => return,
+                Err(error) if error.is_transient() => tracing::warn!(
+                    job_id = %released.job_id, user_id = released.user_id, %error,
+                    "cannot dispatch the job yet"
+                ),
                 Err(error) => {
-                    tracing::warn!(job_id = %released.job_id, %error, "cannot dispatch the job yet")
+                    tracing::error!(
+                        job_id = %released.job_id, user_id = released.user_id, %error,
+                        "the job cannot be dispatched"
+                    );
+                    return;
                 }
             }
             failures += 1;
@@ -156,7 +175,10 @@ impl Dispatcher {
         };
         let mut failures = 0;
         while let Err(error) = self.publisher.publish(queue, &envelope).await {
-            tracing::warn!(job_id = %job.id, queue = queue.name(), %error, "cannot publish the job yet");
+            tracing::warn!(
+                job_id = %job.id, user_id = job.user_id, trace_id = job.trace.trace_id, queue = queue.name(), %error,
+                "cannot publish the job yet"
+            );
             failures += 1;
             if !wait_before(patience_ends, failures, stop).await {
                 self.take_back(&job).await;
@@ -172,21 +194,22 @@ impl Dispatcher {
             message: "The queue could not take the job; it is sent again.".to_owned(),
             flickr_code: None,
         };
-        let queued = self
-            .store
-            .retry(job.id, job.attempt, &error, Timestamp::now())
-            .await;
+        let queued = self.store.take_back(job.id, job.attempt, &error).await;
         let told = match queued {
             Ok(Some(queued)) => self
                 .lanes
                 .requeue(&LaneEntry::from(&queued))
                 .await
                 .map_err(ReleaseError::from),
+            // A publication without a confirmation may have arrived: then a worker has the job, and keeps it.
             Ok(None) => Ok(()),
             Err(error) => Err(error.into()),
         };
         if let Err(error) = told {
-            tracing::warn!(job_id = %job.id, %error, "the job could not be taken back; recovery does it");
+            tracing::warn!(
+                job_id = %job.id, user_id = job.user_id, trace_id = job.trace.trace_id, %error,
+                "the job could not be taken back; recovery does it"
+            );
         }
     }
 
@@ -195,10 +218,11 @@ impl Dispatcher {
         &self,
         queue: Queue,
         released: &Released,
+        holder: Holder,
         lease: Duration,
     ) -> Result<Option<Job>, ReleaseError> {
         let lease = SignedDuration::try_from(lease).unwrap_or(SignedDuration::MAX);
-        if let Some(job) = self.store.dispatch(released.job_id, lease).await? {
+        if let Some(job) = self.store.dispatch(released.job_id, holder, lease).await? {
             return Ok(Some(job));
         }
         let stored = self.store.get(released.job_id).await?;
@@ -285,5 +309,12 @@ mod tests {
         let now = Timestamp::now();
         let job = job().available_at(now + 10.seconds()).expires_at(now).build();
         assert_eq!(refusal(Some(&job), now), Refusal::Expire);
+    }
+
+    #[test]
+    fn only_servers_that_are_away_are_waited_for() {
+        assert!(ReleaseError::from(StoreError::Timeout).is_transient());
+        assert!(!ReleaseError::from(StoreError::Unreadable("state".to_owned())).is_transient());
+        assert!(!ReleaseError::from(LaneError::NotAJob("x".to_owned())).is_transient());
     }
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use flickrhub_job::envelope::Envelope;
 use flickrhub_job::model::Job;
-use flickrhub_job::store::StoreError;
+use flickrhub_job::store::{Holder, StoreError};
 use jiff::SignedDuration;
 use tokio_util::sync::CancellationToken;
 
@@ -40,9 +40,15 @@ pub(super) struct ClaimLost;
 impl Runner {
     /// Claims the job that `envelope` stands for; waits for MongoDB if it must, with the message held.
     pub(super) async fn claim(&self, envelope: &Envelope, stop: &CancellationToken) -> Claim {
+        // One for all tries: a claim whose answer was lost is ours already.
+        let holder = Holder::new();
         let mut tries = 0;
         loop {
-            match self.store.claim(envelope.job_id, envelope.attempt, LEASE).await {
+            let claimed = self
+                .store
+                .claim(envelope.job_id, envelope.attempt, holder, LEASE)
+                .await;
+            match claimed {
                 Ok(Some(job)) => return Claim::Ours(Box::new(job)),
                 Ok(None) => return Claim::Refused,
                 Err(error @ StoreError::Unreadable(_)) => {

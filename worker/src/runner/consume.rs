@@ -19,11 +19,11 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use tracing::Instrument;
+use tracing::{Instrument, Span};
 
 use super::Runner;
 use crate::backoff::DATA_TIER;
-use crate::shutdown::{DRAIN_LIMIT, pause, unless_stopped};
+use crate::shutdown::{pause, run_limit, unless_stopped};
 
 /// What the broker is told about a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,7 +36,7 @@ pub(super) enum Settlement {
     GiveBack,
 }
 
-/// How long cancelling the consumer and closing the channel may take, each.
+/// How long cancelling the consumer, giving back what was not begun and closing the channel may take, each.
 const GOOD_BYE: Duration = Duration::from_secs(3);
 
 /// Consumes until the process is asked to stop, then finishes what it holds.
@@ -66,7 +66,10 @@ pub(super) async fn consume(runner: Arc<Runner>, rabbit: Rabbit, stop: Cancellat
         subscription.give_back_unstarted().await;
     }
     held.close();
-    if timeout(DRAIN_LIMIT, held.wait()).await.is_err() {
+    if timeout(run_limit(runner.settings.timeout_seconds), held.wait())
+        .await
+        .is_err()
+    {
         tracing::warn!(
             held = held.len(),
             "stopping with jobs under way; recovery has them when their leases end"
@@ -154,9 +157,15 @@ impl Subscription {
             // Without the broker's word the messages are given back when the channel closes.
             return;
         }
-        while let Ok(Some(Ok(delivery))) = timeout(GOOD_BYE, self.consumer.next()).await {
-            settle(&delivery, Settlement::GiveBack).await;
-        }
+        let give_back = async {
+            while let Some(Ok(delivery)) = self.consumer.next().await {
+                let span = Envelope::decode(&delivery.data)
+                    .map_or_else(|_| Span::none(), |envelope| span_of(&envelope));
+                settle(&delivery, Settlement::GiveBack).instrument(span).await;
+            }
+        };
+        // What is left comes back when the channel closes.
+        let _ = timeout(GOOD_BYE, give_back).await;
     }
 }
 
@@ -166,24 +175,31 @@ async fn answer(
     permit: OwnedSemaphorePermit,
     stop: CancellationToken,
 ) {
-    let settlement = match Envelope::decode(&delivery.data) {
+    match Envelope::decode(&delivery.data) {
         Ok(envelope) => {
-            let span = tracing::info_span!(
-                "job",
-                job_id = %envelope.job_id,
-                user_id = envelope.user_id,
-                trace_id = envelope.trace.trace_id,
-                attempt = envelope.attempt,
-            );
-            runner.handle(&envelope, &stop).instrument(span).await
+            let work = async {
+                let settlement = runner.handle(&envelope, &stop).await;
+                settle(&delivery, settlement).await;
+            };
+            work.instrument(span_of(&envelope)).await;
         }
         Err(error) => {
             tracing::error!(queue = runner.queue.name(), %error, "a message that is no job goes to the dead letters");
-            Settlement::DeadLetter
+            settle(&delivery, Settlement::DeadLetter).await;
         }
-    };
-    settle(&delivery, settlement).await;
+    }
     drop(permit);
+}
+
+/// The ids that every line about a message carries.
+fn span_of(envelope: &Envelope) -> Span {
+    tracing::info_span!(
+        "job",
+        job_id = %envelope.job_id,
+        user_id = envelope.user_id,
+        trace_id = envelope.trace.trace_id,
+        attempt = envelope.attempt,
+    )
 }
 
 /// A failure here is harmless: the channel is gone, the message comes again, and its claim is refused.
@@ -199,7 +215,12 @@ async fn settle(delivery: &Delivery, settlement: Settlement) {
             delivery.nack(options).await
         }
     };
-    if let Err(error) = told {
-        tracing::warn!(%error, ?settlement, "the broker could not be told; the message comes again");
+    match told {
+        Ok(true) => {}
+        // The channel was lost before the word went out.
+        Ok(false) => tracing::warn!(?settlement, "the broker was not told; the message comes again"),
+        Err(error) => {
+            tracing::warn!(%error, ?settlement, "the broker could not be told; the message comes again");
+        }
     }
 }

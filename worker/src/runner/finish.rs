@@ -138,12 +138,21 @@ impl Runner {
         }
     }
 
+    /// Deletes the photo, unless another job shares it: the one that this replays, or a replay of that.
+    ///
     /// A photo that stays behind costs room until the body store forgets it, nothing else: no reason to hold a message.
     async fn delete_body(&self, job: &Job) {
-        if let Some(body) = &job.body
-            && let Err(error) = self.bodies.delete(&body.file_id).await
-        {
-            tracing::warn!(%error, "the photo could not be deleted");
+        let Some(body) = &job.body else { return };
+        let deleted = match self.store.needs_body(&body.file_id).await {
+            Ok(true) => return,
+            Ok(false) => self.bodies.delete(&body.file_id).await,
+            Err(error) => Err(error),
+        };
+        if let Err(error) = deleted {
+            tracing::warn!(
+                job_id = %job.id, user_id = job.user_id, trace_id = job.trace.trace_id, %error,
+                "the photo could not be deleted"
+            );
         }
     }
 }

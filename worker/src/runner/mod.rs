@@ -69,7 +69,7 @@ pub struct Runner {
 }
 
 impl Runner {
-    /// Runs jobs until `stop`, then finishes those that it holds, within [`crate::shutdown::DRAIN_LIMIT`].
+    /// Runs jobs until `stop`, then finishes those that it holds, within [`crate::shutdown::run_limit`].
     pub async fn run(self, rabbit: Rabbit, stop: CancellationToken) {
         consume::consume(Arc::new(self), rabbit, stop).await;
     }

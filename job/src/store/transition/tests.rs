@@ -21,11 +21,12 @@ fn error() -> JobError {
 fn every_transition() -> Vec<(&'static str, Transition)> {
     let (id, clock) = (JobId::new(), clock());
     vec![
-        ("dispatch", dispatch(id, LEASE, clock)),
-        ("claim", claim(id, 7, LEASE, clock)),
+        ("dispatch", dispatch(id, Holder::new(), LEASE, clock)),
+        ("claim", claim(id, 7, Holder::new(), LEASE, clock)),
         ("succeed", succeed(id, 7, "\"$text\"".to_owned(), clock)),
         ("fail", fail(id, 7, &error(), clock)),
         ("die", die(id, 7, &error(), clock)),
+        ("take_back", take_back(id, 7, &error(), clock)),
         ("retry", retry(id, 7, &error(), clock.now, clock)),
         ("requeue_overdue", requeue_overdue(id, 7, clock)),
         ("expire", expire(id, clock)),
@@ -78,6 +79,37 @@ fn every_transition_of_the_model_is_made_by_one_of_them() {
             });
             assert!(made, "{from} → {to}");
         }
+    }
+}
+
+#[test]
+fn the_dispatcher_takes_back_only_what_no_worker_has_and_a_worker_retries_only_what_it_runs() {
+    let (id, clock) = (JobId::new(), clock());
+    assert_eq!(
+        states_before(&take_back(id, 7, &error(), clock)),
+        [JobState::Dispatched]
+    );
+    assert_eq!(
+        states_before(&retry(id, 7, &error(), clock.now, clock)),
+        [JobState::Running]
+    );
+}
+
+#[test]
+fn what_recovery_does_is_guarded_by_the_lease() {
+    let (id, clock) = (JobId::new(), clock());
+    let over = Bson::from(doc! { "$lt": to_bson(clock.now) });
+    for transition in [
+        requeue_overdue(id, 7, clock),
+        fail(id, 7, &error(), clock).if_overdue(clock),
+        die(id, 7, &error(), clock).if_overdue(clock),
+    ] {
+        assert_eq!(
+            transition.filter.get("lease_until"),
+            Some(&over),
+            "{transition:?}"
+        );
+        assert_eq!(transition.filter.get("attempt"), Some(&Bson::from(7_u32)));
     }
 }
 
@@ -140,6 +172,14 @@ fn texts_from_outside_are_never_expressions() {
 }
 
 #[test]
+fn a_dispatcher_whose_clock_is_two_seconds_late_dispatches_all_the_same() {
+    let (id, clock) = (JobId::new(), clock());
+    let due = doc! { "$lte": to_bson(clock.now + SignedDuration::from_secs(2)) };
+    let dispatch = dispatch(id, Holder::new(), LEASE, clock);
+    assert_eq!(dispatch.filter.get("available_at"), Some(&Bson::from(due)));
+}
+
+#[test]
 fn a_lease_is_extended_only_by_its_holder() {
     let (filter, update) = extend_lease(JobId::new(), 7, LEASE, clock());
     assert_eq!(filter.get("attempt"), Some(&Bson::from(7_u32)));
@@ -147,5 +187,24 @@ fn a_lease_is_extended_only_by_its_holder() {
         update
             .get_document("$max")
             .is_ok_and(|max| max.contains_key("lease_until"))
+    );
+}
+
+#[test]
+fn only_the_holder_takes_a_job_again_and_only_within_the_same_state_and_attempt() {
+    let (id, holder) = (JobId::new(), Holder::new());
+    let taken = claim(id, 7, holder, LEASE, clock());
+    let (filter, update) = take_again(id, JobState::Running, Some(7), holder, LEASE, clock());
+    let expected = doc! {
+        "_id": id::to_bson(id),
+        "state": "running",
+        "holder": taken.set.get("holder").cloned().unwrap_or_default(),
+        "attempt": 7_u32,
+    };
+    assert_eq!(filter, expected);
+    assert_eq!(
+        update.keys().collect::<Vec<_>>(),
+        ["$max"],
+        "nothing but the lease changes"
     );
 }
