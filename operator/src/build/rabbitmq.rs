@@ -46,7 +46,7 @@ pub(super) fn objects(hub: &ValidatedHub, secrets: &SecretsChecksums) -> Vec<Obj
     let texts = files
         .iter()
         .map(|(_, content)| content.as_str())
-        .chain([secrets.rabbitmq.as_str()]);
+        .chain([secrets.rabbitmq_nodes.as_str()]);
     let config = checksum::of_texts(texts);
     let node_ports = [("epmd", EPMD_PORT), ("distribution", DISTRIBUTION_PORT)];
     vec![
