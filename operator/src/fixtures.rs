@@ -66,7 +66,9 @@ pub(crate) fn validated(hub: &FlickrHub) -> ValidatedHub {
 pub(crate) fn checksums() -> SecretsChecksums {
     SecretsChecksums {
         redis: "1111111111111111".to_owned(),
-        mongodb: "2222222222222222".to_owned(),
-        rabbitmq: "3333333333333333".to_owned(),
+        mongodb_keyfile: "2222222222222222".to_owned(),
+        mongodb_app: "3333333333333333".to_owned(),
+        rabbitmq_nodes: "4444444444444444".to_owned(),
+        rabbitmq_app: "5555555555555555".to_owned(),
     }
 }

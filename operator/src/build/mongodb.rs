@@ -14,7 +14,7 @@ const START: &str = include_str!("scripts/mongodb-start.sh");
 
 pub(super) fn objects(hub: &ValidatedHub, secrets: &SecretsChecksums) -> Vec<Object> {
     let name = hub.names.mongodb();
-    let config = checksum::of_texts([START, secrets.mongodb.as_str()]);
+    let config = checksum::of_texts([START, secrets.mongodb_keyfile.as_str()]);
     vec![
         stateful::config_map(hub, name.clone(), COMPONENT, &[("start.sh", START.to_owned())]).into(),
         stateful::headless(hub, name.clone(), COMPONENT, &[("mongodb", MONGODB_PORT)]).into(),

@@ -81,8 +81,8 @@ fn mounted_checksum(hub: &ValidatedHub, secrets: &SecretsChecksums) -> String {
     let own = [
         config.as_str(),
         secrets.redis.as_str(),
-        secrets.mongodb.as_str(),
-        secrets.rabbitmq.as_str(),
+        secrets.mongodb_app.as_str(),
+        secrets.rabbitmq_app.as_str(),
     ];
     let users = hub
         .user_secrets

@@ -1,22 +1,31 @@
 //! The RabbitMQ cluster.
 
-use k8s_openapi::api::core::v1::{Container, PodSpec};
+use k8s_openapi::api::core::v1::{Container, Lifecycle, LifecycleHandler, PodSpec};
 
 use super::stateful::{AUTH, CONFIG, DATA, Members};
 use super::{Object, checksum, pod, stateful};
 use crate::names::{AMQP_PORT, RABBITMQ_MANAGEMENT_PORT, RABBITMQ_METRICS_PORT, RABBITMQ_USER};
 use crate::secrets::SecretsChecksums;
-use crate::validate::ValidatedHub;
+use crate::validate::{QueuePlan, ValidatedHub};
 
 const COMPONENT: &str = "rabbitmq";
 const RUN: &str = "run";
+const ENV: &str = include_str!("scripts/rabbitmq-env.sh");
 const START: &str = include_str!("scripts/rabbitmq-start.sh");
+const HAND_OVER: &str = include_str!("scripts/rabbitmq-hand-over.sh");
 const PLUGINS: &str = include_str!("scripts/rabbitmq-plugins");
 const SETTINGS: &str = include_str!("scripts/rabbitmq.conf");
 /// The port by which nodes find each other's distribution port.
 const EPMD_PORT: u16 = 4369;
 /// The port on which nodes talk to each other.
 const DISTRIBUTION_PORT: u16 = 25672;
+
+/// Seconds that a worker has beyond its attempts until RabbitMQ takes its messages away.
+const ACKNOWLEDGE_MARGIN_SECONDS: u64 = 300;
+/// RabbitMQ's own default, in seconds.
+const MIN_ACKNOWLEDGE_SECONDS: u64 = 30 * 60;
+/// 24 days in seconds: in milliseconds it still is a number of 31 bits.
+const MAX_ACKNOWLEDGE_SECONDS: u64 = 24 * 24 * 60 * 60;
 
 const CLIENT_PORTS: [(&str, u16); 3] = [
     ("amqp", AMQP_PORT),
@@ -28,14 +37,16 @@ pub(super) fn objects(hub: &ValidatedHub, secrets: &SecretsChecksums) -> Vec<Obj
     let name = hub.names.rabbitmq();
     let nodes = hub.names.rabbitmq_nodes();
     let files = [
+        ("env.sh", ENV.to_owned()),
         ("start.sh", START.to_owned()),
+        ("hand-over.sh", HAND_OVER.to_owned()),
         ("enabled_plugins", PLUGINS.to_owned()),
         ("rabbitmq.conf", settings(hub)),
     ];
     let texts = files
         .iter()
         .map(|(_, content)| content.as_str())
-        .chain([secrets.rabbitmq.as_str()]);
+        .chain([secrets.rabbitmq_nodes.as_str()]);
     let config = checksum::of_texts(texts);
     let node_ports = [("epmd", EPMD_PORT), ("distribution", DISTRIBUTION_PORT)];
     vec![
@@ -62,18 +73,33 @@ pub(super) fn objects(hub: &ValidatedHub, secrets: &SecretsChecksums) -> Vec<Obj
 fn settings(hub: &ValidatedHub) -> String {
     let nodes = hub.rabbitmq.replicas;
     let watermark = hub.rabbitmq.memory_watermark;
+    let timeout = acknowledge_seconds(hub.queues.values()) * 1000;
     format!(
         "{SETTINGS}cluster_formation.target_cluster_size_hint = {nodes}\n\
          quorum_queue.initial_cluster_size = {nodes}\n\
-         vm_memory_high_watermark.absolute = {watermark}\n"
+         vm_memory_high_watermark.absolute = {watermark}\n\
+         consumer_timeout = {timeout}\n"
     )
+}
+
+/// How long a worker may hold a message. The last one that it took ahead waits for as many rounds of attempts as it
+/// takes to get through all of them; RabbitMQ would close the channel of a worker that only does its work.
+fn acknowledge_seconds<'a>(queues: impl Iterator<Item = &'a QueuePlan>) -> u64 {
+    queues
+        .map(|plan| {
+            let rounds = u32::from(plan.prefetch).div_ceil(plan.concurrency.max(1));
+            u64::from(plan.timeout_seconds) * u64::from(rounds) + ACKNOWLEDGE_MARGIN_SECONDS
+        })
+        .max()
+        .unwrap_or_default()
+        .clamp(MIN_ACKNOWLEDGE_SECONDS, MAX_ACKNOWLEDGE_SECONDS)
 }
 
 fn pod_spec(hub: &ValidatedHub) -> PodSpec {
     PodSpec {
         containers: vec![node(hub)],
-        // Quorum queues move their leaders away first.
-        termination_grace_period_seconds: Some(60),
+        // Up to 40 s to hand over, then the node closes its queues.
+        termination_grace_period_seconds: Some(90),
         volumes: Some(vec![
             stateful::config_volume(hub.names.rabbitmq()),
             stateful::auth_volume(hub.names.rabbitmq_auth(), &["password", "erlang-cookie"]),
@@ -99,8 +125,16 @@ fn node(hub: &ValidatedHub) -> Container {
         env: Some(vec![
             pod::pod_name_env(),
             pod::env("DOMAIN", hub.names.service_host(&hub.names.rabbitmq_nodes())),
+            pod::env("REPLICAS", hub.rabbitmq.replicas.to_string()),
             pod::env("APP_USER", RABBITMQ_USER),
         ]),
+        lifecycle: Some(Lifecycle {
+            pre_stop: Some(LifecycleHandler {
+                exec: Some(pod::script("/etc/rabbitmq-config/hand-over.sh")),
+                ..LifecycleHandler::default()
+            }),
+            ..Lifecycle::default()
+        }),
         ports: Some(ports),
         readiness_probe: Some(pod::FAST.tcp("amqp")),
         resources: Some(pod::resources(&hub.rabbitmq.resources)),
@@ -113,5 +147,37 @@ fn node(hub: &ValidatedHub) -> Container {
             pod::read_only(AUTH, "/etc/rabbitmq-auth"),
         ]),
         ..Container::default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use flickrhub_job::queue::Queue;
+
+    use super::*;
+    use crate::fixtures;
+
+    fn with_upload(change: impl FnOnce(&mut QueuePlan)) -> u64 {
+        let mut hub = fixtures::validated(&fixtures::minimal());
+        hub.queues.entry(Queue::Upload).and_modify(change);
+        acknowledge_seconds(hub.queues.values())
+    }
+
+    #[test]
+    fn a_worker_may_hold_a_message_until_its_turn_has_come_and_gone() {
+        let seconds = with_upload(|plan| {
+            (plan.timeout_seconds, plan.prefetch, plan.concurrency) = (3600, 9, 4);
+        });
+        assert_eq!(seconds, 3 * 3600 + ACKNOWLEDGE_MARGIN_SECONDS);
+    }
+
+    #[test]
+    fn the_time_to_hold_a_message_has_bounds() {
+        let short = with_upload(|plan| (plan.timeout_seconds, plan.prefetch) = (1, 1));
+        assert_eq!(short, MIN_ACKNOWLEDGE_SECONDS);
+        let long = with_upload(|plan| {
+            (plan.timeout_seconds, plan.prefetch, plan.concurrency) = (3600, 2000, 1);
+        });
+        assert_eq!(long, MAX_ACKNOWLEDGE_SECONDS);
     }
 }

@@ -66,6 +66,9 @@ fn pod_spec(hub: &ValidatedHub) -> PodSpec {
 fn container(hub: &ValidatedHub, name: &str, script: &str) -> Container {
     let service = hub.names.redis();
     let replicas = hub.redis.replicas;
+    // What the data leaves of the limit is for the pages that a rewrite of the append-only file copies, and for what
+    // waits for replicas that lag: past the limit the kernel kills the master.
+    let limit = hub.redis.resources.memory_limit_bytes;
     Container {
         name: name.to_owned(),
         image: Some(hub.images.redis.clone()),
@@ -79,7 +82,8 @@ fn container(hub: &ValidatedHub, name: &str, script: &str) -> Container {
             pod::env("QUORUM", (replicas / 2 + 1).to_string()),
             pod::env("MASTER_NAME", REDIS_MASTER),
             pod::env("DOWN_AFTER_MS", "3000"),
-            pod::env("MAX_MEMORY", hub.redis.max_memory.to_string()),
+            pod::env("MAX_MEMORY", (limit / 5 * 3).to_string()),
+            pod::env("REPLICA_BUFFER", (limit / 8).to_string()),
         ]),
         security_context: Some(pod::container_security()),
         volume_mounts: Some(vec![

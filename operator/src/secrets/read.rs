@@ -12,12 +12,16 @@ use crate::names::HubNames;
 /// Checksums of what pods mount, 64 bits in hexadecimal.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct SecretsChecksums {
-    /// Of the Secret of Redis.
+    /// Of the password of Redis, for its pods and for the processes.
     pub redis: String,
-    /// Of the Secret of MongoDB.
-    pub mongodb: String,
-    /// Of the Secret of RabbitMQ.
-    pub rabbitmq: String,
+    /// Of the key file, for the members of MongoDB.
+    pub mongodb_keyfile: String,
+    /// Of the password of MongoDB's user, for the processes.
+    pub mongodb_app: String,
+    /// Of the password and the cookie, for the nodes of RabbitMQ.
+    pub rabbitmq_nodes: String,
+    /// Of the password alone, for the processes.
+    pub rabbitmq_app: String,
 }
 
 /// Reads the Secrets of a hub from `found`, by name.
@@ -53,9 +57,11 @@ pub(super) fn read(names: &HubNames, found: &BTreeMap<String, Secret>) -> Result
             webhook_secret: client.text("webhook-secret")?,
         },
         checksums: SecretsChecksums {
-            redis: redis.checksum(),
-            mongodb: mongodb.checksum(),
-            rabbitmq: rabbitmq.checksum(),
+            redis: redis.checksum(&["password"]),
+            mongodb_keyfile: mongodb.checksum(&["keyfile"]),
+            mongodb_app: mongodb.checksum(&["app-password"]),
+            rabbitmq_nodes: rabbitmq.checksum(&["password", "erlang-cookie"]),
+            rabbitmq_app: rabbitmq.checksum(&["password"]),
         },
     })
 }
@@ -86,10 +92,13 @@ impl<'a> Source<'a> {
             })
     }
 
-    fn checksum(&self) -> String {
+    fn checksum(&self, keys: &[&str]) -> String {
         let data = self.secret.and_then(|secret| secret.data.as_ref());
-        let entries = data.into_iter().flatten();
-        checksum::of_entries(entries.map(|(key, value)| (key.as_str(), value.0.as_slice())))
+        let entries = keys.iter().filter_map(|key| {
+            let value = data?.get(*key)?;
+            Some((*key, value.0.as_slice()))
+        });
+        checksum::of_entries(entries)
     }
 }
 
@@ -150,10 +159,58 @@ mod tests {
     }
 
     #[test]
-    fn a_changed_value_changes_the_checksum() {
-        let checksum = |found: &BTreeMap<String, Secret>| read(&names(), found).map(|s| s.checksums).ok();
+    fn a_changed_value_changes_the_checksums_of_what_mounts_it_and_no_others() {
         let found = made_up();
-        assert_eq!(checksum(&found), checksum(&found));
-        assert_ne!(checksum(&found), checksum(&made_up()));
+        let checksums = |found: &BTreeMap<String, Secret>| {
+            let SecretsChecksums {
+                redis,
+                mongodb_keyfile,
+                mongodb_app,
+                rabbitmq_nodes,
+                rabbitmq_app,
+            } = read(&names(), found).map(|s| s.checksums).unwrap_or_default();
+            [redis, mongodb_keyfile, mongodb_app, rabbitmq_nodes, rabbitmq_app]
+        };
+        let before = checksums(&found);
+        let cases = [
+            (
+                "gallery-redis-auth",
+                "password",
+                [true, false, false, false, false],
+            ),
+            (
+                "gallery-mongodb-auth",
+                "keyfile",
+                [false, true, false, false, false],
+            ),
+            ("gallery-mongodb-auth", "admin-password", [false; 5]),
+            (
+                "gallery-mongodb-auth",
+                "app-password",
+                [false, false, true, false, false],
+            ),
+            (
+                "gallery-rabbitmq-auth",
+                "erlang-cookie",
+                [false, false, false, true, false],
+            ),
+            (
+                "gallery-rabbitmq-auth",
+                "password",
+                [false, false, false, true, true],
+            ),
+        ];
+        for (secret, key, expected) in cases {
+            let mut changed = found.clone();
+            let data = changed.get_mut(secret).and_then(|secret| secret.data.as_mut());
+            let old = data.and_then(|data| data.insert(key.to_owned(), ByteString(b"another".to_vec())));
+            assert!(old.is_some(), "{secret} has no {key}");
+            let mut differs = before
+                .iter()
+                .zip(checksums(&changed))
+                .map(|(before, after)| *before != after);
+            let differs: [bool; 5] = std::array::from_fn(|_| differs.next().unwrap_or_default());
+            assert_eq!(differs, expected, "{secret} {key}");
+        }
     }
 }

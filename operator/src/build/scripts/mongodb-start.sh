@@ -1,5 +1,7 @@
 #!/bin/sh
 # Starts mongod, which refuses a key file that others than its user may read; volumes of Secrets cannot be that strict.
+# Nobody gets in without a password, not even by way of the loopback address before the first user exists: the operator
+# logs in with the key file.
 set -eu
 install -m 400 /etc/mongodb-auth/keyfile /run/mongodb/keyfile
 exec mongod \
@@ -9,5 +11,6 @@ exec mongod \
     --bind_ip_all \
     --nounixsocket \
     --wiredTigerCacheSizeGB "$CACHE_GIB" \
+    --setParameter enableLocalhostAuthBypass=0 \
     --setParameter diagnosticDataCollectionEnabled=false \
     --quiet

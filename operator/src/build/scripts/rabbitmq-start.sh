@@ -3,6 +3,7 @@
 # otherwise, and volumes of Secrets cannot be that strict.
 set -eu
 umask 077
+. /etc/rabbitmq-config/env.sh
 run=/run/rabbitmq
 
 mkdir -p "$run/conf.d"
@@ -11,7 +12,6 @@ cp /etc/rabbitmq-config/rabbitmq.conf "$run/conf.d/10-settings.conf"
 printf 'default_user = %s\ndefault_pass = %s\n' "$APP_USER" "$(cat /etc/rabbitmq-auth/password)" \
     >"$run/conf.d/20-user.conf"
 
-export HOME=/var/lib/rabbitmq
 rm -f "$HOME/.erlang.cookie"
 cp /etc/rabbitmq-auth/erlang-cookie "$HOME/.erlang.cookie"
 chmod 400 "$HOME/.erlang.cookie"
@@ -22,14 +22,6 @@ until getent hosts "$POD_NAME.$DOMAIN" >/dev/null; do
     sleep 0.5
 done
 
-export RABBITMQ_USE_LONGNAME=true
-export RABBITMQ_NODENAME="rabbit@$POD_NAME.$DOMAIN"
-export RABBITMQ_CONFIG_FILES="$run/conf.d"
-export RABBITMQ_ENABLED_PLUGINS_FILE="$run/enabled_plugins"
-export RABBITMQ_MNESIA_BASE="$HOME/db"
-export RABBITMQ_PID_FILE="$run/pid"
-export RABBITMQ_LOGS=-
-export RABBITMQ_LOG_BASE="$run"
 # Idle schedulers must not spin: the processor is shared.
 export RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS="+sbwt none +sbwtdcpu none +sbwtdio none"
 exec rabbitmq-server

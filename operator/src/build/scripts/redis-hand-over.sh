@@ -7,12 +7,22 @@ role() {
     cli role | head -n 1
 }
 
+# Asks each other Sentinel to begin a failover until one does.
+request_failover() {
+    for host in $(others); do
+        [ "$(cli -h "$host" -p 26379 sentinel failover "$MASTER_NAME")" = OK ] && return
+    done
+    return 1
+}
+
 [ "$REPLICAS" -gt 1 ] && [ "$(role)" = master ] || exit 0
 cli client pause 20000 write
 sleep 0.2
-for host in $(others); do
-    [ "$(cli -h "$host" -p 26379 sentinel failover "$MASTER_NAME")" = OK ] && break
-done
+if ! request_failover; then
+    # Nobody takes over, so to refuse writes any longer would only cost them.
+    cli client unpause
+    exit 0
+fi
 attempt=0
 while [ "$attempt" -lt 16 ] && [ "$(role)" = master ]; do
     sleep 0.5

@@ -38,9 +38,15 @@ fi
 } >"$state.new"
 mv "$state.new" "$state"
 
-# A Sentinel refuses to start while the name of the master does not resolve.
+# The name of a master that is about to start resolves within seconds. That of a master whose node is gone may never
+# resolve again: then the Sentinel starts without it, because only Sentinels that run can choose another.
 master=$(remembered_master)
+deadline=$(($(date +%s) + 20))
 until getent hosts "$master" >/dev/null; do
+    if [ "$(date +%s)" -ge "$deadline" ]; then
+        echo "starts although the name $master does not resolve"
+        break
+    fi
     echo "waits for the name $master"
     sleep 0.5
 done

@@ -47,6 +47,7 @@ repl-diskless-sync-delay 0
 repl-timeout 6
 repl-ping-replica-period 1
 repl-backlog-size 16mb
+client-output-buffer-limit replica $REPLICA_BUFFER 0 0
 maxmemory $MAX_MEMORY
 maxmemory-policy noeviction
 SETTINGS

@@ -77,14 +77,14 @@ pub fn decide(observed: &Observed, desired: &Desired) -> Decision<Action, Findin
             _ => None,
         })
         .collect();
-    match trouble(observed, &views) {
+    match trouble(observed, &views, desired) {
         Some(finding) => Decision::Report(finding),
         None => judge(observed, &views, desired),
     }
 }
 
 /// What makes the cluster unusable however many of its nodes run.
-fn trouble(observed: &Observed, views: &[&View]) -> Option<Finding> {
+fn trouble(observed: &Observed, views: &[&View], desired: &Desired) -> Option<Finding> {
     let refused: Vec<String> = observed
         .nodes
         .iter()
@@ -96,16 +96,8 @@ fn trouble(observed: &Observed, views: &[&View]) -> Option<Finding> {
     if !refused.is_empty() {
         return Some(Finding::PasswordRefused(refused));
     }
-    let clusters: BTreeSet<Vec<&str>> = views
-        .iter()
-        .map(|view| names_of(view))
-        .filter(|names| !names.is_empty())
-        .collect();
-    let disjoint = |left: &Vec<&str>, right: &Vec<&str>| left.iter().all(|name| !right.contains(name));
-    if clusters
-        .iter()
-        .any(|left| clusters.iter().any(|right| disjoint(left, right)))
-    {
+    if is_split(observed, desired) {
+        let clusters: BTreeSet<Vec<&str>> = views.iter().map(|view| names_of(view)).collect();
         return Some(Finding::SeveralClusters(
             clusters.iter().map(|names| names.join(" + ")).collect(),
         ));
@@ -116,6 +108,31 @@ fn trouble(observed: &Observed, views: &[&View]) -> Option<Finding> {
     }
     let alarmed = peers_that(views, |peer| peer.alarm);
     (!alarmed.is_empty()).then_some(Finding::Alarm(alarmed))
+}
+
+/// Whether a node that answers is no member to another one that does. The others may still count it in: a node that
+/// lost its volume founds a cluster of its own under its old name.
+///
+/// A node that only joins does not look like that: it joins before it answers.
+fn is_split(observed: &Observed, desired: &Desired) -> bool {
+    let answering: Vec<(&str, &View)> = desired
+        .management
+        .iter()
+        .zip(&observed.nodes)
+        .filter_map(|(address, node)| match node {
+            Node::Answers(view) if !view.peers.is_empty() => Some((address.host_str()?, view)),
+            _ => None,
+        })
+        .collect();
+    answering.iter().any(|(_, view)| {
+        let hosts: BTreeSet<&str> = view.peers.iter().map(host_of).collect();
+        answering.iter().any(|(host, _)| !hosts.contains(host))
+    })
+}
+
+/// The host in the name of a node.
+fn host_of(peer: &Peer) -> &str {
+    peer.name.rsplit('@').next().unwrap_or_default()
 }
 
 fn judge(observed: &Observed, views: &[&View], desired: &Desired) -> Decision<Action, Finding> {
@@ -219,9 +236,9 @@ mod tests {
             .collect()
     }
 
-    fn peer(name: &str) -> Peer {
+    fn peer(host: &str) -> Peer {
         Peer {
-            name: name.to_owned(),
+            name: format!("rabbit@{host}"),
             running: true,
             ..Peer::default()
         }
@@ -251,7 +268,8 @@ mod tests {
     #[test]
     fn each_state_has_its_finding() {
         let down = || with(|view| view.peers[2].running = false);
-        let alone = |name: &str| Node::Answers(view(&[name]));
+        let alone = |host: &str| Node::Answers(view(&[host]));
+        let pair = |left: &str, right: &str| Node::Answers(view(&[left, right]));
         let (complete, serving) = (Standard::Complete, Standard::Serving);
         let cases = [
             ([whole(), whole(), whole()], complete, ("Ready", true)),
@@ -264,6 +282,28 @@ mod tests {
                 [alone("a"), alone("b"), alone("c")],
                 serving,
                 ("SeveralClusters", false),
+            ),
+            (
+                [alone("a"), whole(), whole()],
+                serving,
+                ("SeveralClusters", false),
+            ),
+            (
+                [alone("a"), whole(), gone()],
+                complete,
+                ("SeveralClusters", false),
+            ),
+            (
+                [alone("a"), pair("b", "c"), pair("b", "c")],
+                serving,
+                ("SeveralClusters", false),
+            ),
+            // The first nodes of a cluster that forms: those that have not joined do not answer yet.
+            ([alone("a"), gone(), gone()], complete, ("WaitForNodes", false)),
+            (
+                [pair("a", "b"), pair("a", "b"), gone()],
+                complete,
+                ("WaitForNodes", false),
             ),
             (
                 [Node::PasswordRefused("a".to_owned()), whole(), whole()],
@@ -291,6 +331,22 @@ mod tests {
             let status = PartStatus::from(finding);
             assert_eq!((status.reason, status.ready), expected, "{observed:?}");
         }
+    }
+
+    #[test]
+    fn a_node_that_founded_a_second_cluster_gets_no_queues() {
+        let blank = Node::Answers(View {
+            queues: BTreeSet::new(),
+            ..view(&["a"])
+        });
+        let observed = Observed {
+            nodes: vec![blank, whole(), whole()],
+        };
+        let clusters = ["rabbit@a", "rabbit@a + rabbit@b + rabbit@c"].map(str::to_owned);
+        assert_eq!(
+            decide(&observed, &desired(Standard::Serving)),
+            Decision::Report(Finding::SeveralClusters(clusters.to_vec()))
+        );
     }
 
     #[test]

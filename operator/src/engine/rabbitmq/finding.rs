@@ -42,8 +42,11 @@ impl From<Finding> for PartStatus {
             Finding::SeveralClusters(clusters) => Self::waiting(
                 "SeveralClusters",
                 format!(
-                    "The nodes have formed {} ({}); keep the one with the queues and delete pod and volume of the \
-                     others' nodes, they will join it.",
+                    "The nodes have formed {} ({}). Keep the one with the queues, mostly the largest. For each NODE \
+                     outside of it, first run `rabbitmqctl forget_cluster_node NODE` in a pod of the cluster that is \
+                     kept, then `rabbitmqctl stop_app`, `reset`, `join_cluster KEPT_NODE` and `start_app` in its own \
+                     pod, and `rabbitmq-queues grow NODE all`, each in a shell after `. /etc/rabbitmq-config/env.sh`. \
+                     To delete the volume of node 0 does not help: it would found a cluster again.",
                     count(clusters.len(), "cluster"),
                     clusters.join("; ")
                 ),
@@ -79,5 +82,28 @@ impl From<Finding> for PartStatus {
                 ..Self::ready(format!("{} and every queue.", count(nodes, "node")))
             },
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_left_a_cluster_is_forgotten_before_it_joins_again() {
+        let clusters = ["rabbit@a", "rabbit@a + rabbit@b"].map(str::to_owned);
+        let message = PartStatus::from(Finding::SeveralClusters(clusters.to_vec())).message;
+        let position = |command| message.find(command);
+        let steps = [
+            "forget_cluster_node",
+            "stop_app",
+            "reset",
+            "join_cluster",
+            "start_app",
+            "grow",
+        ];
+        let positions = steps.map(position);
+        assert!(positions.iter().all(Option::is_some), "{message}");
+        assert!(positions.is_sorted(), "{message}");
     }
 }

@@ -85,8 +85,15 @@ impl<'a> Nodes<'a> {
     }
 
     async fn look_at(&self, address: &Url) -> Result<View, LookError> {
-        let nodes: Vec<NodeAnswer> = self.get(address, &["api", "nodes"]).await?;
-        let queues: Vec<QueueAnswer> = self.get(address, &["api", "queues", &self.desired.vhost]).await?;
+        // Alarms and partitions belong to the statistics of a node; of a queue only its name matters.
+        let nodes: Vec<NodeAnswer> = self.get(address, &["api", "nodes"], &[]).await?;
+        let queues: Vec<QueueAnswer> = self
+            .get(
+                address,
+                &["api", "queues", &self.desired.vhost],
+                &[("disable_stats", "true")],
+            )
+            .await?;
         Ok(View {
             peers: nodes.into_iter().map(Peer::from).collect(),
             queues: queues
@@ -96,7 +103,12 @@ impl<'a> Nodes<'a> {
         })
     }
 
-    async fn get<T: DeserializeOwned>(&self, address: &Url, path: &[&str]) -> Result<T, LookError> {
+    async fn get<T: DeserializeOwned>(
+        &self,
+        address: &Url,
+        path: &[&str],
+        query: &[(&str, &str)],
+    ) -> Result<T, LookError> {
         let mut url = address.clone();
         // Segment by segment, because the name of the default virtual host is a slash.
         if let Ok(mut segments) = url.path_segments_mut() {
@@ -105,7 +117,7 @@ impl<'a> Nodes<'a> {
         let answer = self
             .client
             .get(url)
-            .query(&[("disable_stats", "true")])
+            .query(query)
             .basic_auth(
                 &self.desired.username,
                 Some(self.desired.password.expose_secret()),
