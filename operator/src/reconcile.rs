@@ -17,7 +17,7 @@ use crate::apply::{self, ApplyError};
 use crate::build::{Kind, Object, build};
 use crate::context::{Context, FIELD_MANAGER};
 use crate::crd::{FlickrHub, FlickrHubStatus};
-use crate::finalizer::{self, FinalizerError};
+use crate::finalizer::{self, FinalizerError, Leaving};
 use crate::part::{Part, PartStatus};
 use crate::secrets::{self, SecretError, Secrets};
 use crate::status::{self, Outcome};
@@ -89,8 +89,9 @@ pub async fn reconcile(
         return Ok(None);
     };
     if hub.metadata.deletion_timestamp.is_some() {
-        finalizer::clean_up(&ctx.client, &hub, &ctx.settings.cluster_domain).await?;
-        return Ok(None);
+        let policy = hub.spec.deletion_policy;
+        let leaving = Leaving::new(&hub.metadata, policy, &ctx.settings.cluster_domain);
+        return Ok(finalizer::clean_up(&ctx.client, &leaving).await?);
     }
     if hub.spec.paused {
         report(ctx, &hub, None, &Outcome::Paused).await?;

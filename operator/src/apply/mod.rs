@@ -8,11 +8,14 @@ mod differs;
 mod live;
 mod volumes;
 
+use std::fmt::Debug;
+
 use k8s_openapi::api::core::v1::Secret;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::api::{Api, DeleteParams, DynamicObject, Patch, PatchParams, PropagationPolicy};
 use kube::{Client, Resource, ResourceExt};
-use serde_json::json;
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
 
 use crate::build::{Kind, Object};
 use crate::context::{Context, FIELD_MANAGER};
@@ -255,6 +258,40 @@ pub async fn apply_metadata(client: &Client, current: &Secret, meta: ObjectMeta)
     }
 }
 
+/// Takes the owners of one kind off an object, so that it does not go with them.
+///
+/// # Errors
+/// When the API server fails, or the object changed since it was read.
+pub async fn disown<K>(api: &Api<K>, meta: &ObjectMeta, owner_kind: &str) -> Result<(), kube::Error>
+where
+    K: Clone + DeserializeOwned + Debug,
+{
+    let Some(patch) = without_owners(meta, owner_kind) else {
+        return Ok(());
+    };
+    let name = meta.name.as_deref().unwrap_or_default();
+    match api
+        .patch(name, &PatchParams::default(), &Patch::Merge(patch))
+        .await
+    {
+        Ok(_) => Ok(()),
+        Err(kube::Error::Api(status)) if status.code == 404 => Ok(()),
+        Err(error) => Err(error),
+    }
+}
+
+/// The patch that takes the owners of one kind off an object; `None` if it has none.
+fn without_owners(meta: &ObjectMeta, owner_kind: &str) -> Option<Value> {
+    let owners = meta.owner_references.as_deref().unwrap_or_default();
+    let others: Vec<_> = owners.iter().filter(|owner| owner.kind != owner_kind).collect();
+    (others.len() < owners.len()).then(|| {
+        json!({"metadata": {
+            "ownerReferences": others,
+            "resourceVersion": meta.resource_version,
+        }})
+    })
+}
+
 /// Raises the number of pods of a Deployment that an autoscaler owns, where it is below the least the user wants. The
 /// autoscaler would do it too, but a quarter of a minute later, and not at all where no metrics are served.
 ///
@@ -282,4 +319,36 @@ pub async fn raise_replicas(
         .await
         .map(|_| ())
         .map_err(|source| ApplyError::api(Kind::Deployment, name, source))
+}
+
+#[cfg(test)]
+mod tests {
+    use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
+
+    use super::*;
+
+    fn owned_by(kinds: &[&str]) -> ObjectMeta {
+        let owner = |kind: &&str| OwnerReference {
+            kind: (*kind).to_owned(),
+            ..OwnerReference::default()
+        };
+        ObjectMeta {
+            resource_version: Some("7".to_owned()),
+            owner_references: Some(kinds.iter().map(owner).collect()),
+            ..ObjectMeta::default()
+        }
+    }
+
+    #[test]
+    fn owners_of_one_kind_are_taken_off_and_others_stay() {
+        assert_eq!(without_owners(&owned_by(&["Other"]), "FlickrHub"), None);
+        assert_eq!(without_owners(&ObjectMeta::default(), "FlickrHub"), None);
+        let patch = without_owners(&owned_by(&["FlickrHub", "Other"]), "FlickrHub").unwrap_or_default();
+        assert_eq!(
+            patch["metadata"]["ownerReferences"].as_array().map(Vec::len),
+            Some(1)
+        );
+        assert_eq!(patch["metadata"]["ownerReferences"][0]["kind"], "Other");
+        assert_eq!(patch["metadata"]["resourceVersion"], "7");
+    }
 }

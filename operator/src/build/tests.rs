@@ -204,7 +204,7 @@ fn the_number_of_workers_is_left_to_their_autoscaler() {
 }
 
 #[test]
-fn volumes_go_with_the_hub_only_if_the_user_says_so() {
+fn no_set_takes_its_volumes_with_it() {
     let policy = |deletion_policy| {
         let mut hub = fixtures::minimal();
         hub.spec.deletion_policy = deletion_policy;
@@ -214,7 +214,7 @@ fn volumes_go_with_the_hub_only_if_the_user_says_so() {
             .collect::<Vec<_>>()
     };
     assert_eq!(policy(DeletionPolicy::Retain), vec!["Retain"; 4]);
-    assert_eq!(policy(DeletionPolicy::Delete), vec!["Delete"; 4]);
+    assert_eq!(policy(DeletionPolicy::Delete), vec!["Retain"; 4]);
 }
 
 #[test]

@@ -12,13 +12,15 @@ use std::collections::BTreeMap;
 
 use k8s_openapi::api::core::v1::Secret;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
-use kube::Api;
 use kube::api::PostParams;
+use kube::{Api, Resource};
 use secrecy::SecretString;
 
-use crate::apply::{ApplyError, apply_metadata};
+use crate::apply::{ApplyError, apply_metadata, disown};
 use crate::build::labels;
 use crate::context::Context;
+use crate::crd::FlickrHub;
+use crate::names::HubNames;
 use crate::validate::ValidatedHub;
 
 pub use read::SecretsChecksums;
@@ -138,25 +140,34 @@ pub async fn ensure(ctx: &Context, hub: &ValidatedHub) -> Result<Ensured, Secret
         if is_new {
             created.push(wanted.name.clone());
         }
-        let meta = labels::secret_meta(hub, &wanted.name, wanted.component);
+        let meta = labels::free_meta(hub, &wanted.name, wanted.component);
         apply_metadata(&ctx.client, &secret, meta).await?;
         found.insert(wanted.name, secret);
     }
     let vault_keys = hub.names.vault_keys();
-    if let Some(secret) = api
-        .get_opt(&vault_keys)
-        .await
-        .map_err(|source| SecretError::Api {
-            name: vault_keys.clone(),
-            source,
-        })?
-    {
+    let failed = |source| SecretError::Api {
+        name: vault_keys.clone(),
+        source,
+    };
+    if let Some(secret) = api.get_opt(&vault_keys).await.map_err(failed)? {
+        // An owner that it was created with is not taken away by an apply.
+        disown(&api, &secret.metadata, &FlickrHub::kind(&()))
+            .await
+            .map_err(failed)?;
+        let meta = labels::free_meta(hub, &vault_keys, "vault");
+        apply_metadata(&ctx.client, &secret, meta).await?;
         found.insert(vault_keys, secret);
     }
     Ok(Ensured {
         secrets: read::read(&hub.names, &found)?,
         created,
     })
+}
+
+/// The names of every Secret that holds something of a hub that exists nowhere else.
+pub fn names(names: &HubNames) -> Vec<String> {
+    let made_up = generate::wanted(names).map(|wanted| wanted.name);
+    made_up.into_iter().chain([names.vault_keys()]).collect()
 }
 
 /// Reads a Secret, or creates it with new values. Whoever comes second takes what the first one made up.
