@@ -134,6 +134,11 @@ fn refused() -> Vec<(&'static str, Value, &'static str)> {
             "address must be an http or https URL",
         ),
         (
+            "/vault",
+            json!({"external": {"address": "http://vault:8200"}}),
+            "address must be an https URL",
+        ),
+        (
             "/queues/rest",
             json!({"minReplicas": 5, "maxReplicas": 2}),
             "minReplicas must not be greater than maxReplicas",
