@@ -118,7 +118,7 @@ async fn step(hub: Arc<Hub>, shared: Arc<Shared>) -> Result<Action, ReconcileErr
             let (namespace, name) = (hub.namespace().unwrap_or_default(), hub.name_any());
             reconcile(&shared.ctx, &namespace, &name).await
         }
-        Err(invalid) => report_unreadable(&shared.ctx, invalid).await.map(|()| None),
+        Err(invalid) => report_unreadable(&shared.ctx, invalid).await,
     };
     shared.metrics.reconciled(result.is_ok(), started.elapsed());
     let wait = result?;
@@ -130,6 +130,7 @@ async fn step(hub: Arc<Hub>, shared: Arc<Shared>) -> Result<Action, ReconcileErr
 fn on_error(hub: Arc<Hub>, error: &ReconcileError, shared: Arc<Shared>) -> Action {
     let failures = shared.ctx.failed(&hub.uid().unwrap_or_default());
     let wait = backoff::after(failures);
+    let wait = error.look_again().map_or(wait, |soonest| wait.min(soonest));
     tracing::warn!(
         hub = hub.name_any(),
         namespace = hub.namespace(),

@@ -38,6 +38,16 @@ pub enum ApplyError {
         /// What the client says.
         source: kube::Error,
     },
+    /// The API server understood the object and does not want it: another try would be answered the same.
+    #[error("the API server refuses {kind} {name:?}: {message}")]
+    Refused {
+        /// The kind of the object.
+        kind: String,
+        /// Its name.
+        name: String,
+        /// What the API server says.
+        message: String,
+    },
     /// Something else has the name.
     #[error(
         "{kind} {name:?} exists and does not belong to this FlickrHub: delete it, or create the FlickrHub under another name"
@@ -82,10 +92,17 @@ pub enum ApplyError {
 
 impl ApplyError {
     fn api(kind: Kind, name: &str, source: kube::Error) -> Self {
-        Self::Api {
-            kind: kind.resource().kind,
-            name: name.to_owned(),
-            source,
+        Self::of(kind.resource().kind, name.to_owned(), source)
+    }
+
+    pub(crate) fn of(kind: String, name: String, source: kube::Error) -> Self {
+        match source {
+            kube::Error::Api(status) if matches!(status.code, 400 | 422) => Self::Refused {
+                kind,
+                name,
+                message: status.message.clone(),
+            },
+            source => Self::Api { kind, name, source },
         }
     }
 }
@@ -104,20 +121,19 @@ fn apply_params() -> PatchParams {
     PatchParams::apply(FIELD_MANAGER).force()
 }
 
-/// Applies objects and takes what the API server answers into `live`.
-///
-/// # Errors
-/// At the first object that cannot be applied.
+/// Applies objects and takes what the API server answers into `live`. Returns what could not be applied; it keeps
+/// nothing else from being.
 pub async fn apply<'a>(
     ctx: &Context,
     hub: &ValidatedHub,
     objects: impl IntoIterator<Item = &'a Object>,
     live: &mut Live,
-) -> Result<(), ApplyError> {
+) -> Vec<ApplyError> {
+    let mut failures = Vec::new();
     for object in objects {
-        apply_one(ctx, hub, object, live).await?;
+        failures.extend(apply_one(ctx, hub, object, live).await.err());
     }
-    Ok(())
+    failures
 }
 
 async fn apply_one(
@@ -128,6 +144,10 @@ async fn apply_one(
 ) -> Result<(), ApplyError> {
     let kind = object.kind();
     let name = object.name();
+    if live.is_unread(kind) {
+        // What must be kept of a live object is not known; that it could not be read is reported.
+        return Ok(());
+    }
     let mut desired = serde_json::to_value(object).map_err(|source| ApplyError::Encoding {
         name: name.clone(),
         source,
@@ -191,22 +211,22 @@ async fn refuse_foreign(
     }
 }
 
-/// Deletes what belongs to the hub and was not built.
-///
-/// # Errors
-/// At the first object that cannot be deleted.
+/// Deletes what belongs to the hub and was not built. Returns what could not be deleted.
 pub async fn prune(
     ctx: &Context,
     hub: &ValidatedHub,
     objects: &[Object],
     live: &mut Live,
-) -> Result<(), ApplyError> {
+) -> Vec<ApplyError> {
+    let mut failures = Vec::new();
     for (kind, name) in live.unwanted(objects) {
         tracing::info!(kind = kind.resource().kind, name, "prune");
-        delete(&ctx.client, kind, hub.names.namespace(), &name).await?;
-        live.remove(kind, &name);
+        match delete(&ctx.client, kind, hub.names.namespace(), &name).await {
+            Ok(()) => live.remove(kind, &name),
+            Err(error) => failures.push(error),
+        }
     }
-    Ok(())
+    failures
 }
 
 /// Deletes an object; that it does not exist is no error.
@@ -250,11 +270,7 @@ pub async fn apply_metadata(client: &Client, current: &Secret, meta: ObjectMeta)
     let api: Api<Secret> = Api::namespaced(client.clone(), &meta.namespace.unwrap_or_default());
     match api.patch(&name, &apply_params(), &Patch::Apply(&desired)).await {
         Ok(_) => Ok(()),
-        Err(source) => Err(ApplyError::Api {
-            kind: Secret::kind(&()).into_owned(),
-            name,
-            source,
-        }),
+        Err(source) => Err(ApplyError::of(Secret::kind(&()).into_owned(), name, source)),
     }
 }
 
@@ -326,6 +342,27 @@ mod tests {
     use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 
     use super::*;
+
+    fn refusal(code: u16) -> kube::Error {
+        let status = kube::core::Status::failure("spec.rules[0].host: Invalid value", "Invalid");
+        kube::Error::Api(Box::new(status.with_code(code)))
+    }
+
+    #[test]
+    fn a_refusal_keeps_the_words_of_the_api_server() {
+        for code in [400, 422] {
+            let error = ApplyError::api(Kind::Ingress, "gallery-api", refusal(code));
+            assert!(matches!(error, ApplyError::Refused { .. }), "{code}");
+            assert_eq!(
+                error.to_string(),
+                "the API server refuses Ingress \"gallery-api\": spec.rules[0].host: Invalid value"
+            );
+        }
+        for code in [403, 409, 500, 503] {
+            let error = ApplyError::api(Kind::Ingress, "gallery-api", refusal(code));
+            assert!(matches!(error, ApplyError::Api { .. }), "{code}");
+        }
+    }
 
     fn owned_by(kinds: &[&str]) -> ObjectMeta {
         let owner = |kind: &&str| OwnerReference {
