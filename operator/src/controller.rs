@@ -54,7 +54,7 @@ pub async fn run(ctx: Context, metrics: Metrics, shutdown: impl Future<Output = 
         .owns(scoped::<HorizontalPodAutoscaler>(&ctx), ours.clone())
         .owns(scoped::<Ingress>(&ctx), ours.clone())
         .watches(
-            Api::<PartialObjectMeta<ClusterRoleBinding>>::all(ctx.client.clone()),
+            Api::<PartialObjectMeta<ClusterRoleBinding>>::all(ctx.watch_client.clone()),
             ours,
             |binding| hub_of_binding(&binding),
         )
@@ -69,14 +69,14 @@ pub async fn run(ctx: Context, metrics: Metrics, shutdown: impl Future<Output = 
         .await;
 }
 
-/// The API of a kind in the namespace that the operator looks at, or in all.
+/// The API of a kind to watch, in the namespace that the operator looks at, or in all.
 fn scoped<K>(ctx: &Context) -> Api<K>
 where
     K: Resource<DynamicType = (), Scope = NamespaceResourceScope>,
 {
     match &ctx.settings.namespace {
-        Some(namespace) => Api::namespaced(ctx.client.clone(), namespace),
-        None => Api::all(ctx.client.clone()),
+        Some(namespace) => Api::namespaced(ctx.watch_client.clone(), namespace),
+        None => Api::all(ctx.watch_client.clone()),
     }
 }
 
