@@ -131,7 +131,8 @@ pub async fn reconcile(
     };
     let url = Some(validated.api.public_url.as_str().trim_end_matches('/').to_owned());
     match bring_on(ctx, &hub, &validated).await {
-        Ok(brought) => {
+        Ok(mut brought) => {
+            brought.calm_down(hub.status.as_ref(), Timestamp::now());
             let wait = brought.look_again();
             let error = brought.error();
             report(ctx, &hub, url, &brought.outcome()).await?;
@@ -186,6 +187,18 @@ struct Brought {
 }
 
 impl Brought {
+    /// Looks less often at parts that have not been ready for long.
+    fn calm_down(&mut self, before: Option<&FlickrHubStatus>, now: Timestamp) {
+        for (part, status) in self.parts.iter_mut().filter(|(_, status)| !status.ready) {
+            let waited = status::condition(before, part.condition())
+                .filter(|condition| condition.status == "False")
+                .map(|condition| now.duration_since(condition.last_transition_time.0))
+                .and_then(|waited| Duration::try_from(waited).ok())
+                .unwrap_or_default();
+            status.requeue_after = status.requeue_after.map(|pause| backoff::calmed(pause, waited));
+        }
+    }
+
     fn look_again(&self) -> Option<Duration> {
         self.parts
             .values()
@@ -477,6 +490,22 @@ mod tests {
         }
         assert!(matches!(brought(vec![away()]).outcome(), Outcome::Failed { .. }));
         assert!(matches!(brought(Vec::new()).outcome(), Outcome::Applied(_)));
+    }
+
+    #[test]
+    fn a_part_that_waits_for_long_is_looked_at_less_often() {
+        let outcome = brought(Vec::new()).outcome();
+        let since = Timestamp::UNIX_EPOCH;
+        let before = status::status(None, 1, None, &outcome, since);
+        let wait = |seconds| {
+            let mut brought = brought(Vec::new());
+            let now = Timestamp::from_second(seconds).unwrap_or_default();
+            brought.calm_down(Some(&before), now);
+            brought.look_again()
+        };
+        assert_eq!(wait(60), Some(Duration::from_secs(1)));
+        assert_eq!(wait(180), Some(Duration::from_secs(5)));
+        assert_eq!(wait(3600), Some(Duration::from_secs(20)));
     }
 
     #[test]
