@@ -42,9 +42,9 @@ pub enum FinalizerError {
         /// What the client says.
         source: kube::Error,
     },
-    /// The ClusterRoleBinding cannot be deleted.
+    /// The ClusterRoleBinding or a StatefulSet cannot be deleted.
     #[error(transparent)]
-    Binding(#[from] ApplyError),
+    Object(#[from] ApplyError),
 }
 
 fn failed(what: &'static str) -> impl Fn(kube::Error) -> FinalizerError {
