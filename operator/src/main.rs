@@ -164,6 +164,11 @@ async fn lead(
     tracing::info!("leads");
     metrics.leads(true);
     let saves = context.saves.clone();
+    let work = async {
+        controller::run(context, metrics.clone(), stopped.cancelled_owned()).await;
+        // While the lease is still renewed: another leader would take an initialised OpenBao without keys for a lost one.
+        finish(&saves).await;
+    };
     tokio::select! {
         // Whoever lost the lease must not write any more, but for what exists nowhere else: the process ends, and stands
         // by anew.
@@ -172,9 +177,7 @@ async fn lead(
             finish(&saves).await;
             Err(error.into())
         }
-        () = controller::run(context, metrics.clone(), stopped.cancelled_owned()) => {
-            // Before another leads, which would take an initialised OpenBao without keys for a lost one.
-            finish(&saves).await;
+        () = work => {
             metrics.leads(false);
             candidate.release().await;
             Ok(())
