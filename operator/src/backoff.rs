@@ -18,6 +18,18 @@ pub fn jittered(duration: Duration) -> Duration {
     duration.mul_f64(rand::rng().random_range(0.5..=1.0))
 }
 
+/// How long something is looked at as often as it asks for.
+const HASTE: Duration = Duration::from_secs(120);
+/// The longest pause that waiting for long leads to.
+const CALM: Duration = Duration::from_secs(20);
+
+/// The pause between two looks at something that asks for `pause` and has lasted for `age`: what has not settled within
+/// two minutes is looked at less and less often.
+pub fn calmed(pause: Duration, age: Duration) -> Duration {
+    let more = age.saturating_sub(HASTE) / 15;
+    pause.saturating_add(more).min(CALM.max(pause))
+}
+
 fn ceiling(failures: u32) -> Duration {
     let doubled = 2_u32.checked_pow(failures.saturating_sub(1));
     doubled
@@ -35,6 +47,17 @@ mod tests {
         assert_eq!(ceiling(4), Duration::from_secs(8));
         assert_eq!(ceiling(10), LONGEST);
         assert_eq!(ceiling(u32::MAX), LONGEST);
+    }
+
+    #[test]
+    fn what_lasts_is_looked_at_less_often() {
+        let asked = Duration::from_millis(700);
+        let after = |seconds| calmed(asked, Duration::from_secs(seconds));
+        assert_eq!((after(0), after(120)), (asked, asked));
+        assert_eq!(after(150), Duration::from_millis(2_700));
+        assert_eq!((after(600), after(1_000_000)), (CALM, CALM));
+        let rare = Duration::from_secs(30);
+        assert_eq!(calmed(rare, Duration::from_secs(600)), rare);
     }
 
     #[test]

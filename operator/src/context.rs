@@ -5,6 +5,7 @@ use std::sync::{Mutex, PoisonError};
 
 use kube::Client;
 use kube::runtime::events::Recorder;
+use tokio_util::task::TaskTracker;
 
 /// The field manager of every server-side apply of the operator.
 pub const FIELD_MANAGER: &str = "flickrhub-operator";
@@ -22,8 +23,12 @@ pub struct Settings {
 
 /// What every step of the reconciliation shares.
 pub struct Context {
-    /// The client of the Kubernetes API.
+    /// The client of the Kubernetes API for requests, which gives up on an answer that does not come.
     pub client: Client,
+    /// The client for watches, which wait for minutes without an answer.
+    pub watch_client: Client,
+    /// Tasks that hold what exists nowhere else; the process must not end before them.
+    pub saves: TaskTracker,
     /// Publishes events.
     pub recorder: Recorder,
     /// Settings of the process.
@@ -33,9 +38,11 @@ pub struct Context {
 
 impl Context {
     /// The context of one process.
-    pub fn new(client: Client, recorder: Recorder, settings: Settings) -> Self {
+    pub fn new(client: Client, watch_client: Client, recorder: Recorder, settings: Settings) -> Self {
         Self {
             client,
+            watch_client,
+            saves: TaskTracker::new(),
             recorder,
             settings,
             failures: Mutex::new(HashMap::new()),

@@ -54,7 +54,7 @@ pub async fn run(ctx: Context, metrics: Metrics, shutdown: impl Future<Output = 
         .owns(scoped::<HorizontalPodAutoscaler>(&ctx), ours.clone())
         .owns(scoped::<Ingress>(&ctx), ours.clone())
         .watches(
-            Api::<PartialObjectMeta<ClusterRoleBinding>>::all(ctx.client.clone()),
+            Api::<PartialObjectMeta<ClusterRoleBinding>>::all(ctx.watch_client.clone()),
             ours,
             |binding| hub_of_binding(&binding),
         )
@@ -69,14 +69,14 @@ pub async fn run(ctx: Context, metrics: Metrics, shutdown: impl Future<Output = 
         .await;
 }
 
-/// The API of a kind in the namespace that the operator looks at, or in all.
+/// The API of a kind to watch, in the namespace that the operator looks at, or in all.
 fn scoped<K>(ctx: &Context) -> Api<K>
 where
     K: Resource<DynamicType = (), Scope = NamespaceResourceScope>,
 {
     match &ctx.settings.namespace {
-        Some(namespace) => Api::namespaced(ctx.client.clone(), namespace),
-        None => Api::all(ctx.client.clone()),
+        Some(namespace) => Api::namespaced(ctx.watch_client.clone(), namespace),
+        None => Api::all(ctx.watch_client.clone()),
     }
 }
 
@@ -118,7 +118,7 @@ async fn step(hub: Arc<Hub>, shared: Arc<Shared>) -> Result<Action, ReconcileErr
             let (namespace, name) = (hub.namespace().unwrap_or_default(), hub.name_any());
             reconcile(&shared.ctx, &namespace, &name).await
         }
-        Err(invalid) => report_unreadable(&shared.ctx, invalid).await.map(|()| None),
+        Err(invalid) => report_unreadable(&shared.ctx, invalid).await,
     };
     shared.metrics.reconciled(result.is_ok(), started.elapsed());
     let wait = result?;
@@ -130,6 +130,7 @@ async fn step(hub: Arc<Hub>, shared: Arc<Shared>) -> Result<Action, ReconcileErr
 fn on_error(hub: Arc<Hub>, error: &ReconcileError, shared: Arc<Shared>) -> Action {
     let failures = shared.ctx.failed(&hub.uid().unwrap_or_default());
     let wait = backoff::after(failures);
+    let wait = error.look_again().map_or(wait, |soonest| wait.min(soonest));
     tracing::warn!(
         hub = hub.name_any(),
         namespace = hub.namespace(),

@@ -86,6 +86,7 @@ mod tests {
         after(&Outcome::Stalled {
             reason: "InvalidSpec",
             message: "Correct it.".to_owned(),
+            parts: BTreeMap::new(),
         })
     }
 

@@ -19,6 +19,8 @@ pub const DURATION: Duration = Duration::from_secs(15);
 const PERIOD: Duration = Duration::from_secs(3);
 /// A leader that could not renew for so long gives up.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// How long the lease may take to be taken or given back, which nothing else bounds.
+const TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The lease was lost, or cannot be had.
 #[derive(Debug, thiserror::Error)]
@@ -112,10 +114,11 @@ impl Candidate {
     pub async fn acquire(&self) {
         let mut seen: Option<(Option<String>, Instant)> = None;
         loop {
-            match self.try_take(&mut seen).await {
-                Ok(true) => return,
-                Ok(false) => {}
-                Err(error) => tracing::warn!(%error, "cannot read or write the lease"),
+            match timeout(TIMEOUT, self.try_take(&mut seen)).await {
+                Ok(Ok(true)) => return,
+                Ok(Ok(false)) => {}
+                Ok(Err(error)) => tracing::warn!(%error, "cannot read or write the lease"),
+                Err(_) => tracing::warn!("the API server does not answer about the lease"),
             }
             sleep(crate::backoff::jittered(PERIOD)).await;
         }
@@ -189,6 +192,12 @@ impl Candidate {
 
     /// Gives the lease back, so that another can lead at once.
     pub async fn release(&self) {
+        if timeout(TIMEOUT, self.give_back()).await.is_err() {
+            tracing::warn!("cannot release the lease; another operator waits until it has run out");
+        }
+    }
+
+    async fn give_back(&self) {
         let Ok(Some(mut lease)) = self.api.get_opt(&self.name).await else {
             return;
         };

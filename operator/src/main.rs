@@ -3,18 +3,26 @@
 use std::io::Write;
 use std::net::SocketAddr;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 use flickrhub_job::telemetry::{self, Readiness};
 use flickrhub_operator::context::{Context, Settings};
+use flickrhub_operator::engine::vault::SAVE_PATIENCE;
 use flickrhub_operator::leader::{Candidate, LeaderError};
 use flickrhub_operator::metrics::Metrics;
 use flickrhub_operator::{controller, crd};
-use kube::Client;
 use kube::runtime::events::{Recorder, Reporter};
+use kube::{Client, Config};
 use prometheus::Registry;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+/// How long a connection to the Kubernetes API may take.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long the Kubernetes API may leave a request without an answer; admission webhooks may take half a minute.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(35);
 
 /// Runs FlickrHub installations on Kubernetes.
 #[derive(Parser)]
@@ -101,7 +109,13 @@ async fn run(args: RunArgs) -> Result<(), ProgramError> {
     rustls::crypto::ring::default_provider()
         .install_default()
         .map_err(|_| ProgramError::Cryptography)?;
-    let client = Client::try_default().await?;
+    let mut config = Config::infer().await.map_err(kube::Error::InferConfig)?;
+    config.connect_timeout = Some(CONNECT_TIMEOUT);
+    let watch_client = Client::try_from(config.clone())?;
+    config.read_timeout = Some(REQUEST_TIMEOUT);
+    config.write_timeout = Some(REQUEST_TIMEOUT);
+    config.reset_reader_on_write = true;
+    let client = Client::try_from(config)?;
     let registry = Registry::new();
     let metrics = Metrics::new(&registry)?;
     let identity = format!("{}_{:08x}", args.pod_name, rand::random::<u32>());
@@ -114,7 +128,8 @@ async fn run(args: RunArgs) -> Result<(), ProgramError> {
         namespace: args.namespace,
         concurrency: args.concurrency,
     };
-    let context = Context::new(client.clone(), Recorder::new(client.clone(), reporter), settings);
+    let recorder = Recorder::new(client.clone(), reporter);
+    let context = Context::new(client.clone(), watch_client, recorder, settings);
     let candidate = Candidate::new(client, &args.lease_namespace, args.lease_name, identity);
 
     let stop = CancellationToken::new();
@@ -148,13 +163,38 @@ async fn lead(
     }
     tracing::info!("leads");
     metrics.leads(true);
+    let saves = context.saves.clone();
+    let work = async {
+        controller::run(context, metrics.clone(), stopped.cancelled_owned()).await;
+        // While the lease is still renewed: another leader would take an initialised OpenBao without keys for a lost one.
+        finish(&saves).await;
+    };
     tokio::select! {
-        // Whoever lost the lease must not write any more: the process ends, and stands by anew.
-        error = candidate.lead() => Err(error.into()),
-        () = controller::run(context, metrics.clone(), stopped.cancelled_owned()) => {
+        // Whoever lost the lease must not write any more, but for what exists nowhere else: the process ends, and stands
+        // by anew.
+        error = candidate.lead() => {
+            metrics.leads(false);
+            finish(&saves).await;
+            Err(error.into())
+        }
+        () = work => {
             metrics.leads(false);
             candidate.release().await;
             Ok(())
         }
+    }
+}
+
+/// Waits for tasks that hold what exists nowhere else, as long as they may take to give up.
+async fn finish(saves: &TaskTracker) {
+    saves.close();
+    if !saves.is_empty() {
+        tracing::warn!("waits until the keys of OpenBao are stored; do not kill the operator");
+    }
+    if tokio::time::timeout(2 * SAVE_PATIENCE, saves.wait())
+        .await
+        .is_err()
+    {
+        tracing::error!("the keys of OpenBao could not be stored and are lost");
     }
 }

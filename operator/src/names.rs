@@ -161,6 +161,11 @@ impl HubNames {
         self.child("vault-nodes")
     }
 
+    /// ServiceAccount by which the operator logs in to a Vault of the user. No pod runs under it.
+    pub fn vault_login(&self) -> String {
+        self.child("vault-login")
+    }
+
     /// Secret with the unseal key and the root token of Vault.
     pub fn vault_keys(&self) -> String {
         self.child("vault-keys")

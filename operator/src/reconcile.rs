@@ -11,13 +11,13 @@ use k8s_openapi::api::core::v1::Secret;
 use kube::api::{Api, DynamicObject, Patch, PatchParams};
 use kube::core::error_boundary::InvalidObject;
 use kube::{Resource, ResourceExt};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::apply::{self, ApplyError};
 use crate::build::{Kind, Object, build};
 use crate::context::{Context, FIELD_MANAGER};
-use crate::crd::{FlickrHub, FlickrHubStatus};
-use crate::finalizer::{self, FinalizerError};
+use crate::crd::{DeletionPolicy, FlickrHub, FlickrHubStatus};
+use crate::finalizer::{self, FinalizerError, Leaving};
 use crate::part::{Part, PartStatus};
 use crate::secrets::{self, SecretError, Secrets};
 use crate::status::{self, Outcome};
@@ -44,9 +44,14 @@ pub enum ReconcileError {
     /// A made-up Secret cannot be had.
     #[error(transparent)]
     Secret(#[from] SecretError),
-    /// An object cannot be applied.
-    #[error(transparent)]
-    Apply(#[from] ApplyError),
+    /// Some objects cannot be brought to what they should be; everything else was.
+    #[error("{message}")]
+    Partly {
+        /// What failed, in sentences.
+        message: String,
+        /// When to look again at the parts whatever becomes of these objects.
+        look_again: Option<Duration>,
+    },
     /// The finalizer cannot be written, or its clean-up fails.
     #[error(transparent)]
     Finalizer(#[from] FinalizerError),
@@ -57,16 +62,30 @@ impl ReconcileError {
     fn stalls(&self) -> Option<&'static str> {
         match self {
             Self::Secret(SecretError::Incomplete { .. }) => Some("SecretIncomplete"),
-            Self::Secret(SecretError::Metadata(error)) | Self::Apply(error) => match error {
-                ApplyError::NameTaken { .. } => Some("NameTaken"),
-                ApplyError::Volume { .. } => Some("VolumeCannotGrow"),
-                ApplyError::Api { .. } | ApplyError::StillThere { .. } | ApplyError::Encoding { .. } => None,
-            },
             Self::Secret(SecretError::Api { .. })
             | Self::Read { .. }
             | Self::Status(_)
+            | Self::Partly { .. }
             | Self::Finalizer(_) => None,
         }
+    }
+
+    /// When to look again at the latest, although it failed: a data tier is cared for whatever else is wrong.
+    pub const fn look_again(&self) -> Option<Duration> {
+        match self {
+            Self::Partly { look_again, .. } => *look_again,
+            Self::Secret(_) | Self::Read { .. } | Self::Status(_) | Self::Finalizer(_) => None,
+        }
+    }
+}
+
+/// The reason of a condition where an object can only be applied once somebody has acted.
+const fn object_stalls(error: &ApplyError) -> Option<&'static str> {
+    match error {
+        ApplyError::Refused { .. } => Some("ObjectRefused"),
+        ApplyError::NameTaken { .. } => Some("NameTaken"),
+        ApplyError::Volume { .. } => Some("VolumeCannotGrow"),
+        ApplyError::Api { .. } | ApplyError::StillThere { .. } | ApplyError::Encoding { .. } => None,
     }
 }
 
@@ -89,8 +108,9 @@ pub async fn reconcile(
         return Ok(None);
     };
     if hub.metadata.deletion_timestamp.is_some() {
-        finalizer::clean_up(&ctx.client, &hub, &ctx.settings.cluster_domain).await?;
-        return Ok(None);
+        let policy = hub.spec.deletion_policy;
+        let leaving = Leaving::new(&hub.metadata, policy, &ctx.settings.cluster_domain);
+        return Ok(finalizer::clean_up(&ctx.client, &leaving).await?);
     }
     if hub.spec.paused {
         report(ctx, &hub, None, &Outcome::Paused).await?;
@@ -103,6 +123,7 @@ pub async fn reconcile(
             let outcome = Outcome::Stalled {
                 reason: error.reason(),
                 message: error.to_string(),
+                parts: BTreeMap::new(),
             };
             report(ctx, &hub, None, &outcome).await?;
             return Ok(Some(REST));
@@ -110,26 +131,111 @@ pub async fn reconcile(
     };
     let url = Some(validated.api.public_url.as_str().trim_end_matches('/').to_owned());
     match bring_on(ctx, &hub, &validated).await {
-        Ok(parts) => {
-            let wait = parts.values().filter_map(|status| status.requeue_after).min();
-            report(ctx, &hub, url, &Outcome::Applied(parts)).await?;
-            Ok(Some(wait.unwrap_or_else(|| backoff::jittered(REST))))
+        Ok(mut brought) => {
+            brought.calm_down(hub.status.as_ref(), Timestamp::now());
+            let wait = brought.look_again();
+            let error = brought.error();
+            report(ctx, &hub, url, &brought.outcome()).await?;
+            error.map_or_else(|| Ok(Some(wait.unwrap_or_else(|| backoff::jittered(REST)))), Err)
         }
-        Err(error) => match error.stalls() {
-            Some(reason) => {
-                let message = sentence(&error.to_string());
-                report(ctx, &hub, url, &Outcome::Stalled { reason, message }).await?;
-                Ok(Some(REST))
+        Err(error) => {
+            let message = sentence(&error.to_string());
+            let parts = BTreeMap::new();
+            match error.stalls() {
+                Some(reason) => {
+                    report(
+                        ctx,
+                        &hub,
+                        url,
+                        &Outcome::Stalled {
+                            reason,
+                            message,
+                            parts,
+                        },
+                    )
+                    .await?;
+                    Ok(Some(REST))
+                }
+                None => {
+                    let reason = APPLY_FAILED;
+                    report(
+                        ctx,
+                        &hub,
+                        url,
+                        &Outcome::Failed {
+                            reason,
+                            message,
+                            parts,
+                        },
+                    )
+                    .await?;
+                    Err(error)
+                }
             }
-            None => {
-                let outcome = Outcome::Failed {
-                    reason: "ApplyFailed",
-                    message: sentence(&error.to_string()),
-                };
-                report(ctx, &hub, url, &outcome).await?;
-                Err(error)
-            }
-        },
+        }
+    }
+}
+
+/// The reason of a condition where another try may mend what failed.
+const APPLY_FAILED: &str = "ApplyFailed";
+
+/// How far a hub was brought.
+struct Brought {
+    parts: BTreeMap<Part, PartStatus>,
+    /// What kept single objects from being what they should be.
+    failures: Vec<ApplyError>,
+}
+
+impl Brought {
+    /// Looks less often at parts that have not been ready for long.
+    fn calm_down(&mut self, before: Option<&FlickrHubStatus>, now: Timestamp) {
+        for (part, status) in self.parts.iter_mut().filter(|(_, status)| !status.ready) {
+            let waited = status::condition(before, part.condition())
+                .filter(|condition| condition.status == "False")
+                .map(|condition| now.duration_since(condition.last_transition_time.0))
+                .and_then(|waited| Duration::try_from(waited).ok())
+                .unwrap_or_default();
+            status.requeue_after = status.requeue_after.map(|pause| backoff::calmed(pause, waited));
+        }
+    }
+
+    fn look_again(&self) -> Option<Duration> {
+        self.parts
+            .values()
+            .filter_map(|status| status.requeue_after)
+            .min()
+    }
+
+    fn message(&self) -> String {
+        let sentences = self.failures.iter().map(|error| sentence(&error.to_string()));
+        sentences.collect::<Vec<_>>().join(" ")
+    }
+
+    /// What another try may mend, so that it comes soon; `None` if nothing is of that kind.
+    fn error(&self) -> Option<ReconcileError> {
+        let may_pass = self.failures.iter().any(|error| object_stalls(error).is_none());
+        may_pass.then(|| ReconcileError::Partly {
+            message: self.message(),
+            look_again: self.look_again(),
+        })
+    }
+
+    fn outcome(self) -> Outcome {
+        let message = self.message();
+        let parts = self.parts;
+        match self.failures.iter().find_map(object_stalls) {
+            Some(reason) => Outcome::Stalled {
+                reason,
+                message,
+                parts,
+            },
+            None if self.failures.is_empty() => Outcome::Applied(parts),
+            None => Outcome::Failed {
+                reason: APPLY_FAILED,
+                message,
+                parts,
+            },
+        }
     }
 }
 
@@ -138,12 +244,13 @@ fn sentence(text: &str) -> String {
     format!("{}.", text.trim_end_matches('.'))
 }
 
-/// Applies the hub and brings its engines a step on.
+/// Applies the hub and brings its engines a step on. An object that cannot be applied keeps neither the others from
+/// being applied nor a running data tier from being cared for.
 async fn bring_on(
     ctx: &Context,
     hub: &FlickrHub,
     validated: &ValidatedHub,
-) -> Result<BTreeMap<Part, PartStatus>, ReconcileError> {
+) -> Result<Brought, ReconcileError> {
     finalizer::ensure(&ctx.client, hub).await?;
     let ensured = secrets::ensure(ctx, validated).await?;
     if !ensured.created.is_empty() {
@@ -156,27 +263,30 @@ async fn bring_on(
     }
     let secrets = ensured.secrets;
     let objects = build(validated, secrets.checksums());
-    let mut live = apply::read(ctx, validated).await?;
+    let (mut live, unread) = apply::read(ctx, validated).await;
+    let mut failures = ensured.failures;
+    failures.extend(unread);
 
     // Processes that never ran wait for the data tier: they could do nothing but fail until it works.
     let (held, at_once): (Vec<&Object>, Vec<&Object>) = objects
         .iter()
         .partition(|object| is_process(object.kind()) && live.get(object.kind(), &object.name()).is_none());
-    apply::apply(ctx, validated, at_once, &mut live).await?;
-    apply::prune(ctx, validated, &objects, &mut live).await?;
+    failures.extend(apply::apply(ctx, validated, at_once, &mut live).await);
+    failures.extend(apply::prune(ctx, validated, &objects, &mut live).await);
 
     let mut all = parts::data(ctx, validated, &secrets, &live).await;
     if parts::all_ready(&all) {
-        apply::apply(ctx, validated, held, &mut live).await?;
+        failures.extend(apply::apply(ctx, validated, held, &mut live).await);
     }
     for (queue, plan) in &validated.queues {
         let name = validated.names.queue_worker(*queue);
-        apply::raise_replicas(ctx, validated, &name, plan.min_replicas, &live).await?;
+        let raised = apply::raise_replicas(ctx, validated, &name, plan.min_replicas, &live).await;
+        failures.extend(raised.err());
     }
     let mut processes = parts::processes(validated, &live, &all);
     add_client(ctx, validated, &secrets, &all, &mut processes).await;
     all.extend(processes);
-    Ok(all)
+    Ok(Brought { parts: all, failures })
 }
 
 /// Whether objects of this kind only make sense once the data tier works.
@@ -237,28 +347,71 @@ async fn report(
     Ok(())
 }
 
-/// Tells the author of a hub that it cannot be read at all.
+/// Tells the author of a hub that it cannot be read at all; one that is to go is let go nonetheless. Returns when to
+/// look again.
 ///
 /// # Errors
-/// When the status cannot be written.
-pub async fn report_unreadable(ctx: &Context, hub: &InvalidObject) -> Result<(), ReconcileError> {
-    let meta = &hub.metadata;
+/// When the hub cannot be read anew, cleaned up, or its status be written.
+pub async fn report_unreadable(
+    ctx: &Context,
+    hub: &InvalidObject,
+) -> Result<Option<Duration>, ReconcileError> {
+    let namespace = hub.metadata.namespace.clone().unwrap_or_default();
+    let name = hub.metadata.name.clone().unwrap_or_default();
+    let found = untyped(ctx, &namespace).get_opt(&name).await;
+    let Some(found) = found.map_err(|source| ReconcileError::Read {
+        name: name.clone(),
+        source,
+    })?
+    else {
+        return Ok(None);
+    };
+    if found.metadata.deletion_timestamp.is_some() {
+        let policy = policy_of(&found.data);
+        let leaving = Leaving::new(&found.metadata, policy, &ctx.settings.cluster_domain);
+        return Ok(finalizer::clean_up(&ctx.client, &leaving).await?);
+    }
+    let before = status_of(&found.data);
     let outcome = Outcome::Stalled {
         reason: "InvalidSpec",
         message: format!(
             "The operator cannot read this resource: {}. Correct it, or update the CustomResourceDefinition to the operator's version.",
             hub.error
         ),
+        parts: BTreeMap::new(),
     };
-    let status = status::status(
-        None,
-        meta.generation.unwrap_or_default(),
-        None,
-        &outcome,
-        Timestamp::now(),
-    );
-    let namespace = meta.namespace.clone().unwrap_or_default();
-    write_status(ctx, &namespace, &meta.name.clone().unwrap_or_default(), &status).await
+    let generation = found.metadata.generation.unwrap_or_default();
+    let after = status::status(before.as_ref(), generation, None, &outcome, Timestamp::now());
+    if before.as_ref() != Some(&after) {
+        write_status(ctx, &namespace, &name, &after).await?;
+    }
+    Ok(None)
+}
+
+/// The deletion policy of a hub that cannot be read otherwise. What is not understood loses no data.
+fn policy_of(hub: &Value) -> DeletionPolicy {
+    let policy = hub.pointer("/spec/deletionPolicy").cloned().unwrap_or_default();
+    serde_json::from_value(policy).unwrap_or_default()
+}
+
+/// The status of a hub that cannot be read otherwise. Which parts have ever been ready must not be forgotten even where
+/// the rest of the status is what cannot be read: their data would be taken for none.
+fn status_of(hub: &Value) -> Option<FlickrHubStatus> {
+    let status = hub.get("status")?;
+    serde_json::from_value(status.clone()).ok().or_else(|| {
+        let ready = status.get("readyGenerations").cloned().unwrap_or_default();
+        Some(FlickrHubStatus {
+            api_url: status.get("apiUrl").and_then(Value::as_str).map(str::to_owned),
+            ready_generations: serde_json::from_value(ready).unwrap_or_default(),
+            ..FlickrHubStatus::default()
+        })
+    })
+}
+
+/// The hubs of a namespace, without reading more of them than their metadata.
+fn untyped(ctx: &Context, namespace: &str) -> Api<DynamicObject> {
+    let resource = kube::api::ApiResource::erase::<FlickrHub>(&());
+    Api::namespaced_with(ctx.client.clone(), namespace, &resource)
 }
 
 /// Writes the status, without reading the rest of the hub.
@@ -268,8 +421,7 @@ async fn write_status(
     name: &str,
     status: &FlickrHubStatus,
 ) -> Result<(), ReconcileError> {
-    let resource = kube::api::ApiResource::erase::<FlickrHub>(&());
-    let api: Api<DynamicObject> = Api::namespaced_with(ctx.client.clone(), namespace, &resource);
+    let api = untyped(ctx, namespace);
     let patch = json!({
         "apiVersion": FlickrHub::api_version(&()),
         "kind": FlickrHub::kind(&()),
@@ -280,5 +432,97 @@ async fn write_status(
         Ok(_) => Ok(()),
         Err(kube::Error::Api(status)) if status.code == 404 => Ok(()),
         Err(error) => Err(ReconcileError::Status(error)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refused() -> ApplyError {
+        ApplyError::Refused {
+            kind: "Ingress".to_owned(),
+            name: "gallery-api".to_owned(),
+            message: "host: Invalid value".to_owned(),
+        }
+    }
+
+    fn away() -> ApplyError {
+        ApplyError::StillThere {
+            kind: "Service".to_owned(),
+            name: "gallery-api".to_owned(),
+        }
+    }
+
+    fn brought(failures: Vec<ApplyError>) -> Brought {
+        let waiting = PartStatus::waiting("Sealed", "It is sealed.", Duration::from_secs(1));
+        Brought {
+            parts: BTreeMap::from([(Part::Vault, waiting)]),
+            failures,
+        }
+    }
+
+    #[test]
+    fn an_object_that_is_refused_stalls_the_hub_and_its_parts_are_reported() {
+        let brought = brought(vec![refused()]);
+        assert!(brought.error().is_none());
+        let Outcome::Stalled {
+            reason,
+            message,
+            parts,
+        } = brought.outcome()
+        else {
+            panic!("it is not stalled");
+        };
+        assert_eq!(reason, "ObjectRefused");
+        assert!(message.contains("host: Invalid value"), "{message}");
+        assert!(parts.contains_key(&Part::Vault));
+    }
+
+    #[test]
+    fn a_failure_that_may_pass_is_tried_again_as_soon_as_the_parts_ask() {
+        for failures in [vec![away()], vec![refused(), away()]] {
+            let error = brought(failures).error();
+            assert_eq!(
+                error.and_then(|error| error.look_again()),
+                Some(Duration::from_secs(1))
+            );
+        }
+        assert!(matches!(brought(vec![away()]).outcome(), Outcome::Failed { .. }));
+        assert!(matches!(brought(Vec::new()).outcome(), Outcome::Applied(_)));
+    }
+
+    #[test]
+    fn a_part_that_waits_for_long_is_looked_at_less_often() {
+        let outcome = brought(Vec::new()).outcome();
+        let since = Timestamp::UNIX_EPOCH;
+        let before = status::status(None, 1, None, &outcome, since);
+        let wait = |seconds| {
+            let mut brought = brought(Vec::new());
+            let now = Timestamp::from_second(seconds).unwrap_or_default();
+            brought.calm_down(Some(&before), now);
+            brought.look_again()
+        };
+        assert_eq!(wait(60), Some(Duration::from_secs(1)));
+        assert_eq!(wait(180), Some(Duration::from_secs(5)));
+        assert_eq!(wait(3600), Some(Duration::from_secs(20)));
+    }
+
+    #[test]
+    fn what_is_known_of_a_hub_that_cannot_be_read_is_kept() {
+        let conditions = json!([{"type": 7}]);
+        let hub = json!({
+            "spec": {"deletionPolicy": "Delete"},
+            "status": {"apiUrl": "http://api", "readyGenerations": {"VaultReady": 3}, "conditions": conditions},
+        });
+        let status = status_of(&hub).unwrap_or_default();
+        assert_eq!(status.api_url.as_deref(), Some("http://api"));
+        assert_eq!(status.ready_generations.get("VaultReady"), Some(&3));
+        assert_eq!(policy_of(&hub), DeletionPolicy::Delete);
+        assert_eq!(
+            policy_of(&json!({"spec": {"deletionPolicy": 5}})),
+            DeletionPolicy::Retain
+        );
+        assert_eq!(status_of(&json!({})), None);
     }
 }

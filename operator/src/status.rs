@@ -5,6 +5,7 @@
 //! the settings of the generation that it names.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
@@ -19,6 +20,11 @@ pub const RECONCILING: &str = "Reconciling";
 /// The condition that the operator cannot go on by itself.
 pub const STALLED: &str = "Stalled";
 
+/// How long `Ready` stays `True` while reconciliations fail.
+const KEEP_READY: Duration = Duration::from_secs(60);
+/// The reason of `Ready` where nobody could look for longer.
+const NOT_OBSERVED: &str = "NotObserved";
+
 /// How a reconciliation ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Outcome {
@@ -30,6 +36,8 @@ pub enum Outcome {
         reason: &'static str,
         /// A sentence that tells what to do.
         message: String,
+        /// Where the parts stand, as far as they were looked at.
+        parts: BTreeMap<Part, PartStatus>,
     },
     /// Something failed that another try may mend.
     Failed {
@@ -37,6 +45,8 @@ pub enum Outcome {
         reason: &'static str,
         /// What failed.
         message: String,
+        /// Where the parts stand, as far as they were looked at.
+        parts: BTreeMap<Part, PartStatus>,
     },
     /// The user asked to leave everything as it is.
     Paused,
@@ -66,7 +76,11 @@ pub fn status(
             let ready = parts.iter().filter(|(_, status)| status.ready);
             ready_generations.extend(ready.map(|(part, _)| (part.condition().to_owned(), generation)));
         }
-        Outcome::Stalled { reason, message } => {
+        Outcome::Stalled {
+            reason,
+            message,
+            parts,
+        } => {
             conditions.add(READY, Truth::False, reason, message.clone());
             conditions.add(
                 RECONCILING,
@@ -75,12 +89,15 @@ pub fn status(
                 "Waits for somebody to act.".to_owned(),
             );
             conditions.add(STALLED, Truth::True, reason, message.clone());
-            conditions.keep_parts();
+            conditions.add_parts(parts);
+            remember(&mut ready_generations, parts, generation);
         }
-        Outcome::Failed { reason, message } => {
-            if !conditions.keep(READY) {
-                conditions.add(READY, Truth::False, reason, message.clone());
-            }
+        Outcome::Failed {
+            reason,
+            message,
+            parts,
+        } => {
+            failed(&mut conditions, reason, message, parts);
             conditions.add(
                 RECONCILING,
                 Truth::True,
@@ -88,7 +105,8 @@ pub fn status(
                 format!("{message} It is tried again."),
             );
             conditions.add(STALLED, Truth::False, "NotStalled", String::new());
-            conditions.keep_parts();
+            conditions.add_parts(parts);
+            remember(&mut ready_generations, parts, generation);
         }
         Outcome::Paused => {
             let message =
@@ -96,7 +114,7 @@ pub fn status(
             conditions.add(READY, Truth::Unknown, "Paused", message.to_owned());
             conditions.add(RECONCILING, Truth::False, "Paused", message.to_owned());
             conditions.add(STALLED, Truth::False, "Paused", String::new());
-            conditions.keep_parts();
+            conditions.add_parts(&BTreeMap::new());
         }
     }
     FlickrHubStatus {
@@ -104,6 +122,53 @@ pub fn status(
         api_url: api_url.or_else(|| previous.and_then(|status| status.api_url.clone())),
         ready_generations,
         conditions: conditions.list,
+    }
+}
+
+/// Remembers that parts have been ready although not every object is as this generation wants it: they have data, which
+/// is never initialised anew, and have not settled.
+fn remember(
+    ready_generations: &mut BTreeMap<String, i64>,
+    parts: &BTreeMap<Part, PartStatus>,
+    generation: i64,
+) {
+    for (part, _) in parts.iter().filter(|(_, status)| status.ready) {
+        ready_generations
+            .entry(part.condition().to_owned())
+            .or_insert(generation.saturating_sub(1));
+    }
+}
+
+/// `Ready` after a failure: what was `True` stays so while the failure is new, because most pass within seconds, and is
+/// `Unknown` after that, because nobody has looked. Nothing else is kept: what holds the hub up now is the failure.
+fn failed(conditions: &mut Conditions<'_>, reason: &str, message: &str, parts: &BTreeMap<Part, PartStatus>) {
+    if parts.values().any(|status| !status.ready) {
+        return add_waiting(conditions, parts);
+    }
+    match conditions.last(READY).map(|ready| ready.status.as_str()) {
+        Some("True") if conditions.is_failing_for(KEEP_READY) => {
+            let message = format!("It is not known any more whether every part does its work: {message}");
+            conditions.add(READY, Truth::Unknown, NOT_OBSERVED, message);
+        }
+        Some("True") => conditions.keep(READY),
+        Some("Unknown")
+            if conditions
+                .last(READY)
+                .is_some_and(|ready| ready.reason == NOT_OBSERVED) =>
+        {
+            let message = format!("It is not known any more whether every part does its work: {message}");
+            conditions.add(READY, Truth::Unknown, NOT_OBSERVED, message);
+        }
+        _ => conditions.add(READY, Truth::False, reason, message.to_owned()),
+    }
+}
+
+/// `Ready` while parts are not.
+fn add_waiting(conditions: &mut Conditions<'_>, parts: &BTreeMap<Part, PartStatus>) {
+    let mut waiting = parts.iter().filter(|(_, status)| !status.ready).peekable();
+    if let Some((part, _)) = waiting.peek().copied() {
+        let messages: Vec<&str> = waiting.map(|(_, status)| status.message.as_str()).collect();
+        conditions.add(READY, Truth::False, not_ready(*part), messages.join(" "));
     }
 }
 
@@ -115,22 +180,15 @@ fn applied(conditions: &mut Conditions<'_>, parts: &BTreeMap<Part, PartStatus>) 
             conditions.add(READY, Truth::True, "AllPartsReady", message.to_owned());
             conditions.add(RECONCILING, Truth::False, "UpToDate", String::new());
         }
-        Some((part, _)) => {
-            let messages: Vec<&str> = waiting
-                .iter()
-                .map(|(_, status)| status.message.as_str())
-                .collect();
-            conditions.add(READY, Truth::False, not_ready(**part), messages.join(" "));
+        Some(_) => {
+            add_waiting(conditions, parts);
             let names: Vec<&str> = waiting.iter().map(|(part, _)| part.condition()).collect();
             let message = format!("Waits for {}.", names.join(", "));
             conditions.add(RECONCILING, Truth::True, "Progressing", message);
         }
     }
     conditions.add(STALLED, Truth::False, "NotStalled", String::new());
-    for (part, status) in parts {
-        let truth = if status.ready { Truth::True } else { Truth::False };
-        conditions.add(part.condition(), truth, status.reason, status.message.clone());
-    }
+    conditions.add_parts(parts);
 }
 
 /// The reason of `Ready` for the first part that is not.
@@ -190,22 +248,40 @@ impl Conditions<'_> {
         });
     }
 
-    /// Leaves a condition as it was, if it is about this generation; `false` if it is not.
-    fn keep(&mut self, type_: &str) -> bool {
+    /// A condition as it was, if it is about this generation.
+    fn last(&self, type_: &str) -> Option<&Condition> {
         let known = self.known.iter().find(|condition| condition.type_ == type_);
-        let current = known.filter(|condition| condition.observed_generation == Some(self.generation));
-        self.list.extend(current.cloned());
-        current.is_some()
+        known.filter(|condition| condition.observed_generation == Some(self.generation))
     }
 
-    /// Leaves the conditions of the parts as they were: nothing was looked at.
-    fn keep_parts(&mut self) {
-        let parts = Part::ALL.map(Part::condition);
-        let kept = self
-            .known
-            .iter()
-            .filter(|condition| parts.contains(&condition.type_.as_str()));
-        self.list.extend(kept.cloned());
+    /// Leaves a condition as it was, if it is about this generation.
+    fn keep(&mut self, type_: &str) {
+        let current = self.last(type_).cloned();
+        self.list.extend(current);
+    }
+
+    /// Whether the operator has been on its way for so long. A hub that was ready is on its way since it first failed.
+    fn is_failing_for(&self, patience: Duration) -> bool {
+        let known = self.last(RECONCILING);
+        let failing = known.filter(|condition| condition.status == Truth::True.as_str());
+        failing.is_some_and(|condition| {
+            let since = self.now.duration_since(condition.last_transition_time.0);
+            Duration::try_from(since).is_ok_and(|since| since >= patience)
+        })
+    }
+
+    /// The conditions of the parts; of those that were not looked at as they were.
+    fn add_parts(&mut self, parts: &BTreeMap<Part, PartStatus>) {
+        for part in Part::ALL {
+            let type_ = part.condition();
+            if let Some(status) = parts.get(&part) {
+                let truth = if status.ready { Truth::True } else { Truth::False };
+                self.add(type_, truth, status.reason, status.message.clone());
+            } else {
+                let known = self.known.iter().find(|condition| condition.type_ == type_);
+                self.list.extend(known.cloned());
+            }
+        }
     }
 }
 
@@ -219,8 +295,6 @@ pub fn condition<'a>(status: Option<&'a FlickrHubStatus>, type_: &str) -> Option
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
 
     fn at(second: i64) -> Timestamp {
@@ -236,6 +310,14 @@ mod tests {
             }
         };
         Outcome::Applied(Part::ALL.into_iter().map(|part| (part, status(part))).collect())
+    }
+
+    fn failure() -> Outcome {
+        Outcome::Failed {
+            reason: "ApplyFailed",
+            message: "The API server is away.".to_owned(),
+            parts: BTreeMap::new(),
+        }
     }
 
     fn truth<'a>(status: &'a FlickrHubStatus, type_: &str) -> Option<(&'a str, &'a str, Option<i64>)> {
@@ -270,6 +352,7 @@ mod tests {
         let outcome = Outcome::Stalled {
             reason: "CredentialsSecretMissing",
             message: "Create it.".to_owned(),
+            parts: BTreeMap::new(),
         };
         let stalled = status(Some(&ready), 2, None, &outcome, at(2));
         assert_eq!(
@@ -286,15 +369,63 @@ mod tests {
     #[test]
     fn a_failure_does_not_make_a_ready_hub_unready_but_one_of_an_older_generation() {
         let ready = status(None, 1, None, &parts(&[]), at(1));
-        let failed = Outcome::Failed {
-            reason: "ApplyFailed",
-            message: "The API server is away.".to_owned(),
-        };
+        let failed = failure();
         let same = status(Some(&ready), 1, None, &failed, at(2));
         assert_eq!(truth(&same, READY), Some(("True", "AllPartsReady", Some(1))));
         assert_eq!(truth(&same, RECONCILING), Some(("True", "ApplyFailed", Some(1))));
         let newer = status(Some(&ready), 2, None, &failed, at(2));
         assert_eq!(truth(&newer, READY), Some(("False", "ApplyFailed", Some(2))));
+    }
+
+    #[test]
+    fn a_failure_that_lasts_leaves_nothing_ready() {
+        let ready = status(None, 1, None, &parts(&[]), at(1));
+        let first = status(Some(&ready), 1, None, &failure(), at(10));
+        let soon = status(Some(&first), 1, None, &failure(), at(69));
+        assert_eq!(truth(&soon, READY), Some(("True", "AllPartsReady", Some(1))));
+        let late = status(Some(&soon), 1, None, &failure(), at(70));
+        assert_eq!(truth(&late, READY), Some(("Unknown", "NotObserved", Some(1))));
+        let later = status(Some(&late), 1, None, &failure(), at(90));
+        assert_eq!(truth(&later, READY), Some(("Unknown", "NotObserved", Some(1))));
+        let mended = status(Some(&later), 1, None, &parts(&[]), at(91));
+        assert_eq!(truth(&mended, READY), Some(("True", "AllPartsReady", Some(1))));
+    }
+
+    #[test]
+    fn a_failure_takes_the_place_of_what_held_the_hub_up_before() {
+        let unready = status(None, 1, None, &parts(&[Part::Vault]), at(1));
+        let failed = status(Some(&unready), 1, None, &failure(), at(2));
+        assert_eq!(truth(&failed, READY), Some(("False", "ApplyFailed", Some(1))));
+    }
+
+    #[test]
+    fn parts_that_were_looked_at_are_reported_whatever_failed() {
+        let ready = status(None, 1, None, &parts(&[]), at(1));
+        let Outcome::Applied(found) = parts(&[Part::Vault]) else {
+            return;
+        };
+        let outcome = Outcome::Failed {
+            reason: "ApplyFailed",
+            message: "An object is refused.".to_owned(),
+            parts: found,
+        };
+        let failed = status(Some(&ready), 1, None, &outcome, at(2));
+        assert_eq!(truth(&failed, READY), Some(("False", "VaultNotReady", Some(1))));
+        assert_eq!(truth(&failed, "VaultReady"), Some(("False", "Starting", Some(1))));
+    }
+
+    #[test]
+    fn a_part_that_is_ready_beside_a_failure_has_data_and_has_not_settled() {
+        let Outcome::Applied(found) = parts(&[]) else {
+            return;
+        };
+        let outcome = Outcome::Stalled {
+            reason: "ObjectRefused",
+            message: "An object is refused.".to_owned(),
+            parts: found,
+        };
+        let stalled = status(None, 1, None, &outcome, at(1));
+        assert_eq!(stalled.ready_generations.get("MongoDBReady"), Some(&0));
     }
 
     #[test]

@@ -12,6 +12,7 @@ use flickrhub_operator::engine::vault::{
     Desired, KeyRecord, KeyStore, KeyStoreError, Keys, reconcile_desired,
 };
 use servers::{Folder, Server, free_ports, until_ready};
+use tokio_util::task::TaskTracker;
 
 /// Keeps the keys in memory.
 #[derive(Clone)]
@@ -85,6 +86,7 @@ async fn blank_members_become_an_unsealed_and_configured_openbao_that_survives_a
         )
     };
     let mut members = [start(0), start(1), start(2)];
+    let saves = TaskTracker::new();
     let keys = MemoryKeys(Arc::new(Mutex::new(KeyRecord::Absent)));
     let mut desired = Desired {
         members: (0..3)
@@ -99,21 +101,21 @@ async fn blank_members_become_an_unsealed_and_configured_openbao_that_survives_a
         kubernetes_host: "https://kubernetes.default.svc".to_owned(),
         standard: Standard::Complete,
     };
-    let status = until_ready(async || reconcile_desired(&desired, keys.clone()).await).await;
+    let status = until_ready(async || reconcile_desired(&desired, keys.clone(), &saves).await).await;
     assert_eq!(status.reason, "Ready", "{}", status.message);
     assert!(matches!(keys.get(), KeyRecord::Stored(_)));
 
     desired.standard = Standard::Serving;
     members[0].kill();
-    let status = until_ready(async || reconcile_desired(&desired, keys.clone()).await).await;
+    let status = until_ready(async || reconcile_desired(&desired, keys.clone(), &saves).await).await;
     assert_eq!(status.reason, "Degraded", "{}", status.message);
 
     members[0] = start(0);
     desired.standard = Standard::Complete;
-    let status = until_ready(async || reconcile_desired(&desired, keys.clone()).await).await;
+    let status = until_ready(async || reconcile_desired(&desired, keys.clone(), &saves).await).await;
     assert_eq!(status.reason, "Ready", "{}", status.message);
 
     keys.set(KeyRecord::Absent);
-    let status = reconcile_desired(&desired, keys.clone()).await;
+    let status = reconcile_desired(&desired, keys.clone(), &saves).await;
     assert_eq!(status.reason, "UnsealKeysLost", "{}", status.message);
 }

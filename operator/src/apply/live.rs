@@ -1,6 +1,6 @@
 //! What a hub consists of now.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use kube::ResourceExt;
 use kube::api::{DynamicObject, ListParams};
@@ -16,6 +16,7 @@ use crate::validate::ValidatedHub;
 #[derive(Clone, Debug, Default)]
 pub struct Live {
     objects: BTreeMap<(Kind, String), Value>,
+    unread: BTreeSet<Kind>,
 }
 
 impl Live {
@@ -41,6 +42,11 @@ impl Live {
         Ok(())
     }
 
+    /// Whether the objects of a kind could not be read.
+    pub(super) fn is_unread(&self, kind: Kind) -> bool {
+        self.unread.contains(&kind)
+    }
+
     pub(super) fn remove(&mut self, kind: Kind, name: &str) {
         self.objects.remove(&(kind, name.to_owned()));
     }
@@ -60,26 +66,36 @@ impl Live {
     }
 }
 
-/// Reads every object that the operator made for the hub.
-///
-/// # Errors
-/// When the API server fails.
-pub async fn read(ctx: &Context, hub: &ValidatedHub) -> Result<Live, ApplyError> {
+/// Reads every object that the operator made for the hub. Returns the kinds that could not be read as failures too.
+pub async fn read(ctx: &Context, hub: &ValidatedHub) -> (Live, Vec<ApplyError>) {
     let selector = format!("{}={},{INSTANCE}={}", MANAGED_BY.0, MANAGED_BY.1, hub.names.hub());
     let params = ListParams::default().labels(&selector);
     let mut live = Live::default();
+    let mut failures = Vec::new();
     for kind in Kind::ALL {
-        let found = api(&ctx.client, *kind, hub.names.namespace())
-            .list(&params)
-            .await
-            .map_err(|source| ApplyError::api(*kind, hub.names.hub(), source))?;
-        for object in &found.items {
-            if matches!(ownership(hub, object), Ownership::Own | Ownership::Orphaned) {
-                live.insert(*kind, object)?;
-            }
+        if let Err(error) = read_kind(ctx, hub, *kind, &params, &mut live).await {
+            live.unread.insert(*kind);
+            failures.push(error);
         }
     }
-    Ok(live)
+    (live, failures)
+}
+
+async fn read_kind(
+    ctx: &Context,
+    hub: &ValidatedHub,
+    kind: Kind,
+    params: &ListParams,
+    live: &mut Live,
+) -> Result<(), ApplyError> {
+    let found = api(&ctx.client, kind, hub.names.namespace()).list(params).await;
+    let found = found.map_err(|source| ApplyError::api(kind, hub.names.hub(), source))?;
+    for object in &found.items {
+        if matches!(ownership(hub, object), Ownership::Own | Ownership::Orphaned) {
+            live.insert(kind, object)?;
+        }
+    }
+    Ok(())
 }
 
 /// Whose an object is.

@@ -8,11 +8,14 @@ mod differs;
 mod live;
 mod volumes;
 
+use std::fmt::Debug;
+
 use k8s_openapi::api::core::v1::Secret;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::api::{Api, DeleteParams, DynamicObject, Patch, PatchParams, PropagationPolicy};
 use kube::{Client, Resource, ResourceExt};
-use serde_json::json;
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
 
 use crate::build::{Kind, Object};
 use crate::context::{Context, FIELD_MANAGER};
@@ -34,6 +37,16 @@ pub enum ApplyError {
         name: String,
         /// What the client says.
         source: kube::Error,
+    },
+    /// The API server understood the object and does not want it: another try would be answered the same.
+    #[error("the API server refuses {kind} {name:?}: {message}")]
+    Refused {
+        /// The kind of the object.
+        kind: String,
+        /// Its name.
+        name: String,
+        /// What the API server says.
+        message: String,
     },
     /// Something else has the name.
     #[error(
@@ -79,10 +92,17 @@ pub enum ApplyError {
 
 impl ApplyError {
     fn api(kind: Kind, name: &str, source: kube::Error) -> Self {
-        Self::Api {
-            kind: kind.resource().kind,
-            name: name.to_owned(),
-            source,
+        Self::of(kind.resource().kind, name.to_owned(), source)
+    }
+
+    pub(crate) fn of(kind: String, name: String, source: kube::Error) -> Self {
+        match source {
+            kube::Error::Api(status) if matches!(status.code, 400 | 422) => Self::Refused {
+                kind,
+                name,
+                message: status.message.clone(),
+            },
+            source => Self::Api { kind, name, source },
         }
     }
 }
@@ -101,20 +121,19 @@ fn apply_params() -> PatchParams {
     PatchParams::apply(FIELD_MANAGER).force()
 }
 
-/// Applies objects and takes what the API server answers into `live`.
-///
-/// # Errors
-/// At the first object that cannot be applied.
+/// Applies objects and takes what the API server answers into `live`. Returns what could not be applied; it keeps
+/// nothing else from being.
 pub async fn apply<'a>(
     ctx: &Context,
     hub: &ValidatedHub,
     objects: impl IntoIterator<Item = &'a Object>,
     live: &mut Live,
-) -> Result<(), ApplyError> {
+) -> Vec<ApplyError> {
+    let mut failures = Vec::new();
     for object in objects {
-        apply_one(ctx, hub, object, live).await?;
+        failures.extend(apply_one(ctx, hub, object, live).await.err());
     }
-    Ok(())
+    failures
 }
 
 async fn apply_one(
@@ -125,6 +144,10 @@ async fn apply_one(
 ) -> Result<(), ApplyError> {
     let kind = object.kind();
     let name = object.name();
+    if live.is_unread(kind) {
+        // What must be kept of a live object is not known; that it could not be read is reported.
+        return Ok(());
+    }
     let mut desired = serde_json::to_value(object).map_err(|source| ApplyError::Encoding {
         name: name.clone(),
         source,
@@ -188,22 +211,22 @@ async fn refuse_foreign(
     }
 }
 
-/// Deletes what belongs to the hub and was not built.
-///
-/// # Errors
-/// At the first object that cannot be deleted.
+/// Deletes what belongs to the hub and was not built. Returns what could not be deleted.
 pub async fn prune(
     ctx: &Context,
     hub: &ValidatedHub,
     objects: &[Object],
     live: &mut Live,
-) -> Result<(), ApplyError> {
+) -> Vec<ApplyError> {
+    let mut failures = Vec::new();
     for (kind, name) in live.unwanted(objects) {
         tracing::info!(kind = kind.resource().kind, name, "prune");
-        delete(&ctx.client, kind, hub.names.namespace(), &name).await?;
-        live.remove(kind, &name);
+        match delete(&ctx.client, kind, hub.names.namespace(), &name).await {
+            Ok(()) => live.remove(kind, &name),
+            Err(error) => failures.push(error),
+        }
     }
-    Ok(())
+    failures
 }
 
 /// Deletes an object; that it does not exist is no error.
@@ -247,12 +270,42 @@ pub async fn apply_metadata(client: &Client, current: &Secret, meta: ObjectMeta)
     let api: Api<Secret> = Api::namespaced(client.clone(), &meta.namespace.unwrap_or_default());
     match api.patch(&name, &apply_params(), &Patch::Apply(&desired)).await {
         Ok(_) => Ok(()),
-        Err(source) => Err(ApplyError::Api {
-            kind: Secret::kind(&()).into_owned(),
-            name,
-            source,
-        }),
+        Err(source) => Err(ApplyError::of(Secret::kind(&()).into_owned(), name, source)),
     }
+}
+
+/// Takes the owners of one kind off an object, so that it does not go with them.
+///
+/// # Errors
+/// When the API server fails, or the object changed since it was read.
+pub async fn disown<K>(api: &Api<K>, meta: &ObjectMeta, owner_kind: &str) -> Result<(), kube::Error>
+where
+    K: Clone + DeserializeOwned + Debug,
+{
+    let Some(patch) = without_owners(meta, owner_kind) else {
+        return Ok(());
+    };
+    let name = meta.name.as_deref().unwrap_or_default();
+    match api
+        .patch(name, &PatchParams::default(), &Patch::Merge(patch))
+        .await
+    {
+        Ok(_) => Ok(()),
+        Err(kube::Error::Api(status)) if status.code == 404 => Ok(()),
+        Err(error) => Err(error),
+    }
+}
+
+/// The patch that takes the owners of one kind off an object; `None` if it has none.
+fn without_owners(meta: &ObjectMeta, owner_kind: &str) -> Option<Value> {
+    let owners = meta.owner_references.as_deref().unwrap_or_default();
+    let others: Vec<_> = owners.iter().filter(|owner| owner.kind != owner_kind).collect();
+    (others.len() < owners.len()).then(|| {
+        json!({"metadata": {
+            "ownerReferences": others,
+            "resourceVersion": meta.resource_version,
+        }})
+    })
 }
 
 /// Raises the number of pods of a Deployment that an autoscaler owns, where it is below the least the user wants. The
@@ -282,4 +335,57 @@ pub async fn raise_replicas(
         .await
         .map(|_| ())
         .map_err(|source| ApplyError::api(Kind::Deployment, name, source))
+}
+
+#[cfg(test)]
+mod tests {
+    use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
+
+    use super::*;
+
+    fn refusal(code: u16) -> kube::Error {
+        let status = kube::core::Status::failure("spec.rules[0].host: Invalid value", "Invalid");
+        kube::Error::Api(Box::new(status.with_code(code)))
+    }
+
+    #[test]
+    fn a_refusal_keeps_the_words_of_the_api_server() {
+        for code in [400, 422] {
+            let error = ApplyError::api(Kind::Ingress, "gallery-api", refusal(code));
+            assert!(matches!(error, ApplyError::Refused { .. }), "{code}");
+            assert_eq!(
+                error.to_string(),
+                "the API server refuses Ingress \"gallery-api\": spec.rules[0].host: Invalid value"
+            );
+        }
+        for code in [403, 409, 500, 503] {
+            let error = ApplyError::api(Kind::Ingress, "gallery-api", refusal(code));
+            assert!(matches!(error, ApplyError::Api { .. }), "{code}");
+        }
+    }
+
+    fn owned_by(kinds: &[&str]) -> ObjectMeta {
+        let owner = |kind: &&str| OwnerReference {
+            kind: (*kind).to_owned(),
+            ..OwnerReference::default()
+        };
+        ObjectMeta {
+            resource_version: Some("7".to_owned()),
+            owner_references: Some(kinds.iter().map(owner).collect()),
+            ..ObjectMeta::default()
+        }
+    }
+
+    #[test]
+    fn owners_of_one_kind_are_taken_off_and_others_stay() {
+        assert_eq!(without_owners(&owned_by(&["Other"]), "FlickrHub"), None);
+        assert_eq!(without_owners(&ObjectMeta::default(), "FlickrHub"), None);
+        let patch = without_owners(&owned_by(&["FlickrHub", "Other"]), "FlickrHub").unwrap_or_default();
+        assert_eq!(
+            patch["metadata"]["ownerReferences"].as_array().map(Vec::len),
+            Some(1)
+        );
+        assert_eq!(patch["metadata"]["ownerReferences"][0]["kind"], "Other");
+        assert_eq!(patch["metadata"]["resourceVersion"], "7");
+    }
 }

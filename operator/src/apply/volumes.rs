@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use super::ApplyError;
 use crate::crd::Quantity;
 
+const CLAIM: &str = "PersistentVolumeClaim";
 const TEMPLATES: &str = "/spec/volumeClaimTemplates";
 const SIZE: &str = "/spec/volumeClaimTemplates/0/spec/resources/requests/storage";
 
@@ -48,10 +49,6 @@ pub(super) async fn grow(client: &Client, namespace: &str, desired: &Value) -> R
         return Ok(());
     };
     let api: Api<PersistentVolumeClaim> = Api::namespaced(client.clone(), namespace);
-    let failed = |name: String| {
-        let size = wanted.to_string();
-        move |source| ApplyError::Volume { name, size, source }
-    };
     let labels = desired
         .pointer("/spec/selector/matchLabels")
         .and_then(Value::as_object);
@@ -60,7 +57,10 @@ pub(super) async fn grow(client: &Client, namespace: &str, desired: &Value) -> R
         .flatten()
         .filter_map(|(key, value)| Some(format!("{key}={}", value.as_str()?)));
     let params = ListParams::default().labels(&pairs.collect::<Vec<_>>().join(","));
-    let claims = api.list(&params).await.map_err(failed(String::new()))?;
+    let claims = api.list(&params).await.map_err(|source| {
+        let set = desired.pointer("/metadata/name").and_then(Value::as_str);
+        ApplyError::of(CLAIM.to_owned(), set.unwrap_or_default().to_owned(), source)
+    })?;
     for claim in claims
         .items
         .iter()
@@ -69,9 +69,21 @@ pub(super) async fn grow(client: &Client, namespace: &str, desired: &Value) -> R
         let patch = json!({"spec": {"resources": {"requests": {"storage": wanted.as_str()}}}});
         api.patch(&claim.name_any(), &PatchParams::default(), &Patch::Merge(patch))
             .await
-            .map_err(failed(claim.name_any()))?;
+            .map_err(|source| failed(claim.name_any(), &wanted, source))?;
     }
     Ok(())
+}
+
+/// Only a refusal says that the volume cannot grow; anything else passes.
+fn failed(name: String, size: &Quantity, source: kube::Error) -> ApplyError {
+    match source {
+        kube::Error::Api(ref status) if matches!(status.code, 403 | 422) => ApplyError::Volume {
+            name,
+            size: size.to_string(),
+            source,
+        },
+        source => ApplyError::of(CLAIM.to_owned(), name, source),
+    }
 }
 
 /// The size that a claim asks for.
@@ -95,6 +107,21 @@ mod tests {
         assert!(grew(&stateful_set("4Gi"), &stateful_set("2Gi")));
         assert!(!grew(&stateful_set("2Gi"), &stateful_set("2048Mi")));
         assert!(!grew(&stateful_set("1Gi"), &stateful_set("2Gi")));
+    }
+
+    #[test]
+    fn only_a_refusal_says_that_a_volume_cannot_grow() {
+        let judge = |code| {
+            let status = kube::core::Status::failure("no", "No").with_code(code);
+            let error = kube::Error::Api(Box::new(status));
+            failed("data-0".to_owned(), &Quantity::new("4Gi"), error)
+        };
+        for code in [403, 422] {
+            assert!(matches!(judge(code), ApplyError::Volume { .. }), "{code}");
+        }
+        for code in [404, 409, 429, 500] {
+            assert!(matches!(judge(code), ApplyError::Api { .. }), "{code}");
+        }
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta, OwnerReference};
 use kube::Resource;
 
-use crate::crd::{DeletionPolicy, FlickrHub};
+use crate::crd::FlickrHub;
 use crate::validate::ValidatedHub;
 
 /// The label with the name of the hub.
@@ -31,6 +31,11 @@ pub(crate) fn selector_labels(hub: &ValidatedHub, component: &str) -> BTreeMap<S
         text((INSTANCE, hub.names.hub())),
         text((COMPONENT, component)),
     ])
+}
+
+/// The label selector of the volumes of every component of a hub.
+pub(crate) fn of_claims(hub: &str) -> String {
+    format!("{}={},{INSTANCE}={hub}", NAME.0, NAME.1)
 }
 
 /// Selects the pods of a component.
@@ -68,21 +73,14 @@ pub(super) fn meta(hub: &ValidatedHub, name: impl Into<String>, component: &str)
     }
 }
 
-/// The metadata of an object in the hub's namespace that outlives it.
-fn free_meta(hub: &ValidatedHub, name: impl Into<String>, component: &str) -> ObjectMeta {
+/// The metadata of an object in the hub's namespace that outlives it: volumes cannot be read without the Secrets of the
+/// hub, so no owner reference may ever make these go. The finalizer deletes them where that is wanted.
+pub(crate) fn free_meta(hub: &ValidatedHub, name: impl Into<String>, component: &str) -> ObjectMeta {
     ObjectMeta {
         name: Some(name.into()),
         namespace: Some(hub.names.namespace().to_owned()),
         labels: Some(labels(hub, component)),
         ..ObjectMeta::default()
-    }
-}
-
-/// The metadata of a made-up Secret: it goes with the hub only if the hub's data does.
-pub(crate) fn secret_meta(hub: &ValidatedHub, name: impl Into<String>, component: &str) -> ObjectMeta {
-    match hub.deletion_policy {
-        DeletionPolicy::Retain => free_meta(hub, name, component),
-        DeletionPolicy::Delete => meta(hub, name, component),
     }
 }
 

@@ -40,9 +40,10 @@ pub fn build(hub: &ValidatedHub, secrets: &SecretsChecksums) -> Vec<Object> {
         worker::objects(hub, secrets),
     ]
     .concat();
-    if let VaultPlan::Managed(managed) = &hub.vault {
-        objects.extend(vault::objects(hub, managed));
-    }
+    objects.extend(match &hub.vault {
+        VaultPlan::Managed(managed) => vault::objects(hub, managed),
+        VaultPlan::External(external) => vault::login_objects(hub, external),
+    });
     objects.sort_by_key(Object::kind);
     objects
 }

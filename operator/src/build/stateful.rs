@@ -15,7 +15,6 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
 use super::{labels, pod};
-use crate::crd::DeletionPolicy;
 use crate::validate::{StoragePlan, ValidatedHub};
 
 /// The name of the volume of a member.
@@ -43,10 +42,6 @@ pub(super) struct Members<'a> {
 
 /// Members that start all at once and are replaced one at a time.
 pub(super) fn set(hub: &ValidatedHub, members: Members<'_>) -> StatefulSet {
-    let when_deleted = match hub.deletion_policy {
-        DeletionPolicy::Retain => "Retain",
-        DeletionPolicy::Delete => "Delete",
-    };
     StatefulSet {
         metadata: labels::meta(hub, members.name, members.component),
         spec: Some(StatefulSetSpec {
@@ -54,7 +49,9 @@ pub(super) fn set(hub: &ValidatedHub, members: Members<'_>) -> StatefulSet {
             replicas: Some(pod::count(members.replicas)),
             pod_management_policy: Some("Parallel".to_owned()),
             persistent_volume_claim_retention_policy: Some(StatefulSetPersistentVolumeClaimRetentionPolicy {
-                when_deleted: Some(when_deleted.to_owned()),
+                // The finalizer deletes the claims where that is wanted: what is written here would be the policy of
+                // the last apply, not the one at the deletion.
+                when_deleted: Some("Retain".to_owned()),
                 when_scaled: Some("Retain".to_owned()),
             }),
             revision_history_limit: Some(5),

@@ -5,7 +5,7 @@ use serde_json::Value;
 
 use super::*;
 use crate::crd::{
-    DeletionPolicy, FlickrHub, ManagedVaultSpec, PullPolicy, QueueSpec, StorageSpec, VaultSpec,
+    DeletionPolicy, FlickrHub, ManagedVaultSpec, PullPolicy, QueueSpec, StorageSpec, VaultAuthSpec, VaultSpec,
 };
 use crate::fixtures;
 
@@ -204,7 +204,7 @@ fn the_number_of_workers_is_left_to_their_autoscaler() {
 }
 
 #[test]
-fn volumes_go_with_the_hub_only_if_the_user_says_so() {
+fn no_set_takes_its_volumes_with_it() {
     let policy = |deletion_policy| {
         let mut hub = fixtures::minimal();
         hub.spec.deletion_policy = deletion_policy;
@@ -214,7 +214,7 @@ fn volumes_go_with_the_hub_only_if_the_user_says_so() {
             .collect::<Vec<_>>()
     };
     assert_eq!(policy(DeletionPolicy::Retain), vec!["Retain"; 4]);
-    assert_eq!(policy(DeletionPolicy::Delete), vec!["Delete"; 4]);
+    assert_eq!(policy(DeletionPolicy::Delete), vec!["Retain"; 4]);
 }
 
 #[test]
@@ -224,6 +224,23 @@ fn an_external_vault_needs_no_object_without_namespace() {
             .iter()
             .all(|object| object.kind().is_namespaced())
     );
+}
+
+#[test]
+fn a_service_account_to_log_in_by_is_made_only_where_it_is_used() {
+    let accounts = |hub: &FlickrHub| {
+        let name = fixtures::validated(hub).names.vault_login();
+        let objects = built(hub);
+        let accounts = objects
+            .iter()
+            .filter(|object| object.kind() == Kind::ServiceAccount);
+        accounts.filter(|account| account.name() == name).count()
+    };
+    let mut hub = fixtures::full();
+    assert_eq!(accounts(&hub), 0);
+    hub.spec.vault.external.as_mut().unwrap().auth = VaultAuthSpec::default();
+    assert_eq!(accounts(&hub), 1);
+    assert_eq!(accounts(&fixtures::minimal()), 0);
 }
 
 #[test]

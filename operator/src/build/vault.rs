@@ -6,9 +6,9 @@ use k8s_openapi::api::core::v1::{Container, PodSpec, ServiceAccount};
 use k8s_openapi::api::rbac::v1::{ClusterRoleBinding, RoleRef, Subject};
 
 use super::stateful::{CONFIG, DATA, Members};
-use super::{Object, checksum, labels, pod, stateful};
+use super::{Object, api, checksum, labels, pod, stateful};
 use crate::names::{VAULT_CLUSTER_PORT, VAULT_PORT};
-use crate::validate::{ManagedVaultPlan, ValidatedHub};
+use crate::validate::{ExternalVaultPlan, ManagedVaultPlan, ValidatedHub, VaultAuthPlan};
 
 const COMPONENT: &str = "vault";
 const SETTINGS: &str = include_str!("scripts/openbao.hcl");
@@ -45,6 +45,16 @@ pub(super) fn objects(hub: &ValidatedHub, vault: &ManagedVaultPlan) -> Vec<Objec
         )
         .into(),
     ]
+}
+
+/// What the operator needs to log in to a Vault of the user.
+pub(super) fn login_objects(hub: &ValidatedHub, vault: &ExternalVaultPlan) -> Vec<Object> {
+    match vault.auth {
+        VaultAuthPlan::Kubernetes { .. } => {
+            vec![api::service_account(hub, hub.names.vault_login(), COMPONENT).into()]
+        }
+        VaultAuthPlan::AppRole { .. } | VaultAuthPlan::Token { .. } => Vec::new(),
+    }
 }
 
 /// Lets OpenBao ask the API server whose token it was given.

@@ -7,6 +7,9 @@ use serde::{Deserialize, Serialize};
 
 use super::{ResourcesSpec, rules};
 
+/// A DNS name as RFC 1123 has it and Kubernetes wants it: lower-case labels, apart by dots.
+const SUBDOMAIN: &str = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$";
+
 /// The HTTP API.
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
@@ -59,17 +62,20 @@ pub struct CorsSpec {
 /// An Ingress for the API.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
+#[schemars(extend("x-kubernetes-validations" = rules([
+    ("!isIP(self.host)", "ingress.host must be a name and no IP address, for example photos.example.org"),
+])))]
 pub struct IngressSpec {
     /// The host name under which the API is reached.
-    #[schemars(length(min = 1, max = 253))]
+    #[schemars(length(min = 1, max = 253), regex(pattern = SUBDOMAIN))]
     pub host: String,
     /// The class of the Ingress controller; the cluster's default without it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(max = 253))]
+    #[schemars(length(max = 253), regex(pattern = SUBDOMAIN))]
     pub class_name: Option<String>,
     /// The Secret with the certificate of the host; plain http without it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(max = 253))]
+    #[schemars(length(max = 253), regex(pattern = SUBDOMAIN))]
     pub tls_secret_name: Option<String>,
     /// Annotations for the Ingress controller or a certificate issuer.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]

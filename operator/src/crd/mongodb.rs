@@ -10,10 +10,10 @@ use super::{ResourcesSpec, StorageSpec, rules};
 #[serde(rename_all = "camelCase", default)]
 #[schemars(extend("x-kubernetes-validations" = rules([
     ("self.members % 2 == 1", "mongodb.members must be odd, so that a majority is unambiguous; use 1, 3, 5 or 7"),
-    ("self.members >= oldSelf.members", "mongodb.members cannot be reduced: a majority of the old members is needed to agree; keep the number"),
+    ("self.members == oldSelf.members", "mongodb.members cannot be changed: the operator does not add members to a running replica set or take them out of it yet; keep the number, or create another FlickrHub"),
 ])))]
 pub struct MongoDbSpec {
-    /// Voting members. 3 survive the loss of one; 1 is for trials.
+    /// Voting members. 3 survive the loss of one; 1 is for trials. Cannot be changed.
     #[schemars(range(min = 1, max = 7))]
     pub members: u32,
     /// The volume of each member. Photos that wait for their upload are stored here too.

@@ -10,10 +10,10 @@ use super::{ResourcesSpec, StorageSpec, rules};
 #[serde(rename_all = "camelCase", default)]
 #[schemars(extend("x-kubernetes-validations" = rules([
     ("self.replicas % 2 == 1", "rabbitmq.replicas must be odd, so that quorum queues have an unambiguous majority; use 1, 3, 5 or 7"),
-    ("self.replicas >= oldSelf.replicas", "rabbitmq.replicas cannot be reduced: quorum queues would go on counting the nodes that are gone; keep the number"),
+    ("self.replicas == oldSelf.replicas", "rabbitmq.replicas cannot be changed: the operator does not move quorum queues to more or fewer nodes yet; keep the number, or create another FlickrHub"),
 ])))]
 pub struct RabbitMqSpec {
-    /// Nodes. 3 survive the loss of one; 1 is for trials.
+    /// Nodes. 3 survive the loss of one; 1 is for trials. Cannot be changed.
     #[schemars(range(min = 1, max = 7))]
     pub replicas: u32,
     /// The volume of each node.

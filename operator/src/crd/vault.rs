@@ -63,6 +63,7 @@ impl Default for ManagedVaultSpec {
 #[serde(rename_all = "camelCase")]
 #[schemars(extend("x-kubernetes-validations" = rules([
     ("isURL(self.address) && url(self.address).getScheme() in ['http', 'https']", "address must be an http or https URL, for example https://vault.example.org:8200"),
+    ("!has(self.auth) || !has(self.auth.kubernetes) || self.address.startsWith('https://')", "auth.kubernetes sends tokens of service accounts, so address must be an https URL; use one, or another way to log in"),
 ])))]
 pub struct ExternalVaultSpec {
     /// The address, for example `https://vault.example.org:8200`.
@@ -128,8 +129,9 @@ pub struct KubernetesAuthSpec {
     #[serde(default = "kubernetes_mount")]
     #[schemars(length(min = 1, max = 253))]
     pub mount: String,
-    /// The role; `<role>-api` and `<role>-worker` must exist, bound to the service accounts of the same endings.
-    /// Without it the name of the hub.
+    /// The role; `<role>-api` and `<role>-worker` must exist, bound to the service accounts of the same endings, and
+    /// `<role>-operator`, bound to `<hub>-vault-login` with the audience `vault`, by which the operator looks at the
+    /// transit keys and encrypts what it stores. Without it the name of the hub.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 253))]
     pub role: Option<String>,

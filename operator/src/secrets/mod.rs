@@ -12,13 +12,15 @@ use std::collections::BTreeMap;
 
 use k8s_openapi::api::core::v1::Secret;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
-use kube::Api;
 use kube::api::PostParams;
+use kube::{Api, Resource};
 use secrecy::SecretString;
 
-use crate::apply::{ApplyError, apply_metadata};
+use crate::apply::{ApplyError, apply_metadata, disown};
 use crate::build::labels;
 use crate::context::Context;
+use crate::crd::FlickrHub;
+use crate::names::HubNames;
 use crate::validate::ValidatedHub;
 
 pub use read::SecretsChecksums;
@@ -112,9 +114,6 @@ pub enum SecretError {
         /// The key.
         key: &'static str,
     },
-    /// Its labels or owner cannot be written.
-    #[error(transparent)]
-    Metadata(#[from] ApplyError),
 }
 
 /// The Secrets of a hub, and the names of those that had to be created.
@@ -123,6 +122,8 @@ pub struct Ensured {
     pub secrets: Secrets,
     /// The names of those that did not exist before.
     pub created: Vec<String>,
+    /// Labels and owners that could not be written. What the Secrets hold can be used nonetheless.
+    pub failures: Vec<ApplyError>,
 }
 
 /// Reads every made-up Secret and creates those that do not exist.
@@ -133,30 +134,45 @@ pub async fn ensure(ctx: &Context, hub: &ValidatedHub) -> Result<Ensured, Secret
     let api: Api<Secret> = Api::namespaced(ctx.client.clone(), hub.names.namespace());
     let mut found = BTreeMap::new();
     let mut created = Vec::new();
+    let mut failures = Vec::new();
     for wanted in generate::wanted(&hub.names) {
         let (secret, is_new) = get_or_create(&api, &wanted).await?;
         if is_new {
             created.push(wanted.name.clone());
         }
-        let meta = labels::secret_meta(hub, &wanted.name, wanted.component);
-        apply_metadata(&ctx.client, &secret, meta).await?;
+        let meta = labels::free_meta(hub, &wanted.name, wanted.component);
+        failures.extend(apply_metadata(&ctx.client, &secret, meta).await.err());
         found.insert(wanted.name, secret);
     }
     let vault_keys = hub.names.vault_keys();
-    if let Some(secret) = api
-        .get_opt(&vault_keys)
-        .await
-        .map_err(|source| SecretError::Api {
-            name: vault_keys.clone(),
-            source,
-        })?
-    {
+    let failed = |source| SecretError::Api {
+        name: vault_keys.clone(),
+        source,
+    };
+    if let Some(secret) = api.get_opt(&vault_keys).await.map_err(failed)? {
+        // An owner that it was created with is not taken away by an apply.
+        let disowned = disown(&api, &secret.metadata, &FlickrHub::kind(&())).await;
+        let kind = Secret::kind(&()).into_owned();
+        failures.extend(
+            disowned
+                .map_err(|source| ApplyError::of(kind, vault_keys.clone(), source))
+                .err(),
+        );
+        let meta = labels::free_meta(hub, &vault_keys, "vault");
+        failures.extend(apply_metadata(&ctx.client, &secret, meta).await.err());
         found.insert(vault_keys, secret);
     }
     Ok(Ensured {
         secrets: read::read(&hub.names, &found)?,
         created,
+        failures,
     })
+}
+
+/// The names of every Secret that holds something of a hub that exists nowhere else.
+pub fn names(names: &HubNames) -> Vec<String> {
+    let made_up = generate::wanted(names).map(|wanted| wanted.name);
+    made_up.into_iter().chain([names.vault_keys()]).collect()
 }
 
 /// Reads a Secret, or creates it with new values. Whoever comes second takes what the first one made up.

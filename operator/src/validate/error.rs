@@ -88,6 +88,11 @@ pub enum ValidationError {
     /// Several or none of the ways to log in to Vault.
     #[error("Set exactly one of vault.external.auth.kubernetes, .appRole and .token.")]
     VaultAuthChoice,
+    /// Tokens of Kubernetes would be sent in the clear.
+    #[error(
+        "vault.external.auth.kubernetes sends tokens of service accounts to Vault, and vault.external.address is not https: use an https address, or another way to log in."
+    )]
+    VaultPlainKubernetes,
     /// A Secret for Vault does not exist.
     #[error("Secret {secret:?}, named by {field}, does not exist: create it in this namespace with {keys}.")]
     VaultSecretMissing {
@@ -121,7 +126,8 @@ impl ValidationError {
             | Self::RequestAboveLimit { .. }
             | Self::TooLittleMemory { .. }
             | Self::VaultChoice
-            | Self::VaultAuthChoice => "InvalidSpec",
+            | Self::VaultAuthChoice
+            | Self::VaultPlainKubernetes => "InvalidSpec",
             Self::CredentialsSecretMissing { .. } | Self::CredentialsKeyMissing { .. } => {
                 "CredentialsSecretMissing"
             }

@@ -26,7 +26,7 @@ pub use references::{References, SecretDigest, referenced_secrets};
 pub use resources::ContainerResources;
 pub use vault::{ExternalVaultPlan, ManagedVaultPlan, VaultAuthPlan, VaultPlan};
 
-use crate::crd::{DeletionPolicy, FlickrHub, LimitsSpec};
+use crate::crd::{FlickrHub, LimitsSpec};
 use crate::names::{HubNames, MAX_HUB_NAME};
 use crate::part::Part;
 
@@ -39,8 +39,6 @@ pub struct ValidatedHub {
     pub uid: String,
     /// The generation of its spec.
     pub generation: i64,
-    /// What becomes of volumes and Secrets when it is deleted.
-    pub deletion_policy: DeletionPolicy,
     /// The images of every container.
     pub images: Images,
     /// Flickr's addresses.
@@ -143,7 +141,6 @@ pub fn validate(
     Ok(ValidatedHub {
         uid: hub.uid().unwrap_or_default(),
         generation: hub.metadata.generation.unwrap_or_default(),
-        deletion_policy: spec.deletion_policy,
         images: Images::of(&spec.images),
         endpoints: flickr::endpoints(&spec.flickr.endpoints)?,
         apps: flickr::apps(&spec.flickr.apps, references)?,

@@ -1,5 +1,5 @@
 use super::*;
-use crate::crd::{ManagedVaultSpec, Quantity, ResourcesSpec};
+use crate::crd::{ManagedVaultSpec, Quantity, ResourcesSpec, VaultAuthSpec};
 use crate::fixtures::{self, secret};
 
 fn refused(hub: &FlickrHub, references: &References) -> Option<(&'static str, String)> {
@@ -59,6 +59,23 @@ fn every_secret_that_a_hub_refers_to_is_known() {
         names(&fixtures::full()),
         ["flickr-app", "flickr-partner", "vault-approle", "vault-ca"]
     );
+}
+
+#[test]
+fn tokens_of_kubernetes_are_not_sent_in_the_clear() {
+    let mut hub = fixtures::full();
+    let log_in_at = |hub: &mut FlickrHub, address: &str| {
+        if let Some(vault) = &mut hub.spec.vault.external {
+            vault.auth = VaultAuthSpec::default();
+            vault.address = address.to_owned();
+        }
+    };
+    log_in_at(&mut hub, "https://vault:8200");
+    assert_eq!(refused(&hub, &fixtures::references()), None);
+    log_in_at(&mut hub, "http://vault:8200");
+    let (reason, message) = refused(&hub, &fixtures::references()).unwrap_or_default();
+    assert_eq!(reason, "InvalidSpec");
+    assert!(message.contains("https"), "{message}");
 }
 
 #[test]

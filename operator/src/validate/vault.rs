@@ -53,7 +53,7 @@ pub enum VaultAuthPlan {
     Kubernetes {
         /// Where the auth method is mounted.
         mount: String,
-        /// The role, without `-api` and `-worker`.
+        /// The role, without `-api`, `-worker` and `-operator`.
         role: String,
     },
     /// By `AppRole`.
@@ -120,11 +120,16 @@ fn external_plan(
             "the key ca.crt",
         )?;
     }
+    let address = http_url("vault.external.address", &spec.address)?;
+    let auth = auth_plan(&spec.auth, names, references)?;
+    if matches!(auth, VaultAuthPlan::Kubernetes { .. }) && address.scheme() != "https" {
+        return Err(ValidationError::VaultPlainKubernetes);
+    }
     Ok(ExternalVaultPlan {
-        address: http_url("vault.external.address", &spec.address)?,
+        address,
         ca_secret,
         namespace: spec.namespace.clone(),
-        auth: auth_plan(&spec.auth, names, references)?,
+        auth,
         transit_mount: spec.transit_mount.clone(),
     })
 }

@@ -70,7 +70,7 @@ impl SecretKeyStore {
         let name = hub.names.vault_keys();
         Self {
             secrets: Api::namespaced(context.client.clone(), hub.names.namespace()),
-            metadata: labels::secret_meta(hub, name.clone(), "vault"),
+            metadata: labels::free_meta(hub, name.clone(), "vault"),
             name,
         }
     }

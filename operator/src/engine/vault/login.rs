@@ -1,9 +1,9 @@
 //! Logging in to a Vault that somebody else runs.
 
-use std::path::Path;
-
-use k8s_openapi::api::core::v1::Secret;
-use kube::Api as KubeApi;
+use k8s_openapi::api::authentication::v1::{TokenRequest, TokenRequestSpec};
+use k8s_openapi::api::core::v1::{Secret, ServiceAccount};
+use kube::api::PostParams;
+use kube::{Api as KubeApi, ResourceExt};
 use reqwest::Method;
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::{Value, json};
@@ -13,8 +13,10 @@ use crate::context::Context;
 use crate::engine::http;
 use crate::validate::{ExternalVaultPlan, ValidatedHub, VaultAuthPlan};
 
-/// The token of the operator's own service account.
-const OWN_TOKEN: &str = "/var/run/secrets/kubernetes.io/serviceaccount/token";
+/// Whom the tokens are for that the operator logs in with: the API server itself refuses them.
+const AUDIENCE: &str = "vault";
+/// How long these tokens hold, the shortest that Kubernetes grants.
+const TOKEN_SECONDS: i64 = 600;
 
 /// There is no way into the Vault.
 #[derive(Debug, thiserror::Error)]
@@ -30,9 +32,12 @@ pub enum LoginError {
         /// What it lacks.
         key: &'static str,
     },
-    /// The operator has no service account.
-    #[error("the operator's service account token cannot be read: {0}")]
-    OwnToken(#[from] std::io::Error),
+    /// The service account to log in by is none of the hub's.
+    #[error("ServiceAccount {0} does not belong to this FlickrHub")]
+    ForeignAccount(String),
+    /// A token would be sent in the clear.
+    #[error("a token of Kubernetes is sent to https addresses only")]
+    Plain,
     /// The certificates of `caSecretRef` are not PEM, or the image has no authorities of its own.
     #[error("the certificate authorities cannot be used: {0}")]
     Authorities(#[source] reqwest::Error),
@@ -60,8 +65,9 @@ pub(super) async fn connect(
     Ok(Api::new(client, plan.address.clone(), plan.namespace.clone()))
 }
 
-/// Logs in: by the operator's own service account in role `<role>-operator`, by the `AppRole`, or by the token that the
-/// user gave.
+/// Logs in: by a service account of the hub in role `<role>-operator`, by the `AppRole`, or by the token that the user
+/// gave. Never by the operator's own service account: the address is the user's choice, and whoever listens there could
+/// do with its token everything that the operator may.
 pub(super) async fn login(
     context: &Context,
     hub: &ValidatedHub,
@@ -71,10 +77,13 @@ pub(super) async fn login(
     let (mount, credentials) = match &plan.auth {
         VaultAuthPlan::Token { secret } => return secret_value(context, hub, secret, "token").await,
         VaultAuthPlan::Kubernetes { mount, role } => {
-            let token = tokio::fs::read_to_string(Path::new(OWN_TOKEN)).await?;
+            if plan.address.scheme() != "https" {
+                return Err(LoginError::Plain);
+            }
+            let token = account_token(context, hub).await?;
             (
                 mount,
-                json!({ "role": format!("{role}-operator"), "jwt": token.trim() }),
+                json!({ "role": format!("{role}-operator"), "jwt": token.expose_secret() }),
             )
         }
         VaultAuthPlan::AppRole { mount, secret } => {
@@ -90,6 +99,39 @@ pub(super) async fn login(
         .write(None, Method::POST, &format!("auth/{mount}/login"), &credentials)
         .await?;
     Ok(client_token(&answer)?)
+}
+
+/// A token of the hub's own service account for Vault, good for nothing else and for minutes only.
+async fn account_token(context: &Context, hub: &ValidatedHub) -> Result<SecretString, LoginError> {
+    let name = hub.names.vault_login();
+    let accounts: KubeApi<ServiceAccount> =
+        KubeApi::namespaced(context.client.clone(), hub.names.namespace());
+    let account = accounts.get(&name).await?;
+    if !account
+        .owner_references()
+        .iter()
+        .any(|owner| owner.uid == hub.uid)
+    {
+        return Err(LoginError::ForeignAccount(name));
+    }
+    let answer = accounts
+        .create_token_request(&name, &PostParams::default(), &token_request())
+        .await?;
+    let token = answer.status.and_then(|status| status.token);
+    token
+        .map(SecretString::from)
+        .ok_or(LoginError::Vault(ApiError::Incomplete("a token")))
+}
+
+fn token_request() -> TokenRequest {
+    TokenRequest {
+        spec: Some(TokenRequestSpec {
+            audiences: Some(vec![AUDIENCE.to_owned()]),
+            expiration_seconds: Some(TOKEN_SECONDS),
+            ..TokenRequestSpec::default()
+        }),
+        ..TokenRequest::default()
+    }
 }
 
 /// The token in the answer to a login or to the creation of a token.
@@ -116,4 +158,16 @@ async fn secret_value(
             secret: name.to_owned(),
             key,
         })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_token_for_vault_is_short_lived_and_good_for_nothing_else() {
+        let spec = token_request().spec.unwrap_or_default();
+        assert_eq!(spec.audiences, Some(vec!["vault".to_owned()]));
+        assert_eq!(spec.expiration_seconds, Some(600));
+    }
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use futures::future::{join, join_all};
 use secrecy::SecretString;
+use tokio_util::task::TaskTracker;
 
 use super::api::{Api, ApiError, Health, Keys};
 use super::decide::{Action, KeyState, Member, MemberState, Observed, SettingsState};
@@ -17,7 +18,7 @@ const SAVE_PAUSE: Duration = Duration::from_millis(100);
 /// The longest pause between two tries to store the keys.
 const LONGEST_SAVE_PAUSE: Duration = Duration::from_secs(5);
 /// How long the keys are tried to be stored: longer than a restart of the Kubernetes API takes.
-const SAVE_PATIENCE: Duration = Duration::from_secs(600);
+pub const SAVE_PATIENCE: Duration = Duration::from_secs(600);
 
 /// An action failed; observing again tells whether it had an effect.
 #[derive(Debug, thiserror::Error)]
@@ -44,11 +45,12 @@ pub struct Managed<K> {
     members: Vec<(String, Api)>,
     settings: Vec<Setting>,
     keys: Arc<K>,
+    saves: TaskTracker,
 }
 
 impl<K: KeyStore> Managed<K> {
-    /// The wanted OpenBao with its keys in `keys`.
-    pub fn new(client: &reqwest::Client, desired: &Desired, keys: K) -> Self {
+    /// The wanted OpenBao with its keys in `keys`. The task that initialises it is tracked by `saves`.
+    pub fn new(client: &reqwest::Client, desired: &Desired, keys: K, saves: TaskTracker) -> Self {
         let members = desired.members.iter().map(|address| {
             let host = address.host_str().unwrap_or_default().to_owned();
             (host, Api::new(client.clone(), address.clone(), None))
@@ -57,6 +59,7 @@ impl<K: KeyStore> Managed<K> {
             members: members.collect(),
             settings: wanted_settings(desired),
             keys: Arc::new(keys),
+            saves,
         }
     }
 
@@ -90,7 +93,7 @@ impl<K: KeyStore> Managed<K> {
     async fn initialise(&self, member: usize) -> Result<(), ActionError> {
         let api = self.member(member)?.clone();
         let store = Arc::clone(&self.keys);
-        let task = tokio::spawn(async move {
+        let task = self.saves.spawn(async move {
             let keys = api.initialise().await?;
             save_persistently(store.as_ref(), &keys).await
         });
@@ -134,7 +137,7 @@ async fn save_persistently<K: KeyStore>(store: &K, keys: &Keys) -> Result<(), Ac
             Err(error @ KeyStoreError::OtherKeys(_)) => return Err(error.into()),
             Err(error) if waited >= SAVE_PATIENCE => return Err(error.into()),
             Err(error) => {
-                tracing::error!(%error, "cannot store the keys of OpenBao yet; do not stop the operator")
+                tracing::error!(%error, "cannot store the keys of OpenBao yet; do not stop the operator");
             }
         }
         tokio::time::sleep(pause).await;

@@ -2,7 +2,8 @@
 //!
 //! The answer to the initialisation is the only copy of the unseal key and the root token, so it is handled as follows:
 //! an empty Secret is created first (the intent), then OpenBao is initialised, then the keys are written into that
-//! Secret, by a task of its own that outlives the reconciliation and keeps trying. If the process dies …
+//! Secret, by a task of its own that outlives the reconciliation and keeps trying, and that a process which ends in order
+//! waits for. If the process dies …
 //!
 //! * after the intent: the members are still blank, and are initialised next time;
 //! * between the answer and the Secret: the keys are lost, but OpenBao was never used. The intent proves that, so the
@@ -31,8 +32,9 @@ pub use external::{ExternalFinding, ExternalObserved, KeyPresence, judge_externa
 pub use finding::Finding;
 pub use key_store::{KeyRecord, KeyStore, KeyStoreError, SecretKeyStore};
 pub use login::LoginError;
-pub use managed::{ActionError, Managed};
+pub use managed::{ActionError, Managed, SAVE_PATIENCE};
 pub use settings::{Setting, SettingState, wanted_settings};
+use tokio_util::task::TaskTracker;
 use url::Url;
 
 use super::{Decision, Engine, Standard, drive, http};
@@ -110,7 +112,10 @@ pub async fn reconcile(context: &Context, hub: &ValidatedHub, _secrets: &Secrets
     match &hub.vault {
         VaultPlan::External(plan) => external::reconcile(context, hub, plan).await,
         VaultPlan::Managed(plan) => match Desired::of(hub, plan) {
-            Ok(desired) => reconcile_desired(&desired, SecretKeyStore::of(context, hub)).await,
+            Ok(desired) => {
+                let keys = SecretKeyStore::of(context, hub);
+                reconcile_desired(&desired, keys, &context.saves).await
+            }
             Err(error) => {
                 let message = format!("The names of the hub make no address of an OpenBao member: {error}.");
                 PartStatus::waiting("InvalidAddress", message, super::LATER)
@@ -119,14 +124,14 @@ pub async fn reconcile(context: &Context, hub: &ValidatedHub, _secrets: &Secrets
     }
 }
 
-/// The same, for an OpenBao described in full.
-pub async fn reconcile_desired<K: KeyStore>(desired: &Desired, keys: K) -> PartStatus {
+/// The same, for an OpenBao described in full. What must not end before it has stored the keys is added to `saves`.
+pub async fn reconcile_desired<K: KeyStore>(desired: &Desired, keys: K, saves: &TaskTracker) -> PartStatus {
     let client = match http::client() {
         Ok(client) => client,
         Err(error) => return http::unusable(&error),
     };
     let step = Step {
-        vault: Managed::new(&client, desired, keys),
+        vault: Managed::new(&client, desired, keys, saves.clone()),
         desired,
     };
     drive(&step).await
