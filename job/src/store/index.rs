@@ -51,8 +51,8 @@ pub(super) fn jobs() -> Vec<IndexModel> {
 /// The indexes of `users`.
 pub(super) fn users() -> Vec<IndexModel> {
     vec![named(
-        "clients",
-        doc! { "clients": 1, "_id": 1 },
+        "grants",
+        doc! { "grants.client_id": 1, "_id": 1 },
         IndexOptions::default(),
     )]
 }

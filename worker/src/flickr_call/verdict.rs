@@ -10,7 +10,7 @@ use crate::decision::{Failure, FailureKind, Outcome};
 ///
 /// When an earlier attempt's answer was lost, "it is so already" is how its success looks.
 pub(super) fn of(error: &FlickrError, attempt: u32) -> Outcome {
-    if attempt > 1 && error.is_already_done() {
+    if error.is_done_by_this_call() || (attempt > 1 && error.is_already_done()) {
         return Outcome::Done(json!({ "stat": "ok", "already_done": true }));
     }
     Outcome::Failed(Failure {
