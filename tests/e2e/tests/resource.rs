@@ -234,11 +234,16 @@ async fn a_small_hub_becomes_ready_and_deletion_by_policy_delete_leaves_nothing(
     };
     let _ = secrets.create(&PostParams::default(), &credentials).await;
     let hubs = hubs(&client, namespace);
+    // It has to find room on a small node beside the hub under test.
+    let little = json!({"requests": {"cpu": "5m"}});
+    let queue = json!({"minReplicas": 1, "resources": little});
     let spec = json!({
         "flickr": flickr("flickr-app"),
         "deletionPolicy": "Delete",
-        "api": {"replicas": 1},
-        "dispatcher": {"replicas": 1},
+        "api": {"replicas": 1, "resources": little},
+        "dispatcher": {"replicas": 1, "resources": little},
+        "callbacks": {"replicas": 1, "resources": little},
+        "queues": {"rest": queue, "upload": queue, "replace": queue},
         "redis": {"replicas": 1},
         "mongodb": {"members": 1},
         "rabbitmq": {"replicas": 1},
