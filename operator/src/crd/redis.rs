@@ -18,7 +18,7 @@ pub struct RedisSpec {
     pub replicas: u32,
     /// The volume of each pod.
     pub storage: StorageSpec,
-    /// CPU and memory of one Redis. Its `maxmemory` is three quarters of the memory limit.
+    /// CPU and memory of one Redis. Its `maxmemory` is 60 % of the memory limit.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub resources: Option<ResourcesSpec>,
 }

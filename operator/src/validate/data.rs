@@ -22,8 +22,6 @@ pub struct RedisPlan {
     pub storage: StoragePlan,
     /// CPU and memory of one Redis.
     pub resources: ContainerResources,
-    /// Bytes of data that one Redis may hold.
-    pub max_memory: u64,
 }
 
 /// The MongoDB replica set.
@@ -94,7 +92,6 @@ pub(super) fn redis(spec: &RedisSpec) -> Result<RedisPlan, ValidationError> {
     Ok(RedisPlan {
         replicas: spec.replicas,
         storage: storage(&spec.storage, "redis")?,
-        max_memory: resources.memory_limit_bytes / 4 * 3,
         resources,
     })
 }
