@@ -38,6 +38,7 @@ redis:
   sentinels: $(members "$HUB-redis" "$HUB-redis.$domain" 26379)
   masterName: flickrhub
   passwordFile: $folder/redis
+  keyPrefix: "fh-integration:"
 mongodb:
   hosts: $(members "$HUB-mongodb" "$HUB-mongodb.$domain" 27017)
   replicaSet: rs0

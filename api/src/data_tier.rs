@@ -19,8 +19,6 @@ use mongodb::bson::{Document, Uuid, doc};
 use crate::problem::Problem;
 use crate::state::DataTierSlot;
 
-/// What precedes every key of the lanes.
-const LANE_PREFIX: &str = "fh:";
 /// The first wait between two attempts to connect.
 const FIRST_PAUSE: Duration = Duration::from_millis(500);
 /// The longest wait between two attempts to connect.
@@ -82,7 +80,7 @@ impl DataTier {
             clients: ClientStore::open(&database).await?,
             oauth_requests: OauthRequestStore::open(&database).await?,
             bodies: BodyStore::new(&database),
-            lanes: Lanes::new(redis.clone(), LANE_PREFIX),
+            lanes: Lanes::new(redis.clone(), &config.redis.key_prefix),
             vault,
             database,
             redis,

@@ -55,6 +55,8 @@ pub struct RedisConfig {
     pub master_name: String,
     /// File with the password of Redis and of its Sentinels.
     pub password_file: PathBuf,
+    /// What precedes every key, so that several hubs (or tests beside one) can share a Redis.
+    pub key_prefix: String,
 }
 
 /// How to reach MongoDB.

@@ -29,6 +29,8 @@ pub const METRICS_PORT: u16 = 9090;
 
 /// The name under which the Sentinels monitor the master.
 pub const REDIS_MASTER: &str = "flickrhub";
+/// What precedes every key of a hub in its Redis.
+pub const REDIS_KEY_PREFIX: &str = "fh:";
 /// The MongoDB replica set.
 pub const MONGODB_REPLICA_SET: &str = "rs0";
 /// The MongoDB database.

@@ -18,9 +18,6 @@ use crate::dispatcher::Dispatcher;
 use crate::flickr_call::{FlickrCaller, FlickrCallerError};
 use crate::runner::Runner;
 
-/// The prefix of every key in Redis.
-const KEY_PREFIX: &str = "fh:";
-
 /// The process cannot do its work.
 #[derive(Debug, thiserror::Error)]
 pub enum ProcessError {
@@ -95,7 +92,7 @@ async fn run_jobs(
         store: stores.jobs,
         users: stores.users,
         bodies: stores.bodies,
-        lanes: Lanes::new(tier.redis().await?, KEY_PREFIX),
+        lanes: Lanes::new(tier.redis().await?, &config.redis.key_prefix),
         vault: tier.vault().await?,
         apps: AppCredentials::new(&config.flickr.apps),
         flickr,
@@ -118,9 +115,9 @@ async fn dispatch(
         queues: config.queues,
         store: stores.jobs,
         bodies: stores.bodies,
-        lanes: Lanes::new(redis.clone(), KEY_PREFIX),
+        lanes: Lanes::new(redis.clone(), &config.redis.key_prefix),
         redis,
-        key_prefix: KEY_PREFIX.to_owned(),
+        key_prefix: config.redis.key_prefix,
         publisher: tier.publisher().await?,
         metrics,
     };

@@ -97,6 +97,8 @@ impl Hub {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let base = format!("http://{}", listener.local_addr().unwrap());
 
+        // Keys of its own: a dispatcher beside it would drop what its database does not know.
+        config.redis.key_prefix = format!("api-{}:", Uuid::now_v7().simple());
         config.api.public_url = Url::parse(&base).unwrap();
         let secrets = std::env::temp_dir().join(format!("flickrhub-api-{}", Uuid::now_v7()));
         std::fs::create_dir_all(&secrets).unwrap();

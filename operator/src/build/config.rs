@@ -13,8 +13,8 @@ use super::process::{SECRETS_DIR, TOKEN_DIR, TOKEN_FILE};
 use super::{Object, stateful};
 use crate::names::{
     AMQP_PORT, APP_CREDENTIALS_KEY, KUBERNETES_AUTH_MOUNT, MONGODB_DATABASE, MONGODB_PORT,
-    MONGODB_REPLICA_SET, MONGODB_USER, RABBITMQ_USER, RABBITMQ_VHOST, REDIS_MASTER, SENTINEL_PORT,
-    TRANSIT_MOUNT, USER_TOKENS_KEY,
+    MONGODB_REPLICA_SET, MONGODB_USER, RABBITMQ_USER, RABBITMQ_VHOST, REDIS_KEY_PREFIX, REDIS_MASTER,
+    SENTINEL_PORT, TRANSIT_MOUNT, USER_TOKENS_KEY,
 };
 use crate::validate::{AppPlan, ExternalVaultPlan, QueuePlan, ValidatedHub, VaultAuthPlan, VaultPlan};
 
@@ -82,6 +82,7 @@ fn redis(hub: &ValidatedHub) -> RedisConfig {
         sentinels: with_port(hub.names.redis_hosts(hub.redis.replicas), SENTINEL_PORT),
         master_name: REDIS_MASTER.to_owned(),
         password_file: secret("redis/password"),
+        key_prefix: REDIS_KEY_PREFIX.to_owned(),
     }
 }
 

@@ -48,7 +48,7 @@ artefact_build() {
     set -euo pipefail
     . "$LAB_HOME/lib/load.sh"
     cd "$2"
-    "recipe_$1" "$2"' build "$name" "$tmp" || { rm -rf "$tmp"; die "building $name failed"; }
+    "recipe_$1" "$2"' build "$name" "$tmp" 2> >(grep -v '^go: downloading' >&2) || { rm -rf "$tmp"; die "building $name failed"; }
   chmod 755 "$tmp"
   mv -T "$tmp" "$dir"
 }

@@ -48,7 +48,7 @@ fn config() -> Config {
     let queue = json!({"concurrency": 1, "prefetch": 1, "window": 1, "buffer": 10, "maxAttempts": 3, "timeoutSeconds": 60});
     let config = json!({
         "hub": "test",
-        "redis": {"sentinels": [], "masterName": "flickrhub", "passwordFile": "none"},
+        "redis": {"sentinels": [], "masterName": "flickrhub", "passwordFile": "none", "keyPrefix": "fh:"},
         "mongodb": {"hosts": [], "replicaSet": "rs0", "database": "flickrhub", "username": "flickrhub",
             "passwordFile": "none", "maxPoolSize": 1},
         "rabbitmq": {"hosts": [], "vhost": "/", "username": "flickrhub", "passwordFile": "none", "quorumGroupSize": 1},
