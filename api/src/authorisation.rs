@@ -43,11 +43,8 @@ pub fn permission_for(method: &str) -> Permission {
 }
 
 /// The permission of this name; a name that this version does not know allows nothing.
-fn granted(name: &str) -> Permission {
-    [Permission::Read, Permission::Write, Permission::Delete]
-        .into_iter()
-        .find(|permission| permission.as_str() == name)
-        .unwrap_or(Permission::None)
+pub fn granted(name: &str) -> Permission {
+    Permission::from_name(name).unwrap_or(Permission::None)
 }
 
 #[cfg(test)]

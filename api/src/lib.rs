@@ -11,6 +11,7 @@
 //! | [`upload`] | photos, streamed into the body store |
 //! | [`auth`] | API keys, scopes, the cache of verified keys |
 //! | [`authorisation`] | whether a client may act for a user |
+//! | [`return_link`] | the user's way back to the client after an authorisation |
 //! | [`problem`] | every error answer, in one table |
 //! | [`middleware`] | what surrounds every handler |
 //! | [`extract`] | JSON bodies and path parameters that answer with problems |
@@ -29,6 +30,7 @@ pub mod extract;
 pub mod middleware;
 pub mod openapi;
 pub mod problem;
+pub mod return_link;
 pub mod routes;
 pub mod server;
 pub mod state;

@@ -27,11 +27,12 @@ const DRAIN: Duration = Duration::from_secs(25);
 /// How long after the process is told to stop it goes on accepting connections, until the cluster has noticed.
 const LINGER: Duration = Duration::from_secs(3);
 
-/// How long Flickr may take for a step of the OAuth flow: less than [`crate::middleware::time_limit::TIME_LIMIT`].
+/// How long Flickr may take for a step of the OAuth flow: the two steps of the callback, and what is stored between and
+/// after them, take less than [`crate::middleware::time_limit::TIME_LIMIT`].
 pub const FLICKR_TIMEOUTS: Timeouts = Timeouts {
     connect: Duration::from_secs(5),
-    call: Duration::from_secs(20),
-    upload: Duration::from_secs(20),
+    call: Duration::from_secs(10),
+    upload: Duration::from_secs(10),
 };
 
 /// Every route behind every middleware.

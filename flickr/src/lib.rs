@@ -6,7 +6,7 @@
 //! | part | holds |
 //! | --- | --- |
 //! | [`oauth1`] | RFC 5849 request signing |
-//! | [`oauth_flow`] | request token, authorization address, access token |
+//! | [`oauth_flow`] | request token, authorization address, access token, what a token allows |
 //! | [`method`] | the table of all API methods |
 //! | [`client`] | the HTTP client: calls, uploads, replacements, tickets |
 //! | `answer` | reading what Flickr answers |
@@ -36,7 +36,7 @@ pub use endpoints::Endpoints;
 pub use error::{ApiFailure, Disposition, Failure, FlickrError, Interruption};
 pub use identifier::{PhotoId, TicketId};
 pub use method::{Access, Effect, Method, Permission};
-pub use oauth_flow::{AccessGrant, RequestToken};
+pub use oauth_flow::{AccessGrant, RequestToken, TokenInfo};
 pub use oauth_problem::OAuthProblem;
 pub use operation::Operation;
 pub use photo::{PhotoBody, Uploaded};

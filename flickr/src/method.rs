@@ -33,6 +33,13 @@ pub enum Permission {
 }
 
 impl Permission {
+    /// The permission of this name, one of `none`, `read`, `write` and `delete`.
+    pub fn from_name(name: &str) -> Option<Self> {
+        [Self::None, Self::Read, Self::Write, Self::Delete]
+            .into_iter()
+            .find(|permission| permission.as_str() == name)
+    }
+
     /// The value of the `perms` parameter: `none`, `read`, `write` or `delete`.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -218,6 +225,21 @@ mod tests {
                 "{}",
                 method.name
             );
+        }
+    }
+
+    #[test]
+    fn every_permission_is_found_by_its_name() {
+        for permission in [
+            Permission::None,
+            Permission::Read,
+            Permission::Write,
+            Permission::Delete,
+        ] {
+            assert_eq!(Permission::from_name(permission.as_str()), Some(permission));
+        }
+        for name in ["", "Write", "admin"] {
+            assert_eq!(Permission::from_name(name), None, "{name}");
         }
     }
 

@@ -4,8 +4,11 @@
 //! 2. The user's browser goes to [`FlickrClient::authorize_url`], and comes back to the callback with
 //!    `oauth_token` and `oauth_verifier`.
 //! 3. [`FlickrClient::access_token`] trades the verifier for a token that lasts.
+//! 4. [`FlickrClient::check_token`] tells what the token allows: the permission stands in the address of step 2, where
+//!    the user can change it, and in no answer of step 3.
 
 use http::{Method as HttpMethod, header::CONTENT_LENGTH};
+use serde_json::Value;
 use url::Url;
 
 use crate::{
@@ -14,10 +17,12 @@ use crate::{
     credentials::{AppCredentials, UserToken},
     error::{Failure, FlickrError},
     exchange::exchange,
-    method::Permission,
+    method::{Method, Permission},
     operation::Operation,
     trace::TraceHeaders,
 };
+
+const CHECK_TOKEN: &str = "flickr.auth.oauth.checkToken";
 
 /// A request token: good for one authorization, and for some hours.
 #[derive(Debug, Clone)]
@@ -34,6 +39,15 @@ pub struct AccessGrant {
     pub username: String,
     /// The real name; empty if the user gave none.
     pub fullname: String,
+}
+
+/// What Flickr says about a token.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TokenInfo {
+    /// What it allows.
+    pub permission: Permission,
+    /// Flickr's id of the user whose it is.
+    pub user_nsid: String,
 }
 
 impl FlickrClient {
@@ -108,6 +122,30 @@ impl FlickrClient {
         })
     }
 
+    /// Asks what a token allows and whose it is. Asking again does no harm.
+    ///
+    /// # Errors
+    /// [`Failure::OAuth`] or [`Failure::Api`] for a token that does not work; [`Failure::Malformed`] for a permission
+    /// that this crate does not know; whatever else Flickr or the network says.
+    pub async fn check_token(
+        &self,
+        app: &AppCredentials,
+        token: &UserToken,
+        trace: &TraceHeaders,
+    ) -> Result<TokenInfo, FlickrError> {
+        let Some(method) = Method::lookup(CHECK_TOKEN) else {
+            unreachable!("the table has {CHECK_TOKEN}, as a test ensures");
+        };
+        // The argument `oauth_token` is the one that the signature brings.
+        let answer = self.call(app, Some(token), method, &[], trace).await?;
+        token_info(&answer).ok_or_else(|| {
+            let failure = Failure::Malformed {
+                expected: "permission and user of a token",
+            };
+            FlickrError::new(Operation::Call(method), failure)
+        })
+    }
+
     async fn oauth_step<const N: usize>(
         &self,
         url: &Url,
@@ -124,5 +162,51 @@ impl FlickrClient {
             .header(CONTENT_LENGTH, "0")
             .timeout(self.timeouts.call);
         answer::form(exchange(request, || true).await?.raw(), names)
+    }
+}
+
+/// The answer of `flickr.auth.oauth.checkToken`. Flickr writes the text of an element as `{"_content": …}`.
+fn token_info(answer: &Value) -> Option<TokenInfo> {
+    let oauth = answer.get("oauth")?;
+    let permission = oauth.get("perms")?;
+    let name = permission.get("_content").unwrap_or(permission).as_str()?;
+    Some(TokenInfo {
+        permission: Permission::from_name(name)?,
+        user_nsid: oauth.pointer("/user/nsid")?.as_str()?.to_owned(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn the_table_has_the_method_for_tokens() {
+        assert!(Method::lookup(CHECK_TOKEN).is_some_and(Method::is_read));
+    }
+
+    #[test]
+    fn only_an_answer_that_names_permission_and_user_is_one() {
+        let user = json!({"nsid": "1121451801@N07", "username": "jamalf", "fullname": "Jamal F"});
+        let info = |oauth: Value| token_info(&json!({"stat": "ok", "oauth": oauth}));
+        for (perms, permission) in [
+            (json!({"_content": "write"}), Some(Permission::Write)),
+            (json!("read"), Some(Permission::Read)),
+            (json!({"_content": "none"}), Some(Permission::None)),
+            (json!({"_content": "admin"}), None),
+            (json!({}), None),
+            (json!(2), None),
+        ] {
+            let found = info(json!({"token": {"_content": "72157-1"}, "perms": perms, "user": user}));
+            let expected = permission.map(|permission| TokenInfo {
+                permission,
+                user_nsid: "1121451801@N07".to_owned(),
+            });
+            assert_eq!(found, expected, "{perms}");
+        }
+        assert_eq!(info(json!({"perms": {"_content": "read"}})), None);
+        assert_eq!(token_info(&json!({"stat": "ok"})), None);
     }
 }

@@ -5,8 +5,13 @@
 //! | start: Flickr gives a request token; stored, encrypted, for an hour | the token runs out; start again |
 //! | the user agrees at Flickr, the browser comes back | nothing was lost; the callback can be loaded again |
 //! | callback: the request is taken out, so that it works once | start again |
+//! | the client's secret, which signs the way back, is decrypted | start again |
 //! | Flickr gives the access token | it is lost, unused; start again |
-//! | the token is encrypted and stored | done |
+//! | Flickr tells what the token allows | the same |
+//! | the token is encrypted | the same |
+//! | token and grant are stored, in one update | the client may act for the user, whose browser learns nothing; starting again does no harm |
+//!
+//! A failure of a step is as a crash after the step before: nothing is stored unless everything was found out before.
 
 use std::path::Path;
 use std::time::Duration;
@@ -15,23 +20,28 @@ use axum::Json;
 use axum::extract::{RawQuery, State};
 use axum::response::{IntoResponse, Redirect, Response};
 use flickrhub_flickr::{
-    AccessGrant, AppCredentials, Disposition, Failure, FlickrError, RequestToken, TraceHeaders, UserToken,
+    AccessGrant, AppCredentials, Disposition, Failure, FlickrError, Permission, RequestToken, TokenInfo,
+    TraceHeaders, UserToken,
 };
 use flickrhub_job::config::{FlickrApp, read_secret};
 use flickrhub_job::model::TraceContext;
 use flickrhub_job::store::{NewToken, OauthRequest};
 use flickrhub_job::vault::TransitKey;
 use jiff::Timestamp;
-use secrecy::ExposeSecret;
+use mongodb::bson::Uuid;
+use secrecy::{ExposeSecret, SecretString};
 use serde::Serialize;
 use url::Url;
 use utoipa::ToSchema;
 
 use crate::accept::now;
 use crate::auth::{Authorised, UsersWrite};
+use crate::authorisation::granted;
+use crate::data_tier::DataTier;
 use crate::extract::JsonBody;
 use crate::middleware::trace::Traced;
 use crate::problem::{Problem, ProblemDocument};
+use crate::return_link::{Outcome, return_link};
 use crate::state::AppState;
 use crate::validate::{CallbackQuery, StartAuthorisation};
 
@@ -59,7 +69,7 @@ pub struct AuthorisedUser {
     pub user_id: String,
     /// The user's name at Flickr.
     pub username: String,
-    /// `read`, `write` or `delete`.
+    /// What the user granted, which can be less than what was asked for: `read`, `write` or `delete`.
     pub permission: String,
 }
 
@@ -128,7 +138,10 @@ pub async fn start(
     ),
     responses(
         (status = 200, description = "Authorised.", body = AuthorisedUser),
-        (status = 303, description = "To the `return_url`, with `status` (`authorised`, `refused` or `failed`) and `user_id`."),
+        (status = 303, description = "To the `return_url`, with `status` (`authorised`, `refused` or `failed`), for the \
+            first of them `user_id` and `permission`, and a signature by the scheme of the callbacks (Standard Webhooks): \
+            the message is the query as it came up to `&webhook_id=`, the headers are the parameters `webhook_id`, \
+            `webhook_timestamp` and `webhook_signature`. Verify it before you believe the rest."),
         (status = "default", description = "A problem.", body = ProblemDocument,
             content_type = "application/problem+json"),
     )
@@ -152,26 +165,49 @@ async fn finish(state: &AppState, trace: &TraceContext, query: CallbackQuery) ->
         .take(&query.token)
         .await?
         .ok_or(Problem::AuthorisationUnknown)?;
-    let return_url = request.return_url.as_deref().and_then(|url| Url::parse(url).ok());
-    match (exchange(state, trace, &request, query).await, return_url) {
-        (Ok(user), Some(url)) => Ok(back(url, "authorised", Some(&user.user_id))),
-        (Ok(user), None) => Ok(Json(user).into_response()),
-        (Err(Problem::AuthorisationRefused), Some(url)) => Ok(back(url, "refused", None)),
+    let Some(address) = request.return_url.as_deref().and_then(|url| Url::parse(url).ok()) else {
+        let user = exchange(state, trace, &request, query).await?;
+        return Ok(Json(user).into_response());
+    };
+    // Before anything is stored: without a signature there is no way back.
+    let secret = signing_secret(data, &request.client_id).await?;
+    let done = exchange(state, trace, &request, query).await;
+    let outcome = match &done {
+        Ok(user) => Outcome::Authorised {
+            user_id: &user.user_id,
+            permission: &user.permission,
+        },
+        Err(Problem::AuthorisationRefused) => Outcome::Refused,
         // The browser is the user's: a problem document would mean nothing to them.
-        (Err(problem), Some(url)) => {
+        Err(problem) => {
             tracing::warn!(code = problem.code(), "an authorisation failed");
-            Ok(back(url, "failed", None))
+            Outcome::Failed
         }
-        (Err(problem), None) => Err(problem),
-    }
+    };
+    let link = return_link(address, &outcome, &secret, &Uuid::new().to_string(), now());
+    let link = link.map_err(|error| {
+        tracing::error!(%error, client_id = request.client_id, "the client's webhook secret cannot sign");
+        Problem::Internal
+    })?;
+    Ok(Redirect::to(link.as_str()).into_response())
+}
+
+/// What signs the way back to the client.
+async fn signing_secret(data: &DataTier, client_id: &str) -> Result<SecretString, Problem> {
+    // The client was removed from the hub since.
+    let client = data.clients.get(client_id).await?;
+    let client = client.ok_or(Problem::AuthorisationUnknown)?;
+    let secret = data
+        .vault
+        .decrypt(TransitKey::AppCredentials, client_id, &client.webhook_secret)
+        .await?;
+    Ok(secret)
 }
 
 /// Trades the request token for an access token, and stores that.
 ///
-/// What is stored as granted is what the user was asked for. Flickr is not asked what it really granted
-/// (`flickr.auth.oauth.checkToken`): where that is less, jobs are accepted and then fail with Flickr's error 99. A stored
-/// token that allows more is not asked about either: if the user withdrew it at Flickr and then grants less, it stays
-/// until every client of the user has removed it.
+/// A token that is stored already and allows more is not asked about: if the user withdrew it at Flickr and then grants
+/// less, it stays until every client of the user has removed it.
 async fn exchange(
     state: &AppState,
     trace: &TraceContext,
@@ -193,11 +229,18 @@ async fn exchange(
         .decrypt(TransitKey::AppCredentials, &request.client_id, &request.secret)
         .await?;
     let token = RequestToken(UserToken::new(query.token, secret));
+    let (credentials, headers) = (credentials(app)?, trace_headers(trace));
     let grant = state
         .flickr
-        .access_token(&credentials(app)?, &token, &verifier, &trace_headers(trace))
+        .access_token(&credentials, &token, &verifier, &headers)
         .await
         .map_err(|error| flickr_problem(&error))?;
+    let info = state
+        .flickr
+        .check_token(&credentials, &grant.token, &headers)
+        .await
+        .map_err(|error| flickr_problem(&error))?;
+    let permission = permitted(granted(&request.permission), &grant, &info)?;
     let AccessGrant {
         token,
         user_nsid,
@@ -217,7 +260,7 @@ async fn exchange(
         username,
         full_name: fullname,
         app: request.app.clone(),
-        permission: request.permission.clone(),
+        permission: permission.as_str().to_owned(),
     };
     data.users.upsert_token(&stored, &request.client_id).await?;
     tracing::info!(
@@ -234,17 +277,35 @@ async fn exchange(
     })
 }
 
-fn callback_url(public_url: &Url) -> String {
-    format!("{}{CALLBACK_PATH}", public_url.as_str().trim_end_matches('/'))
+/// What the client may do from now on: what the token allows, and no more than the user was asked for. The permission
+/// stands in the address of Flickr's page, where the user's browser can change it.
+///
+/// # Errors
+/// When the token allows nothing, or Flickr names another user than it named with the token.
+fn permitted(asked: Permission, grant: &AccessGrant, info: &TokenInfo) -> Result<Permission, Problem> {
+    if info.user_nsid != grant.user_nsid {
+        tracing::error!(
+            user_id = grant.user_nsid,
+            "Flickr says of a token that it is another user's"
+        );
+        return Err(Problem::FlickrUnavailable);
+    }
+    match asked.min(info.permission) {
+        Permission::None => Err(Problem::AuthorisationRefused),
+        permission => Ok(permission),
+    }
 }
 
-/// Sends the browser to the client's own page.
-fn back(mut url: Url, status: &str, user_id: Option<&str>) -> Response {
-    url.query_pairs_mut().append_pair("status", status);
-    if let Some(user_id) = user_id {
-        url.query_pairs_mut().append_pair("user_id", user_id);
-    }
-    Redirect::to(url.as_str()).into_response()
+/// Below the public address, whatever path that has; a query or fragment of it would swallow what Flickr adds.
+fn callback_url(public_url: &Url) -> String {
+    let mut url = public_url.clone();
+    url.set_path(&format!(
+        "{}{CALLBACK_PATH}",
+        public_url.path().trim_end_matches('/')
+    ));
+    url.set_query(None);
+    url.set_fragment(None);
+    url.into()
 }
 
 /// The application's key and secret, read anew so that a changed Secret is picked up.
@@ -294,7 +355,6 @@ fn flickr_problem(error: &FlickrError) -> Problem {
 
 #[cfg(test)]
 mod tests {
-    use axum::http::header::LOCATION;
     use flickrhub_flickr::{OAuthProblem, Operation};
 
     use super::*;
@@ -310,6 +370,14 @@ mod tests {
                 "https://example.com/hub/",
                 "https://example.com/hub/api/v1/oauth/callback",
             ),
+            (
+                "https://example.com:8443/a/b%20c",
+                "https://example.com:8443/a/b%20c/api/v1/oauth/callback",
+            ),
+            (
+                "https://example.com/hub?tenant=1#top",
+                "https://example.com/hub/api/v1/oauth/callback",
+            ),
         ] {
             assert_eq!(
                 Url::parse(public).map(|url| callback_url(&url)),
@@ -319,15 +387,31 @@ mod tests {
     }
 
     #[test]
-    fn the_browser_goes_back_with_the_outcome_in_the_query() {
-        let url = Url::parse("https://example.com/done?session=5");
-        let response = url.map(|url| back(url, "authorised", Some("12@N01")));
-        let location = response
-            .ok()
-            .and_then(|response| response.headers().get(LOCATION).cloned());
+    fn a_client_gets_what_was_granted_and_no_more_than_it_asked_for() {
+        use Permission as P;
+        let grant = AccessGrant {
+            token: UserToken::new("token", "secret"),
+            user_nsid: "12@N01".to_owned(),
+            username: "bees".to_owned(),
+            fullname: String::new(),
+        };
+        let info = |permission, nsid: &str| TokenInfo {
+            permission,
+            user_nsid: nsid.to_owned(),
+        };
+        for (asked, allowed, expected) in [
+            (P::Write, P::Write, Ok(P::Write)),
+            (P::Delete, P::Read, Ok(P::Read)),
+            (P::Read, P::Delete, Ok(P::Read)),
+            (P::Write, P::None, Err(Problem::AuthorisationRefused)),
+            (P::None, P::Write, Err(Problem::AuthorisationRefused)),
+        ] {
+            let found = permitted(asked, &grant, &info(allowed, "12@N01"));
+            assert_eq!(found, expected, "{asked:?} {allowed:?}");
+        }
         assert_eq!(
-            location.as_ref().and_then(|value| value.to_str().ok()),
-            Some("https://example.com/done?session=5&status=authorised&user_id=12%40N01")
+            permitted(P::Read, &grant, &info(P::Read, "13@N01")),
+            Err(Problem::FlickrUnavailable)
         );
     }
 

@@ -12,6 +12,7 @@ use utoipa::ToSchema;
 use super::Findings;
 use super::options::MAX_URL;
 use crate::problem::Problem;
+use crate::return_link::RESERVED;
 
 /// What the user is to be asked.
 #[derive(Debug, Deserialize, ToSchema)]
@@ -23,6 +24,10 @@ pub struct StartAuthorisation {
     #[schema(value_type = String, required = true, example = "write")]
     permission: Option<String>,
     /// Where the user's browser goes afterwards; https, or http to this machine. Without it the browser shows JSON.
+    ///
+    /// Put a value into its query that only the browser of the user who begins this knows, and compare it when the
+    /// browser is back: otherwise a user could have somebody else finish what they began. The parameters that the hub
+    /// adds (`status`, `user_id`, `permission` and those that begin with `webhook_`) must not be there yet.
     #[schema(value_type = Option<String>, format = "uri", example = "https://example.com/connected")]
     return_url: Option<String>,
     #[serde(flatten)]
@@ -88,6 +93,14 @@ fn return_url(text: &str) -> Result<Url, String> {
     if !url.username().is_empty() || url.password().is_some() {
         return Err("must not hold a user name or a password".to_owned());
     }
+    if let Some((name, _)) = url
+        .query_pairs()
+        .find(|(name, _)| RESERVED.contains(&name.as_ref()))
+    {
+        return Err(format!(
+            "must not have the parameter {name}, which the hub adds to it"
+        ));
+    }
     match url.scheme() {
         "https" => Ok(url),
         "http" if local => Ok(url),
@@ -152,8 +165,20 @@ mod tests {
                 vec!["return_url"],
             ),
             (
-                json!({"permission": "read", "return_url": "http://localhost:3000/x"}),
+                json!({"permission": "read", "return_url": "http://localhost:3000/x?session=5"}),
                 vec![],
+            ),
+            (
+                json!({"permission": "read", "return_url": "https://example.com/?status=authorised"}),
+                vec!["return_url"],
+            ),
+            (
+                json!({"permission": "read", "return_url": "https://example.com/?a=1&user%5fid=12%40N01"}),
+                vec!["return_url"],
+            ),
+            (
+                json!({"permission": "read", "return_url": "https://example.com/?webhook_signature=v1"}),
+                vec!["return_url"],
             ),
         ] {
             let errors = validate(&body).map_or_else(|problem| problem.errors(), |_| Vec::new());

@@ -13,6 +13,7 @@ use flickrhub_job::connection;
 use flickrhub_job::model::{Job, JobId};
 use flickrhub_job::store::{Client, ClientKey, ClientStore, JobFilter, JobStore, NewToken, UserStore};
 use flickrhub_job::telemetry::Metrics;
+use flickrhub_job::vault::{TransitKey, Vault};
 use jiff::Timestamp;
 use mongodb::Database;
 use mongodb::bson::oid::ObjectId;
@@ -25,6 +26,9 @@ use uuid::Uuid;
 /// Every scope a client can have.
 pub const ALL_SCOPES: [&str; 4] = ["jobs:read", "jobs:write", "uploads:write", "users:write"];
 
+/// The secret that signs what the hub tells a client.
+pub const WEBHOOK_SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
+
 pub struct Hub {
     pub base: String,
     pub flickr: MockHandle,
@@ -34,6 +38,7 @@ pub struct Hub {
     pub jobs: JobStore,
     pub users: UserStore,
     clients: ClientStore,
+    vault: Vault,
     pub database: Database,
 }
 
@@ -116,7 +121,9 @@ impl Hub {
         let endpoints = Endpoints::under(&Url::parse(&flickr.origin()).unwrap()).unwrap();
         let flickr_client = FlickrClient::new(endpoints, FLICKR_TIMEOUTS).unwrap();
         let data = DataTierSlot::default();
-        data.fill(DataTier::connect(&config).await.unwrap());
+        let tier = DataTier::connect(&config).await.unwrap();
+        let vault = tier.vault.clone();
+        data.fill(tier);
         let database = connection::mongodb::connect(&config.mongodb).await.unwrap();
         let jobs = JobStore::open(&database, config.retention_days).await.unwrap();
         let users = UserStore::open(&database).await.unwrap();
@@ -142,6 +149,7 @@ impl Hub {
             jobs,
             users,
             clients,
+            vault,
             database,
         };
         (hub.client_id, hub.api_key) = hub.add_client(&ALL_SCOPES).await;
@@ -154,6 +162,11 @@ impl Hub {
             format!("test-{}", Uuid::now_v7()),
             Uuid::now_v7().simple().to_string(),
         );
+        let webhook_secret = self
+            .vault
+            .encrypt(TransitKey::AppCredentials, &id, &WEBHOOK_SECRET.into())
+            .await
+            .unwrap();
         let client = Client {
             id: id.clone(),
             name: "a test".to_owned(),
@@ -162,7 +175,7 @@ impl Hub {
                 hash: bcrypt::hash("secret", 4).unwrap(),
                 created_at: Timestamp::now(),
             }],
-            webhook_secret: "vault:v1:none".to_owned(),
+            webhook_secret,
             scopes: scopes.iter().map(|scope| (*scope).to_owned()).collect(),
             created_at: Timestamp::now(),
         };

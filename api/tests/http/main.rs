@@ -1,7 +1,7 @@
 //! The API over a real data tier, with a stand-in for Flickr.
 //!
 //! `FLICKRHUB_TEST_CONFIG` names a configuration whose data tier can be reached.
-#![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
+#![allow(clippy::unwrap_used, clippy::expect_used, missing_docs, unreachable_pub)]
 
 mod bad_input;
 mod hub;

@@ -1,22 +1,30 @@
 //! A user authorises a client, which then acts for the user.
 
-use serde_json::json;
+use std::collections::BTreeMap;
 
-use crate::hub::{ALL_SCOPES, Answer, Hub};
+use flickrhub_flickr_mock::fault::Rule;
+use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
+use serde_json::json;
+use standardwebhooks::Webhook;
+use url::Url;
+
+use crate::hub::{ALL_SCOPES, Answer, Hub, WEBHOOK_SECRET};
 
 /// Starts an authorisation and walks through Flickr's page as `username`; gives the address that Flickr sends the
 /// browser back to.
 async fn visit_flickr(hub: &Hub, body: &serde_json::Value, username: &str, extra: &str) -> String {
+    let page = flickrs_page(hub, body).await;
+    browse(hub, &format!("{page}&as={username}{extra}"))
+        .await
+        .header("location")
+        .to_owned()
+}
+
+/// Starts an authorisation; gives the address of the page at Flickr.
+async fn flickrs_page(hub: &Hub, body: &serde_json::Value) -> String {
     let started = hub.send("POST /api/v1/oauth/start", body).await;
     assert_eq!(started.status, 200, "{started:?}");
-    let page = started.body["authorize_url"].as_str().unwrap().to_owned();
-    let answer = hub
-        .client
-        .get(format!("{page}&as={username}{extra}"))
-        .send()
-        .await
-        .unwrap();
-    Answer::of(answer).await.header("location").to_owned()
+    started.body["authorize_url"].as_str().unwrap().to_owned()
 }
 
 async fn browse(hub: &Hub, address: &str) -> Answer {
@@ -57,26 +65,126 @@ async fn a_callback_works_once() {
     assert_eq!((again.status, again.code()), (404, "authorisation_unknown"));
 }
 
+/// The query of the client's page, if the hub signed it: verified as a client does, with a library of its own.
+fn verified(address: &str) -> BTreeMap<String, String> {
+    let address = Url::parse(address).unwrap();
+    let (message, _) = address.query().unwrap().split_once("&webhook_id=").unwrap();
+    let query: BTreeMap<String, String> = address.query_pairs().into_owned().collect();
+    let mut headers = HeaderMap::new();
+    for (header, parameter) in [
+        ("webhook-id", "webhook_id"),
+        ("webhook-timestamp", "webhook_timestamp"),
+        ("webhook-signature", "webhook_signature"),
+    ] {
+        let value = HeaderValue::from_str(&query[parameter]).unwrap();
+        headers.insert(HeaderName::from_static(header), value);
+    }
+    let webhook = Webhook::new(WEBHOOK_SECRET).unwrap();
+    webhook.verify(message.as_bytes(), &headers).unwrap();
+    query
+}
+
 #[tokio::test]
 #[ignore = "needs the data tier: make test"]
-async fn the_browser_goes_back_to_the_client_with_the_outcome() {
+async fn the_browser_goes_back_to_the_client_with_the_outcome_and_a_signature() {
     let hub = Hub::start(|_| {}).await;
     let body = json!({"permission": "read", "return_url": "https://example.com/done?a=1"});
     let address = visit_flickr(&hub, &body, "moths", "").await;
     let answer = browse(&hub, &address).await;
     assert_eq!(answer.status, 303);
+    let location = answer.header("location");
     assert!(
-        answer
-            .header("location")
-            .starts_with("https://example.com/done?a=1&status=authorised&user_id=")
+        location.starts_with("https://example.com/done?a=1&status=authorised&user_id="),
+        "{location}"
     );
+    let query = verified(location);
+    assert_eq!(query["permission"], "read");
+    let user = hub.users.get(&query["user_id"]).await.unwrap().unwrap();
+    assert_eq!(user.grant_of(&hub.client_id), Some("read"));
 
     let address = visit_flickr(&hub, &body, "moths", "&deny=1").await;
     let answer = browse(&hub, &address).await;
-    assert_eq!(
-        answer.header("location"),
-        "https://example.com/done?a=1&status=refused"
+    let query = verified(answer.header("location"));
+    assert_eq!((query["a"].as_str(), query["status"].as_str()), ("1", "refused"));
+    assert!(!query.contains_key("user_id"));
+}
+
+#[tokio::test]
+#[ignore = "needs the data tier: make test"]
+async fn the_callback_lies_below_the_path_of_the_public_address() {
+    let hub =
+        Hub::start(|config| config.api.public_url = Url::parse("https://example.com/hub/").unwrap()).await;
+    let address = visit_flickr(&hub, &json!({"permission": "read"}), "mayflies", "").await;
+    assert!(
+        address.starts_with("https://example.com/hub/api/v1/oauth/callback?oauth_token="),
+        "{address}"
     );
+    // What a proxy makes of it that takes the path away.
+    let own = address.replace("https://example.com/hub", &hub.base);
+    assert_eq!(browse(&hub, &own).await.status, 200);
+}
+
+#[tokio::test]
+#[ignore = "needs the data tier: make test"]
+async fn what_is_stored_is_what_flickr_says_was_granted() {
+    let hub = Hub::start(|_| {}).await;
+    for (username, asked, granted, stored) in [
+        ("crickets", "write", "read", "read"),
+        ("locusts", "read", "delete", "read"),
+    ] {
+        let page = flickrs_page(&hub, &json!({"permission": asked})).await;
+        // The permission stands in the address of Flickr's page, where the user's browser can change it.
+        let page = page.replace(&format!("perms={asked}"), &format!("perms={granted}"));
+        let back = browse(&hub, &format!("{page}&as={username}")).await;
+        let authorised = browse(&hub, back.header("location")).await;
+        assert_eq!(authorised.status, 200, "{authorised:?}");
+        assert_eq!(authorised.body["permission"], stored, "{username}");
+        let user_id = authorised.body["user_id"].as_str().unwrap();
+        let user = hub.users.get(user_id).await.unwrap().unwrap();
+        assert_eq!(user.grant_of(&hub.client_id), Some(stored), "{username}");
+        let job = json!({"user_id": user_id, "method": "flickr.photos.setMeta", "params": {"photo_id": 5, "title": "x"}});
+        let refused = hub.send("POST /api/v1/jobs", &job).await;
+        assert_eq!(
+            (refused.status, refused.code()),
+            (403, "permission_insufficient"),
+            "{username}"
+        );
+    }
+}
+
+#[tokio::test]
+#[ignore = "needs the data tier: make test"]
+async fn a_token_that_flickr_does_not_tell_about_is_not_stored() {
+    let hub = Hub::start(|_| {}).await;
+    let matching = json!({"method": "flickr.auth.oauth.checkToken"});
+    for (fault, status, code) in [
+        (
+            json!({"match": matching, "kind": "error_code", "code": 105, "times": 1}),
+            502,
+            "flickr_unavailable",
+        ),
+        (
+            json!({"match": matching, "kind": "drop_connection", "times": 1}),
+            502,
+            "flickr_unavailable",
+        ),
+        (
+            json!({"match": matching, "kind": "oauth_problem", "problem": "token_rejected", "times": 1}),
+            403,
+            "authorisation_refused",
+        ),
+    ] {
+        hub.flickr
+            .add_fault(serde_json::from_value::<Rule>(fault).unwrap());
+        let address = visit_flickr(&hub, &json!({"permission": "read"}), "beetles", "").await;
+        let failed = browse(&hub, &address).await;
+        assert_eq!((failed.status, failed.code()), (status, code));
+        assert_eq!(hub.users_of_client().await, 0);
+        // What is used up is used up; the user starts again.
+        assert_eq!(browse(&hub, &address).await.code(), "authorisation_unknown");
+    }
+    let address = visit_flickr(&hub, &json!({"permission": "read"}), "beetles", "").await;
+    assert_eq!(browse(&hub, &address).await.status, 200);
 }
 
 #[tokio::test]

@@ -54,6 +54,10 @@ async fn a_user_authorizes_and_the_token_works() {
         .unwrap();
     assert_eq!(login["user"]["id"], grant.user_nsid.as_str());
 
+    let info = client.check_token(app, &grant.token, &trace).await.unwrap();
+    assert_eq!(info.permission, Permission::Write);
+    assert_eq!(info.user_nsid, grant.user_nsid);
+
     // A request token buys one access token.
     let again = client
         .access_token(app, &request_token, verifier, &trace)
@@ -61,6 +65,43 @@ async fn a_user_authorizes_and_the_token_works() {
         .unwrap_err();
     assert_eq!(again.failure(), &Failure::OAuth(OAuthProblem::TokenRejected));
     assert_eq!(again.disposition(), Disposition::Permanent);
+}
+
+#[tokio::test]
+async fn a_user_who_changes_the_address_grants_less_and_the_token_says_so() {
+    let fixture = Fixture::start().await;
+    let (client, app, trace) = (&fixture.client, &fixture.app, TraceHeaders::none());
+    let request_token = client.request_token(app, CALLBACK, &trace).await.unwrap();
+    let page = client.authorize_url(request_token.0.token.expose_secret(), Permission::Delete);
+    let page = page
+        .as_str()
+        .replace("perms=delete", "perms=read")
+        .parse()
+        .unwrap();
+    let query = redirected(page).await;
+    let verifier = value(&query, "oauth_verifier");
+    let grant = client
+        .access_token(app, &request_token, verifier, &trace)
+        .await
+        .unwrap();
+    let info = client.check_token(app, &grant.token, &trace).await.unwrap();
+    assert_eq!(info.permission, Permission::Read);
+}
+
+#[tokio::test]
+async fn a_token_that_does_not_hold_is_not_told_about() {
+    let fixture = Fixture::start().await;
+    let check = async |token: &UserToken| {
+        let trace = TraceHeaders::none();
+        fixture.client.check_token(&fixture.app, token, &trace).await
+    };
+    let refused = check(&UserToken::new("nobody", "knows")).await.unwrap_err();
+    assert_eq!(refused.failure(), &Failure::OAuth(OAuthProblem::TokenRejected));
+
+    // The right token with the wrong secret: the mock verifies this call's signature as that of any other.
+    let forged = UserToken::new(fixture.user.oauth_token.as_str(), "guessed");
+    let refused = check(&forged).await.unwrap_err();
+    assert_eq!(refused.failure(), &Failure::OAuth(OAuthProblem::SignatureInvalid));
 }
 
 #[tokio::test]

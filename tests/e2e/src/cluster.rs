@@ -49,12 +49,27 @@ pub async fn secret(client: &Client, name: &str, key: &str) -> String {
     String::from_utf8(value.0).expect("text")
 }
 
-/// A condition of a hub: its status and its reason.
-pub fn condition(hub: &DynamicObject, kind: &str) -> Option<(String, String)> {
+/// A condition of a hub.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Condition {
+    /// `True`, `False` or `Unknown`.
+    pub status: String,
+    /// One word.
+    pub reason: String,
+    /// A sentence.
+    pub message: String,
+}
+
+/// The condition of this type.
+pub fn condition(hub: &DynamicObject, kind: &str) -> Option<Condition> {
     let conditions = hub.data.pointer("/status/conditions")?.as_array()?;
     let found = conditions.iter().find(|condition| condition["type"] == kind)?;
     let text = |field: &str| found[field].as_str().unwrap_or_default().to_owned();
-    Some((text("status"), text("reason")))
+    Some(Condition {
+        status: text("status"),
+        reason: text("reason"),
+        message: text("message"),
+    })
 }
 
 /// Waits until the hub is Ready for the generation that is there.
@@ -66,7 +81,7 @@ pub async fn ready(hubs: &Api<DynamicObject>, name: &str, limit: Duration) -> Dy
             .pointer("/status/observedGeneration")
             .and_then(Value::as_i64)
             == hub.metadata.generation;
-        let ready = condition(&hub, "Ready").is_some_and(|(status, _)| status == "True");
+        let ready = condition(&hub, "Ready").is_some_and(|ready| ready.status == "True");
         (current && ready).then_some(hub)
     })
     .await

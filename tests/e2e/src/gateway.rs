@@ -1,7 +1,8 @@
 //! The HTTP API as an application developer sees it.
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
+use reqwest::header::HeaderMap;
 use reqwest::multipart::{Form, Part};
 use reqwest::{Client, RequestBuilder, StatusCode};
 use serde_json::{Value, json};
@@ -10,21 +11,48 @@ use crate::mock::Mock;
 use crate::{cluster, eventually};
 
 /// The gateway of the hub under test, called with the key of its default client.
+#[derive(Clone)]
 pub struct Gateway {
     http: Client,
     base: String,
     key: String,
 }
 
-/// An answer of the API: status, media type and JSON body.
+/// An answer of the API.
 #[derive(Debug)]
 pub struct Answer {
     /// The status.
     pub status: StatusCode,
-    /// The media type, without parameters.
-    pub media_type: String,
+    /// The headers.
+    pub headers: HeaderMap,
     /// The body; null when it is no JSON.
     pub body: Value,
+}
+
+impl Answer {
+    /// A header, empty when it is not there.
+    pub fn header(&self, name: &str) -> &str {
+        self.headers
+            .get(name)
+            .and_then(|value| value.to_str().ok())
+            .unwrap_or_default()
+    }
+
+    /// The media type, without parameters.
+    pub fn media_type(&self) -> &str {
+        self.header("content-type").split(';').next().unwrap_or_default()
+    }
+
+    /// The stable name of a problem.
+    pub fn code(&self) -> &str {
+        self.body["code"].as_str().unwrap_or_default()
+    }
+
+    /// The fields that a problem names, in its order.
+    pub fn fields(&self) -> Vec<&str> {
+        let errors = self.body["errors"].as_array().into_iter().flatten();
+        errors.filter_map(|error| error["field"].as_str()).collect()
+    }
 }
 
 impl Gateway {
@@ -93,9 +121,8 @@ impl Gateway {
         .await
     }
 
-    /// Takes a new Flickr user through the OAuth flow; answers the user's id. The name is made unique:
-    /// on a lab that is kept, a user of an earlier run has jobs, photos and calls already.
-    pub async fn authorise(&self, name: &str, permission: &str) -> String {
+    /// Takes the Flickr user of this name through the OAuth flow; answers the user's id.
+    pub(crate) async fn authorise(&self, name: &str, permission: &str) -> String {
         let answer = send(
             self.post("/api/v1/oauth/start")
                 .json(&json!({"permission": permission})),
@@ -103,17 +130,19 @@ impl Gateway {
         .await;
         assert!(answer.status.is_success(), "{answer:?}");
         let link = answer.body["authorize_url"].as_str().expect("a link").to_owned();
-        let back = Mock::of_the_hub().consent(&link, &unique(name)).await;
+        let back = Mock::of_the_hub().consent(&link, name).await;
         let answer = send(self.http.get(back)).await;
         assert_eq!(answer.status, StatusCode::OK, "{answer:?}");
         answer.body["user_id"].as_str().expect("the user's id").to_owned()
     }
-}
 
-/// A name that no run before this one has used.
-fn unique(name: &str) -> String {
-    let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    format!("{name}-{:x}", since_epoch.as_nanos())
+    /// Has the hub forget a user's token.
+    pub(crate) async fn forget(&self, user: &str) -> Result<(), String> {
+        let request = self.delete(&format!("/api/v1/users/{user}/token"));
+        let answer = request.send().await.map_err(|error| error.to_string())?;
+        let gone = answer.status().is_success() || answer.status() == StatusCode::NOT_FOUND;
+        gone.then_some(()).ok_or_else(|| answer.status().to_string())
+    }
 }
 
 /// The id of the job in an answer of 202.
@@ -124,24 +153,23 @@ pub fn job_id(answer: &Answer) -> String {
 /// Sends a request and reads its answer.
 pub async fn send(request: RequestBuilder) -> Answer {
     let response = request.send().await.expect("the API answers");
-    let media_type = response
-        .headers()
-        .get("content-type")
-        .and_then(|value| value.to_str().ok())
-        .and_then(|value| value.split(';').next())
-        .unwrap_or_default()
-        .to_owned();
     Answer {
         status: response.status(),
-        media_type,
+        headers: response.headers().clone(),
         body: response.json().await.unwrap_or(Value::Null),
     }
 }
 
-/// A form with a JPEG of about `length` bytes: a JPEG by its first bytes, as far as anybody here looks.
-pub fn photo_form(user_id: &str, length: usize) -> Form {
-    let mut photo = vec![0xff, 0xd8, 0xff, 0xe0];
-    photo.resize(length.max(4), 0);
+/// A JPEG of about `length` bytes, by its first bytes, as far as anybody here looks; no two parts of it are alike.
+pub fn photo(length: usize) -> Vec<u8> {
+    let mut bytes = vec![0xff, 0xd8, 0xff, 0xe0];
+    let rest = (4..length.max(4)).map(|index| (index * 31 + index / 251).to_le_bytes()[0]);
+    bytes.extend(rest);
+    bytes
+}
+
+/// A form with a photo.
+pub fn photo_form(user_id: &str, photo: Vec<u8>) -> Form {
     let part = Part::bytes(photo)
         .file_name("lighthouse.jpg")
         .mime_str("image/jpeg")

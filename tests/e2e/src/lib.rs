@@ -2,7 +2,8 @@
 //!
 //! The tests run inside the cluster's network (`make test` sees to that) against the hub named by
 //! `FLICKRHUB_TEST_HUB` in namespace `FLICKRHUB_TEST_NAMESPACE`, whose Flickr is the mock. They know nothing of the
-//! code under test: HTTP, the Kubernetes API and the mock's control API are all they use.
+//! code under test: HTTP, the Kubernetes API and the mock's control API are all they use, and MongoDB where the question is
+//! what is stored.
 
 #![expect(
     clippy::expect_used,
@@ -12,8 +13,12 @@
 )]
 
 pub mod cluster;
+pub mod database;
+pub mod exposition;
 pub mod gateway;
 pub mod mock;
+pub mod processes;
+pub mod scene;
 
 use std::time::Duration;
 

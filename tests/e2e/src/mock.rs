@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use crate::cluster;
 
 /// The Flickr mock beside the hub under test.
+#[derive(Clone)]
 pub struct Mock {
     http: Client,
     base: String,
@@ -65,6 +66,18 @@ impl Mock {
         self.list("/_mock/photos").await
     }
 
+    /// The calls of a method that the mock has seen from one user.
+    pub async fn calls(&self, user: &str, method: &str) -> Vec<Value> {
+        let seen = self.log().await.into_iter();
+        seen.filter(|call| call["method"] == method && call["user"] == user)
+            .collect()
+    }
+
+    /// The access tokens of a user, with their secrets.
+    pub async fn tokens(&self, user: &str) -> Vec<Value> {
+        self.list(&format!("/_mock/users/{user}/tokens")).await
+    }
+
     /// The address of a callback sink.
     pub fn sink(&self, name: &str) -> String {
         self.path(&format!("/_mock/callbacks/{name}"))
@@ -73,6 +86,12 @@ impl Mock {
     /// What a callback sink has received.
     pub async fn callbacks(&self, name: &str) -> Vec<Value> {
         self.list(&format!("/_mock/callbacks/{name}")).await
+    }
+
+    /// Forgets a callback sink.
+    pub(crate) async fn forget_sink(&self, name: &str) -> Result<(), String> {
+        let answer = self.http.delete(self.sink(name)).send().await;
+        answer.map(drop).map_err(|error| error.to_string())
     }
 
     async fn list(&self, path: &str) -> Vec<Value> {
@@ -91,4 +110,10 @@ impl Mock {
     fn path(&self, path: &str) -> String {
         format!("{}{path}", self.base)
     }
+}
+
+/// A header of a delivery, which the mock lists as pairs of name and value.
+pub fn delivered_header<'a>(delivery: &'a Value, name: &str) -> Option<&'a str> {
+    let pairs = delivery["headers"].as_array()?;
+    pairs.iter().find(|pair| pair[0] == name)?[1].as_str()
 }

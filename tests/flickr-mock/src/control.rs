@@ -123,6 +123,12 @@ pub(crate) async fn add_user(
     (StatusCode::CREATED, Json(users.grant(&account, new.perms, None)))
 }
 
+/// `GET /_mock/users/{nsid}/tokens`: a user's access tokens with their secrets, for a test that looks where they are
+/// kept.
+pub(crate) async fn tokens(State(world): State<Arc<World>>, Path(nsid): Path<String>) -> Json<Vec<MockUser>> {
+    Json(world.state().users.tokens_of(&nsid))
+}
+
 /// How many tokens were revoked.
 #[derive(Debug, Serialize)]
 pub(crate) struct Revoked {

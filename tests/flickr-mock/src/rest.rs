@@ -48,6 +48,7 @@ fn dispatch(state: &mut WorldState, call: &Call, caller: &Caller, method: &str) 
     match method {
         "flickr.test.echo" => Ok(echo(call).into()),
         "flickr.test.login" => login(caller).map(Outcome::from),
+        "flickr.auth.oauth.checkToken" => check_token(call, caller).map(Outcome::from),
         "flickr.people.getInfo" => person(state, call).map(Outcome::from),
         "flickr.people.getPhotos" => {
             call.require("user_id")?;
@@ -91,6 +92,20 @@ fn login(caller: &Caller) -> Result<Answer, Fail> {
     Ok(Answer::json(json!({
         "user": {"id": account.nsid, "username": content(&account.username), "path_alias": null}
     })))
+}
+
+/// What the token allows, and whose it is. Nothing is looked up: the token that the argument names is the one that the
+/// request is signed with.
+fn check_token(call: &Call, caller: &Caller) -> Result<Answer, Fail> {
+    let token = call.require("oauth_token")?;
+    let Some((account, perms)) = &caller.user else {
+        return Err(Fail::new(98, "Invalid token"));
+    };
+    Ok(Answer::json(json!({"oauth": {
+        "token": content(token),
+        "perms": content(perms.as_str()),
+        "user": {"nsid": account.nsid, "username": account.username, "fullname": account.fullname},
+    }})))
 }
 
 fn person(state: &WorldState, call: &Call) -> Result<Answer, Fail> {

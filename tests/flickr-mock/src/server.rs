@@ -5,7 +5,7 @@ use std::{collections::HashMap, io, net::SocketAddr, sync::Arc, time::Duration};
 use axum::{
     Router,
     extract::DefaultBodyLimit,
-    routing::{any, delete, get, post},
+    routing::{any, get, post},
 };
 use tokio::{net::TcpListener, sync::watch, task::JoinHandle};
 
@@ -167,7 +167,10 @@ fn router(world: Arc<World>) -> Router {
         .route("/_mock/log", get(control::log))
         .route("/_mock/photos", get(control::photos))
         .route("/_mock/users", post(control::add_user))
-        .route("/_mock/users/{nsid}/tokens", delete(control::revoke))
+        .route(
+            "/_mock/users/{nsid}/tokens",
+            get(control::tokens).delete(control::revoke),
+        )
         .route("/_mock/reset", post(control::reset))
         .route(
             "/_mock/callbacks/{name}",

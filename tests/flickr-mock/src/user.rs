@@ -164,6 +164,25 @@ impl Users {
         user
     }
 
+    /// All tokens of a user.
+    pub(crate) fn tokens_of(&self, nsid: &str) -> Vec<MockUser> {
+        let Some(account) = self.by_nsid(nsid) else {
+            return Vec::new();
+        };
+        self.access_tokens
+            .iter()
+            .filter(|(_, token)| token.nsid == nsid)
+            .map(|(name, token)| MockUser {
+                user_nsid: account.nsid.clone(),
+                username: account.username.clone(),
+                fullname: account.fullname.clone(),
+                oauth_token: name.clone(),
+                oauth_token_secret: token.secret.clone(),
+                perms: token.perms,
+            })
+            .collect()
+    }
+
     /// Takes all tokens of a user away; how many there were.
     pub(crate) fn revoke(&mut self, nsid: &str) -> usize {
         let before = self.access_tokens.len();
@@ -191,6 +210,19 @@ mod tests {
         let first = users.grant(&bees, Permission::Read, None);
         let second = users.grant(&bees, Permission::Write, None);
         assert_ne!(first.oauth_token, second.oauth_token);
+        let mut listed: Vec<_> = users
+            .tokens_of(&bees.nsid)
+            .into_iter()
+            .map(|token| (token.perms, token.oauth_token_secret))
+            .collect();
+        listed.sort_unstable();
+        assert_eq!(
+            listed,
+            [
+                (Permission::Read, first.oauth_token_secret),
+                (Permission::Write, second.oauth_token_secret)
+            ]
+        );
         assert_eq!(users.revoke(&bees.nsid), 2);
         assert!(users.access_tokens.is_empty());
         assert!(users.by_nsid(&bees.nsid).is_some());

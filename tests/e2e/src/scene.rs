@@ -1,0 +1,175 @@
+//! What a test finds and what it makes. What it made is removed when it ends, also when it failed.
+//!
+//! Names are new in each run, so that nothing of an earlier run on a lab that was kept can stand in for what this one
+//! did. Jobs stay: the hub deletes them by itself, and they belong to a user that no other test has.
+
+use std::panic::{AssertUnwindSafe, resume_unwind};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use futures::FutureExt;
+use k8s_openapi::api::core::v1::Namespace;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams, PostParams};
+use kube::{Client, ResourceExt};
+use serde_json::{Value, json};
+
+use crate::cluster;
+use crate::gateway::Gateway;
+use crate::mock::Mock;
+
+/// How long the hubs of a test may take to go.
+const LEAVING: Duration = Duration::from_mins(3);
+
+/// The hub under test with all that surrounds it; clones share what was made.
+#[derive(Clone)]
+pub struct Scene {
+    /// The cluster.
+    pub client: Client,
+    /// The API of the hub under test.
+    pub gateway: Gateway,
+    /// The Flickr of the hub under test.
+    pub mock: Mock,
+    made: Arc<Mutex<Vec<Made>>>,
+}
+
+#[derive(Debug)]
+enum Made {
+    User(String),
+    Sink(String),
+    Namespace(String),
+}
+
+/// Runs a test, and then removes what it made.
+pub async fn play<F: Future<Output = ()>>(test: impl FnOnce(Scene) -> F) {
+    let scene = Scene {
+        client: cluster::client().await,
+        gateway: Gateway::of_the_hub().await,
+        mock: Mock::of_the_hub(),
+        made: Arc::default(),
+    };
+    let test = Box::pin(test(scene.clone()));
+    let outcome = AssertUnwindSafe(test).catch_unwind().await;
+    scene.clean_up().await;
+    if let Err(panic) = outcome {
+        resume_unwind(panic);
+    }
+}
+
+/// A name that no run before this one has used.
+pub fn unique(name: &str) -> String {
+    let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    format!("{name}-{:x}", since_epoch.as_nanos())
+}
+
+impl Scene {
+    /// Takes a new Flickr user through the OAuth flow; answers the user's id.
+    pub async fn authorise(&self, name: &str, permission: &str) -> String {
+        let user = self.gateway.authorise(&unique(name), permission).await;
+        self.note(Made::User(user.clone()));
+        user
+    }
+
+    /// A new place at the mock that receives callbacks; answers its name.
+    pub fn sink(&self, name: &str) -> String {
+        let name = unique(name);
+        self.note(Made::Sink(name.clone()));
+        name
+    }
+
+    /// A new namespace; answers its name.
+    pub async fn namespace(&self, name: &str) -> String {
+        let name = unique(&format!("flickrhub-test-{name}"));
+        let namespace = Namespace {
+            metadata: ObjectMeta {
+                name: Some(name.clone()),
+                ..ObjectMeta::default()
+            },
+            ..Namespace::default()
+        };
+        let namespaces: Api<Namespace> = Api::all(self.client.clone());
+        self.note(Made::Namespace(name.clone()));
+        namespaces
+            .create(&PostParams::default(), &namespace)
+            .await
+            .expect("a new namespace");
+        name
+    }
+
+    fn note(&self, made: Made) {
+        self.made
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push(made);
+    }
+
+    /// What cannot be removed is told and left: the test's own outcome matters more.
+    async fn clean_up(&self) {
+        let made = std::mem::take(&mut *self.made.lock().unwrap_or_else(PoisonError::into_inner));
+        for made in made.into_iter().rev() {
+            let removed = match &made {
+                Made::User(user) => self.gateway.forget(user).await,
+                Made::Sink(name) => self.mock.forget_sink(name).await,
+                Made::Namespace(name) => self.delete_namespace(name).await,
+            };
+            if let Err(error) = removed {
+                eprintln!("{made:?} stays: {error}");
+            }
+        }
+    }
+
+    /// The hubs first, with their data: their operator has to let them go while the namespace is still there.
+    async fn delete_namespace(&self, name: &str) -> Result<(), String> {
+        let hubs = cluster::hubs(&self.client, name);
+        let listed = async || hubs.list(&ListParams::default()).await.map_err(text);
+        let with_data = Patch::Merge(json!({"spec": {"deletionPolicy": "Delete"}}));
+        for hub in listed().await? {
+            let hub = hub.name_any();
+            unless_gone(hubs.patch(&hub, &PatchParams::default(), &with_data).await)?;
+            unless_gone(hubs.delete(&hub, &DeleteParams::default()).await)?;
+        }
+        let deadline = tokio::time::Instant::now() + LEAVING;
+        while !listed().await?.items.is_empty() {
+            if tokio::time::Instant::now() > deadline {
+                return Err("a hub does not go".to_owned());
+            }
+            tokio::time::sleep(Duration::from_millis(500)).await;
+        }
+        let namespaces: Api<Namespace> = Api::all(self.client.clone());
+        namespaces
+            .delete(name, &DeleteParams::default())
+            .await
+            .map_err(text)?;
+        Ok(())
+    }
+}
+
+/// A hub with the smallest footprint: it has to find room on a small node beside the hub under test.
+pub fn small_hub(credentials: &str) -> Value {
+    let little = json!({"requests": {"cpu": "5m"}});
+    let queue = json!({"minReplicas": 1, "resources": little});
+    json!({
+        "flickr": {"apps": [{"name": "default", "credentialsSecretRef": {"name": credentials}}]},
+        "deletionPolicy": "Delete",
+        "api": {"replicas": 1, "resources": little},
+        "dispatcher": {"replicas": 1, "resources": little},
+        "callbacks": {"replicas": 1, "resources": little},
+        "queues": {"rest": queue, "upload": queue, "replace": queue},
+        "redis": {"replicas": 1},
+        "mongodb": {"members": 1},
+        "rabbitmq": {"replicas": 1},
+        "vault": {"managed": {"replicas": 1}},
+    })
+}
+
+/// What is gone already needs nothing done to it.
+fn unless_gone<T>(outcome: kube::Result<T>) -> Result<(), String> {
+    match outcome {
+        Err(kube::Error::Api(error)) if error.code == 404 => Ok(()),
+        other => other.map(drop).map_err(text),
+    }
+}
+
+fn text(error: impl std::fmt::Display) -> String {
+    error.to_string()
+}
