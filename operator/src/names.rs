@@ -187,7 +187,7 @@ impl HubNames {
         self.child("api")
     }
 
-    /// ServiceAccount of the workers, the dispatcher and the sender of callbacks; also their role in Vault.
+    /// ServiceAccount of the workers and the sender of callbacks; also their role in Vault.
     pub fn worker(&self) -> String {
         self.child("worker")
     }
@@ -197,7 +197,7 @@ impl HubNames {
         self.child(&format!("worker-{}", queue.short_name()))
     }
 
-    /// Deployment and PodDisruptionBudget of the dispatcher.
+    /// Deployment, ServiceAccount and PodDisruptionBudget of the dispatcher, which has no role in Vault.
     pub fn dispatcher(&self) -> String {
         self.child("dispatcher")
     }
