@@ -16,6 +16,7 @@
 //! | [`status`], [`event`] | what is told to people and machines |
 //! | [`reconcile`] | the steps in their order |
 //! | [`controller`], [`leader`] | when they run, and in which process |
+//! | [`shutdown`] | how the process ends without losing what exists nowhere else |
 //! | [`finalizer`] | what goes by hand when a hub is deleted |
 
 pub mod apply;
@@ -37,5 +38,6 @@ pub mod parts;
 pub mod reconcile;
 pub mod rollout;
 pub mod secrets;
+pub mod shutdown;
 pub mod status;
 pub mod validate;

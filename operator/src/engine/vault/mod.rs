@@ -3,7 +3,7 @@
 //! The answer to the initialisation is the only copy of the unseal key and the root token, so it is handled as follows:
 //! an empty Secret is created first (the intent), then OpenBao is initialised, then the keys are written into that
 //! Secret, by a task of its own that outlives the reconciliation and keeps trying, and that a process which ends in order
-//! waits for. If the process dies …
+//! waits for (see [`crate::shutdown`]). If the process dies …
 //!
 //! * after the intent: the members are still blank, and are initialised next time;
 //! * between the answer and the Secret: the keys are lost, but OpenBao was never used. The intent proves that, so the
@@ -32,7 +32,7 @@ pub use external::{ExternalFinding, ExternalObserved, KeyPresence, judge_externa
 pub use finding::Finding;
 pub use key_store::{KeyRecord, KeyStore, KeyStoreError, SecretKeyStore};
 pub use login::LoginError;
-pub use managed::{ActionError, Managed, SAVE_PATIENCE};
+pub use managed::{ActionError, INITIALISATION_LIMIT, Managed};
 pub use settings::{Setting, SettingState, wanted_settings};
 use tokio_util::task::TaskTracker;
 use url::Url;
