@@ -26,6 +26,8 @@ use crate::{backoff, engine, event, parts};
 
 /// How long a hub at rest is left alone when nothing changes.
 const REST: Duration = Duration::from_secs(300);
+/// When to look again at a hub of which only the status may have changed, which triggers nothing.
+const SOON: Duration = Duration::from_secs(1);
 
 /// A reconciliation failed in a way that another try may mend.
 #[derive(Debug, thiserror::Error)]
@@ -382,10 +384,12 @@ pub async fn report_unreadable(
     };
     let generation = found.metadata.generation.unwrap_or_default();
     let after = status::status(before.as_ref(), generation, None, &outcome, Timestamp::now());
-    if before.as_ref() != Some(&after) {
-        write_status(ctx, &namespace, &name, &after).await?;
+    if before.as_ref() == Some(&after) {
+        return Ok(Some(REST));
     }
-    Ok(None)
+    write_status(ctx, &namespace, &name, &after).await?;
+    // It may have been the status that could not be read.
+    Ok(Some(SOON))
 }
 
 /// The deletion policy of a hub that cannot be read otherwise. What is not understood loses no data.
