@@ -1,6 +1,7 @@
 //! Where OpenBao stands, and how the status says it.
 
 use crate::engine::{LATER, SOON, STEADY, WATCHFUL, count};
+use crate::lack::SECRET_LOST;
 use crate::part::PartStatus;
 
 /// Where OpenBao stands.
@@ -53,8 +54,8 @@ impl From<Finding> for PartStatus {
                 format!("The keys of OpenBao cannot be read: {why}."),
                 LATER,
             ),
-            Finding::KeysLost(members) => Self::waiting(
-                "UnsealKeysLost",
+            Finding::KeysLost(members) => Self::stalled(
+                SECRET_LOST,
                 format!(
                     "{} has data, but the Secret with the unseal key is gone. Restore the Secret from a backup. Only \
                      if this hub holds nothing of value: delete the pods and volumes of OpenBao, and it starts \

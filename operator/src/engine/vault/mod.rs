@@ -41,7 +41,6 @@ use super::{Decision, Engine, Standard, drive, http};
 use crate::context::Context;
 use crate::names;
 use crate::part::{Part, PartStatus};
-use crate::secrets::Secrets;
 use crate::validate::{ManagedVaultPlan, ValidatedHub, VaultPlan};
 
 /// The OpenBao that is wanted.
@@ -108,7 +107,7 @@ impl<V: Vault + Sync> Engine for Step<'_, V> {
 }
 
 /// Brings the Vault of a hub closer to what is wanted and tells where it stands.
-pub async fn reconcile(context: &Context, hub: &ValidatedHub, _secrets: &Secrets) -> PartStatus {
+pub async fn reconcile(context: &Context, hub: &ValidatedHub) -> PartStatus {
     match &hub.vault {
         VaultPlan::External(plan) => external::reconcile(context, hub, plan).await,
         VaultPlan::Managed(plan) => match Desired::of(hub, plan) {

@@ -62,14 +62,14 @@ fn each_state_has_its_finding() {
             KeyState::Absent,
             unknown(),
             complete,
-            ("UnsealKeysLost", false),
+            ("SecretLost", false),
         ),
         (
             [Active, Standby, Standby],
             KeyState::Absent,
             unknown(),
             serving,
-            ("UnsealKeysLost", false),
+            ("SecretLost", false),
         ),
         (
             [Sealed, Uninitialised, Uninitialised],
