@@ -39,7 +39,7 @@ use url::Url;
 
 use super::{Decision, Engine, Standard, drive, http};
 use crate::context::Context;
-use crate::names;
+use crate::names::{self, HubNames};
 use crate::part::{Part, PartStatus};
 use crate::validate::{ManagedVaultPlan, ValidatedHub, VaultPlan};
 
@@ -75,6 +75,11 @@ impl Desired {
             kubernetes_host: "https://kubernetes.default.svc".to_owned(),
             standard: Standard::of(hub.was_ready(Part::Vault)),
         })
+    }
+
+    /// The name of the Secret with the keys.
+    fn keys_secret(&self) -> String {
+        HubNames::new(&self.hub, &self.namespace, "").vault_keys()
     }
 }
 
