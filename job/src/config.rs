@@ -2,7 +2,10 @@
 //!
 //! The operator writes it into a ConfigMap from the `FlickrHub` resource, with these very types, so that writer and
 //! readers cannot drift apart. It holds no secret: secrets are files of their own that this file names, mounted from
-//! Secrets, and read anew at every use that opens a connection, so a rotated credential is picked up.
+//! Secrets. Those of Redis, RabbitMQ and Vault are read whenever a connection is opened or a session begins; those of
+//! Flickr's applications at every authorisation in the API and every half minute in the workers. The MongoDB client
+//! keeps the password that it was made with, so a changed one takes a new process; the operator starts one, because
+//! pods carry a checksum of what they mount.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};

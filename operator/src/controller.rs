@@ -2,11 +2,18 @@
 //!
 //! Only the metadata of children is watched and none of it is kept, so memory does not grow with objects that are not
 //! ours. A hub that cannot be read is reported and stops no other.
+//!
+//! What changes only the status of a hub does not trigger it: the operator would answer each of its own writes with another
+//! reconciliation. Every reconciliation says when the next one comes at the latest, and that one mends a status that
+//! somebody else has edited.
+//!
+//! A watch that fails is begun anew after a growing pause, by itself: the others go on.
 
+use std::fmt::Debug;
 use std::sync::Arc;
 use std::time::Instant;
 
-use futures::StreamExt;
+use futures::{Stream, StreamExt};
 use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::apps::v1::{Deployment, StatefulSet};
 use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
@@ -16,9 +23,10 @@ use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use k8s_openapi::api::rbac::v1::ClusterRoleBinding;
 use kube::core::{DeserializeGuard, PartialObjectMeta};
 use kube::runtime::controller::{Action, Config};
-use kube::runtime::reflector::{ObjectRef, Store};
-use kube::runtime::{Controller, watcher};
+use kube::runtime::reflector::{self, ObjectRef, Store};
+use kube::runtime::{Controller, Predicate, PredicateConfig, WatchStreamExt, predicates, watcher};
 use kube::{Api, Resource, ResourceExt};
+use serde::de::DeserializeOwned;
 
 use crate::backoff;
 use crate::build::labels::{HUB_NAMESPACE, INSTANCE, MANAGED_BY};
@@ -38,35 +46,107 @@ struct Shared {
 
 /// Runs until `shutdown` ends, and then until the reconciliations under way have ended.
 pub async fn run(ctx: Context, metrics: Metrics, shutdown: impl Future<Output = ()> + Send + Sync + 'static) {
-    let hubs: Api<Hub> = scoped(&ctx);
     let ours = watcher::Config::default().labels(&format!("{}={}", MANAGED_BY.0, MANAGED_BY.1));
     let config = Config::default().concurrency(ctx.settings.concurrency);
-    let controller = Controller::new(hubs, watcher::Config::default());
-    let store = controller.store();
-    controller
+    let shared = Arc::new(Shared { ctx, metrics });
+    let (reader, writer) = reflector::store();
+    let hubs = watched::<Hub>(&shared, scoped(&shared.ctx), watcher::Config::default())
+        .reflect(writer)
+        .applied_objects()
+        .predicate_filter(but_for_status(), PredicateConfig::default());
+    let bindings = watched(
+        &shared,
+        Api::<PartialObjectMeta<ClusterRoleBinding>>::all(shared.ctx.watch_client.clone()),
+        ours.clone(),
+    );
+    let secrets = watched(
+        &shared,
+        scoped::<PartialObjectMeta<Secret>>(&shared.ctx),
+        watcher::Config::default(),
+    );
+    let store = reader.clone();
+    Controller::for_stream(hubs, reader)
         .with_config(config)
-        .owns(scoped::<ConfigMap>(&ctx), ours.clone())
-        .owns(scoped::<Service>(&ctx), ours.clone())
-        .owns(scoped::<ServiceAccount>(&ctx), ours.clone())
-        .owns(scoped::<StatefulSet>(&ctx), ours.clone())
-        .owns(scoped::<Deployment>(&ctx), ours.clone())
-        .owns(scoped::<PodDisruptionBudget>(&ctx), ours.clone())
-        .owns(scoped::<HorizontalPodAutoscaler>(&ctx), ours.clone())
-        .owns(scoped::<Ingress>(&ctx), ours.clone())
-        .watches(
-            Api::<PartialObjectMeta<ClusterRoleBinding>>::all(ctx.watch_client.clone()),
-            ours,
-            |binding| hub_of_binding(&binding),
-        )
-        .watches(
-            scoped::<PartialObjectMeta<Secret>>(&ctx),
-            watcher::Config::default(),
-            move |secret| hubs_of_secret(&store, &secret),
-        )
+        .owns_stream(children::<ConfigMap>(&shared, &ours))
+        .owns_stream(children::<Service>(&shared, &ours))
+        .owns_stream(children::<ServiceAccount>(&shared, &ours))
+        .owns_stream(children::<StatefulSet>(&shared, &ours))
+        .owns_stream(children::<Deployment>(&shared, &ours))
+        .owns_stream(children::<PodDisruptionBudget>(&shared, &ours))
+        .owns_stream(children::<HorizontalPodAutoscaler>(&shared, &ours))
+        .owns_stream(children::<Ingress>(&shared, &ours))
+        .watches_stream(bindings.touched_objects(), |binding| hub_of_binding(&binding))
+        .watches_stream(secrets.touched_objects(), move |secret| {
+            hubs_of_secret(&store, &secret)
+        })
         .graceful_shutdown_on(shutdown)
-        .run(step, on_error, Arc::new(Shared { ctx, metrics }))
+        .run(step, on_error, shared)
+        // Failures were logged and counted where they happened.
         .for_each(|_| std::future::ready(()))
         .await;
+}
+
+/// What of a hub triggers it: its spec (the generation), what is written into its metadata, and that it is to go.
+fn but_for_status() -> impl Predicate<Hub> {
+    let deletion = |hub: &Hub| Some(u64::from(hub.meta().deletion_timestamp.is_some()));
+    predicates::generation
+        .combine(predicates::labels)
+        .combine(predicates::annotations)
+        .combine(predicates::finalizers)
+        .combine(deletion)
+}
+
+/// The events of a kind. A watch that fails is begun anew after a pause.
+fn watched<K>(
+    shared: &Shared,
+    api: Api<K>,
+    config: watcher::Config,
+) -> impl Stream<Item = watcher::Result<watcher::Event<K>>> + Send + 'static + use<K>
+where
+    K: Resource<DynamicType = ()> + Clone + DeserializeOwned + Debug + Send + 'static,
+{
+    let kind = K::kind(&()).into_owned();
+    reported(
+        kind,
+        shared.metrics.clone(),
+        watcher(api, config).default_backoff(),
+    )
+}
+
+/// The metadata of a kind of object that hubs own.
+fn children<K>(
+    shared: &Shared,
+    ours: &watcher::Config,
+) -> impl Stream<Item = watcher::Result<PartialObjectMeta<K>>> + Send + 'static + use<K>
+where
+    K: Resource<DynamicType = (), Scope = NamespaceResourceScope>
+        + Clone
+        + DeserializeOwned
+        + Debug
+        + Send
+        + 'static,
+{
+    let api = scoped::<PartialObjectMeta<K>>(&shared.ctx);
+    watched(shared, api, ours.clone()).touched_objects()
+}
+
+/// Logs and counts the errors of a watch and leaves them out: the controller would halt the watches of every kind for one.
+fn reported<T: Send + 'static>(
+    kind: String,
+    metrics: Metrics,
+    events: impl Stream<Item = watcher::Result<T>> + Send + 'static,
+) -> impl Stream<Item = watcher::Result<T>> + Send + 'static {
+    events.filter_map(move |event| {
+        let event = match event {
+            Ok(event) => Some(Ok(event)),
+            Err(error) => {
+                tracing::warn!(kind, %error, "a watch failed and is begun anew");
+                metrics.watch_failed(&kind);
+                None
+            }
+        };
+        std::future::ready(event)
+    })
 }
 
 /// The API of a kind to watch, in the namespace that the operator looks at, or in all.
@@ -144,11 +224,67 @@ fn on_error(hub: Arc<Hub>, error: &ReconcileError, shared: Arc<Shared>) -> Actio
 
 #[cfg(test)]
 mod tests {
+    use futures::stream;
+    use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
     use kube::core::{ObjectMeta, PartialObjectMetaExt};
-    use kube::runtime::reflector;
+    use prometheus::{Registry, TextEncoder};
 
     use super::*;
+    use crate::crd::FlickrHubStatus;
     use crate::fixtures;
+
+    /// Whether a change of the sample triggers it.
+    async fn triggers(change: impl FnOnce(&mut FlickrHub)) -> bool {
+        let mut changed = fixtures::minimal();
+        change(&mut changed);
+        let seen = [fixtures::minimal(), changed].map(|hub| Ok(DeserializeGuard(Ok(hub))));
+        let passed = stream::iter(seen).predicate_filter(but_for_status(), PredicateConfig::default());
+        passed.count().await == 2
+    }
+
+    #[tokio::test]
+    async fn a_change_of_the_status_alone_triggers_nothing() {
+        let status = FlickrHubStatus {
+            api_url: Some("http://api".to_owned()),
+            ..FlickrHubStatus::default()
+        };
+        assert!(
+            !triggers(|hub| {
+                hub.status = Some(status);
+                hub.metadata.resource_version = Some("8".to_owned());
+                hub.metadata.managed_fields = Some(Vec::new());
+            })
+            .await
+        );
+    }
+
+    #[tokio::test]
+    async fn a_change_of_the_spec_or_the_metadata_triggers() {
+        let entry = || Some([("key".to_owned(), "value".to_owned())].into());
+        assert!(triggers(|hub| hub.metadata.generation = Some(2)).await);
+        assert!(triggers(|hub| hub.metadata.labels = entry()).await);
+        assert!(triggers(|hub| hub.metadata.annotations = entry()).await);
+        assert!(triggers(|hub| hub.metadata.finalizers = Some(vec!["a".to_owned()])).await);
+        assert!(
+            triggers(|hub| hub.metadata.deletion_timestamp = Some(Time(jiff::Timestamp::UNIX_EPOCH))).await
+        );
+        assert!(triggers(|hub| hub.metadata.uid = Some("of-another".to_owned())).await);
+    }
+
+    #[tokio::test]
+    async fn errors_of_a_watch_are_counted_and_do_not_end_it() -> Result<(), prometheus::Error> {
+        let registry = Registry::new();
+        let metrics = Metrics::new(&registry)?;
+        let events = stream::iter([Err(watcher::Error::NoResourceVersion), Ok(1)]);
+        let passed: Vec<_> = reported("Service".to_owned(), metrics, events).collect().await;
+        assert!(matches!(passed.as_slice(), [Ok(1)]));
+        let text = TextEncoder::new().encode_to_string(&registry.gather())?;
+        assert!(
+            text.contains("flickrhub_operator_watch_errors_total{kind=\"Service\"} 1\n"),
+            "{text}"
+        );
+        Ok(())
+    }
 
     fn store_with_the_sample() -> Store<Hub> {
         let (store, mut writer) = reflector::store();

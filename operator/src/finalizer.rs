@@ -18,7 +18,7 @@ use crate::apply::{self, ApplyError};
 use crate::build::Kind;
 use crate::build::labels::{self, INSTANCE, MANAGED_BY};
 use crate::crd::{DeletionPolicy, FlickrHub};
-use crate::names::HubNames;
+use crate::names::{HubNames, set_of_claim};
 use crate::secrets;
 
 /// The name of the finalizer.
@@ -83,10 +83,7 @@ impl<'a> Leaving<'a> {
     fn has_claim(&self, claim: &str) -> bool {
         let names = &self.names;
         let sets = [names.redis(), names.mongodb(), names.rabbitmq(), names.vault()];
-        let member = claim.strip_prefix("data-").and_then(|rest| rest.rsplit_once('-'));
-        member.is_some_and(|(set, ordinal)| {
-            sets.iter().any(|name| name == set) && ordinal.bytes().all(|byte| byte.is_ascii_digit())
-        })
+        set_of_claim(claim).is_some_and(|set| sets.iter().any(|name| name == set))
     }
 }
 

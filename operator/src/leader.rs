@@ -20,7 +20,7 @@ const PERIOD: Duration = Duration::from_secs(3);
 /// A leader that could not renew for so long gives up.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// How long the lease may take to be taken or given back, which nothing else bounds.
-const TIMEOUT: Duration = Duration::from_secs(5);
+pub const TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The lease was lost, or cannot be had.
 #[derive(Debug, thiserror::Error)]

@@ -9,6 +9,7 @@
 //! | [`crd`] | the resource: fields, defaults, bounds, rules |
 //! | [`validate`] | from the raw spec to a [`validate::ValidatedHub`] from which building cannot fail |
 //! | [`secrets`] | passwords and keys that are made up once and kept |
+//! | [`lack`] | what waits for a Secret that is missing; pure |
 //! | [`build`] | from there to every object; pure |
 //! | [`apply`] | server-side apply, written only where something differs; prunes |
 //! | [`engine`] | the steps inside MongoDB, Redis, RabbitMQ and Vault |
@@ -16,10 +17,12 @@
 //! | [`status`], [`event`] | what is told to people and machines |
 //! | [`reconcile`] | the steps in their order |
 //! | [`controller`], [`leader`] | when they run, and in which process |
+//! | [`shutdown`] | how the process ends without losing what exists nowhere else |
 //! | [`finalizer`] | what goes by hand when a hub is deleted |
 
 pub mod apply;
 pub mod backoff;
+mod brought;
 pub mod build;
 pub mod context;
 pub mod controller;
@@ -29,6 +32,7 @@ pub mod event;
 pub mod finalizer;
 #[cfg(test)]
 mod fixtures;
+pub mod lack;
 pub mod leader;
 pub mod metrics;
 pub mod names;
@@ -37,5 +41,6 @@ pub mod parts;
 pub mod reconcile;
 pub mod rollout;
 pub mod secrets;
+pub mod shutdown;
 pub mod status;
 pub mod validate;

@@ -8,16 +8,14 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand};
 use flickrhub_job::telemetry::{self, Readiness};
 use flickrhub_operator::context::{Context, Settings};
-use flickrhub_operator::engine::vault::SAVE_PATIENCE;
 use flickrhub_operator::leader::{Candidate, LeaderError};
 use flickrhub_operator::metrics::Metrics;
-use flickrhub_operator::{controller, crd};
+use flickrhub_operator::{controller, crd, shutdown};
 use kube::runtime::events::{Recorder, Reporter};
 use kube::{Client, Config};
 use prometheus::Registry;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 
 /// How long a connection to the Kubernetes API may take.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -165,16 +163,17 @@ async fn lead(
     metrics.leads(true);
     let saves = context.saves.clone();
     let work = async {
-        controller::run(context, metrics.clone(), stopped.cancelled_owned()).await;
+        let reconciling = controller::run(context, metrics.clone(), stopped.clone().cancelled_owned());
+        shutdown::wind_up(reconciling, &stopped).await;
         // While the lease is still renewed: another leader would take an initialised OpenBao without keys for a lost one.
-        finish(&saves).await;
+        shutdown::finish(&saves).await;
     };
     tokio::select! {
         // Whoever lost the lease must not write any more, but for what exists nowhere else: the process ends, and stands
         // by anew.
         error = candidate.lead() => {
             metrics.leads(false);
-            finish(&saves).await;
+            shutdown::finish(&saves).await;
             Err(error.into())
         }
         () = work => {
@@ -182,19 +181,5 @@ async fn lead(
             candidate.release().await;
             Ok(())
         }
-    }
-}
-
-/// Waits for tasks that hold what exists nowhere else, as long as they may take to give up.
-async fn finish(saves: &TaskTracker) {
-    saves.close();
-    if !saves.is_empty() {
-        tracing::warn!("waits until the keys of OpenBao are stored; do not kill the operator");
-    }
-    if tokio::time::timeout(2 * SAVE_PATIENCE, saves.wait())
-        .await
-        .is_err()
-    {
-        tracing::error!("the keys of OpenBao could not be stored and are lost");
     }
 }

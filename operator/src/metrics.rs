@@ -2,13 +2,14 @@
 
 use std::time::Duration;
 
-use prometheus::{HistogramOpts, HistogramVec, IntGauge, Registry};
+use prometheus::{HistogramOpts, HistogramVec, IntCounterVec, IntGauge, Opts, Registry};
 
 /// The operator's instruments.
 #[derive(Clone)]
 pub struct Metrics {
     reconciliations: HistogramVec,
     leader: IntGauge,
+    watch_errors: IntCounterVec,
 }
 
 impl Metrics {
@@ -29,11 +30,20 @@ impl Metrics {
             "flickrhub_operator_leader",
             "1 while this process holds the lease and reconciles, 0 while it stands by.",
         )?;
+        let watch_errors = IntCounterVec::new(
+            Opts::new(
+                "flickrhub_operator_watch_errors_total",
+                "Failures of watches of the Kubernetes API, by the kind that is watched.",
+            ),
+            &["kind"],
+        )?;
+        registry.register(Box::new(watch_errors.clone()))?;
         registry.register(Box::new(reconciliations.clone()))?;
         registry.register(Box::new(leader.clone()))?;
         Ok(Self {
             reconciliations,
             leader,
+            watch_errors,
         })
     }
 
@@ -43,6 +53,11 @@ impl Metrics {
         self.reconciliations
             .with_label_values(&[outcome])
             .observe(took.as_secs_f64());
+    }
+
+    /// Counts a failure of the watch of a kind.
+    pub fn watch_failed(&self, kind: &str) {
+        self.watch_errors.with_label_values(&[kind]).inc();
     }
 
     /// Notes whether this process leads.

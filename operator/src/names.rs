@@ -189,7 +189,7 @@ impl HubNames {
         self.child("api")
     }
 
-    /// ServiceAccount of the workers, the dispatcher and the sender of callbacks; also their role in Vault.
+    /// ServiceAccount of the workers and the sender of callbacks; also their role in Vault.
     pub fn worker(&self) -> String {
         self.child("worker")
     }
@@ -199,7 +199,7 @@ impl HubNames {
         self.child(&format!("worker-{}", queue.short_name()))
     }
 
-    /// Deployment and PodDisruptionBudget of the dispatcher.
+    /// Deployment, ServiceAccount and PodDisruptionBudget of the dispatcher, which has no role in Vault.
     pub fn dispatcher(&self) -> String {
         self.child("dispatcher")
     }
@@ -220,6 +220,14 @@ impl HubNames {
     }
 }
 
+/// The StatefulSet whose member a volume claim belongs to, by the name that Kubernetes gives it (`data-<set>-<ordinal>`);
+/// `None` for another claim.
+pub fn set_of_claim(claim: &str) -> Option<&str> {
+    let (set, ordinal) = claim.strip_prefix("data-")?.rsplit_once('-')?;
+    let is_ordinal = !ordinal.is_empty() && ordinal.bytes().all(|byte| byte.is_ascii_digit());
+    is_ordinal.then_some(set)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -238,6 +246,14 @@ mod tests {
         ];
         for other in others {
             assert!(other.len() <= 63, "{other}");
+        }
+    }
+
+    #[test]
+    fn a_claim_tells_its_set() {
+        assert_eq!(set_of_claim("data-gallery-redis-12"), Some("gallery-redis"));
+        for claim in ["data-gallery-redis-x", "gallery-redis-0", "data-gallery-", "data"] {
+            assert_eq!(set_of_claim(claim), None, "{claim}");
         }
     }
 

@@ -59,6 +59,8 @@ pub struct PartStatus {
     pub reason: &'static str,
     /// A sentence for a person: what is the case and, if something is wrong, what to do.
     pub message: String,
+    /// Whether it cannot go on until somebody does what the message says.
+    pub stalled: bool,
     /// When to look again although nothing in Kubernetes changes; `None` leaves it to the watches.
     pub requeue_after: Option<Duration>,
 }
@@ -70,6 +72,7 @@ impl PartStatus {
             ready: true,
             reason: "Ready",
             message: message.into(),
+            stalled: false,
             requeue_after: None,
         }
     }
@@ -80,7 +83,16 @@ impl PartStatus {
             ready: false,
             reason,
             message: message.into(),
+            stalled: false,
             requeue_after: Some(requeue_after),
+        }
+    }
+
+    /// It cannot go on until somebody has acted; look after `requeue_after` whether that happened.
+    pub fn stalled(reason: &'static str, message: impl Into<String>, requeue_after: Duration) -> Self {
+        Self {
+            stalled: true,
+            ..Self::waiting(reason, message, requeue_after)
         }
     }
 }

@@ -8,6 +8,7 @@ use crate::apply::Live;
 use crate::build::Kind;
 use crate::context::Context;
 use crate::engine;
+use crate::lack::Lack;
 use crate::part::{Part, PartStatus};
 use crate::rollout::Rollout;
 use crate::secrets::Secrets;
@@ -23,12 +24,26 @@ pub async fn data(
     secrets: &Secrets,
     live: &Live,
 ) -> BTreeMap<Part, PartStatus> {
-    let (redis, mongodb, rabbitmq, vault) = tokio::join!(
-        engine::redis::reconcile(ctx, hub, secrets),
-        engine::mongodb::reconcile(ctx, hub, secrets),
-        engine::rabbitmq::reconcile(ctx, hub, secrets),
-        engine::vault::reconcile(ctx, hub, secrets),
-    );
+    let redis = async {
+        match &secrets.redis {
+            Ok(secrets) => engine::redis::reconcile(ctx, hub, secrets).await,
+            Err(loss) => loss.lack().status(),
+        }
+    };
+    let mongodb = async {
+        match &secrets.mongodb {
+            Ok(secrets) => engine::mongodb::reconcile(ctx, hub, secrets).await,
+            Err(loss) => loss.lack().status(),
+        }
+    };
+    let rabbitmq = async {
+        match &secrets.rabbitmq {
+            Ok(secrets) => engine::rabbitmq::reconcile(ctx, hub, secrets).await,
+            Err(loss) => loss.lack().status(),
+        }
+    };
+    let vault = engine::vault::reconcile(ctx, hub);
+    let (redis, mongodb, rabbitmq, vault) = tokio::join!(redis, mongodb, rabbitmq, vault);
     [
         (Part::Redis, redis),
         (Part::MongoDb, mongodb),
@@ -73,11 +88,12 @@ fn rolling_out(clause: &str) -> PartStatus {
     PartStatus::waiting("RollingOut", format!("Waits for pods: {clause}."), SOON)
 }
 
-/// The parts that hold no data.
+/// The parts that hold no data. `withheld` are the workloads that wait for a Secret.
 pub fn processes(
     hub: &ValidatedHub,
     live: &Live,
     data: &BTreeMap<Part, PartStatus>,
+    withheld: &BTreeMap<(Kind, String), Lack>,
 ) -> BTreeMap<Part, PartStatus> {
     [
         (Part::Api, vec![hub.names.api()]),
@@ -94,8 +110,21 @@ pub fn processes(
         ),
     ]
     .into_iter()
-    .map(|(part, deployments)| (part, process(hub, live, data, part, &deployments)))
+    .map(|(part, deployments)| {
+        let status = waits_for_secret(withheld, &deployments)
+            .unwrap_or_else(|| process(hub, live, data, part, &deployments));
+        (part, status)
+    })
     .collect()
+}
+
+/// That a process is left as it is because it mounts a Secret that is missing; `None` if none is. Pods that still run
+/// go on, but not with the settings of this generation.
+fn waits_for_secret(withheld: &BTreeMap<(Kind, String), Lack>, deployments: &[String]) -> Option<PartStatus> {
+    let mut lacks = deployments
+        .iter()
+        .filter_map(|name| withheld.get(&(Kind::Deployment, name.clone())));
+    lacks.next().map(Lack::status)
 }
 
 fn process(
@@ -187,6 +216,20 @@ mod tests {
         let wait = waits_for_data(&data);
         assert!(wait.is_some_and(|status| status.message.ends_with("waits for VaultReady.")));
         assert_eq!(waits_for_data(&BTreeMap::from([(Part::Redis, well())])), None);
+    }
+
+    #[test]
+    fn a_process_that_mounts_a_missing_secret_names_it() {
+        let lack = Lack {
+            secret: "flickr-app".to_owned(),
+            reason: "CredentialsSecretMissing",
+            message: "Create flickr-app.".to_owned(),
+        };
+        let withheld = BTreeMap::from([((Kind::Deployment, "gallery-api".to_owned()), lack)]);
+        let status = |name: &str| waits_for_secret(&withheld, &[name.to_owned()]);
+        assert_eq!(status("gallery-dispatcher"), None);
+        let api = status("gallery-api");
+        assert!(api.is_some_and(|api| api.stalled && !api.ready && api.message == "Create flickr-app."));
     }
 
     #[test]

@@ -13,11 +13,13 @@ use kube::core::error_boundary::InvalidObject;
 use kube::{Resource, ResourceExt};
 use serde_json::{Value, json};
 
-use crate::apply::{self, ApplyError};
+use crate::apply;
+use crate::brought::{APPLY_FAILED, Brought, sentence};
 use crate::build::{Kind, Object, build};
 use crate::context::{Context, FIELD_MANAGER};
 use crate::crd::{DeletionPolicy, FlickrHub, FlickrHubStatus};
 use crate::finalizer::{self, FinalizerError, Leaving};
+use crate::lack::withheld;
 use crate::part::{Part, PartStatus};
 use crate::secrets::{self, SecretError, Secrets};
 use crate::status::{self, Outcome};
@@ -26,6 +28,8 @@ use crate::{backoff, engine, event, parts};
 
 /// How long a hub at rest is left alone when nothing changes.
 const REST: Duration = Duration::from_secs(300);
+/// When to look again at a hub of which only the status may have changed, which triggers nothing.
+const SOON: Duration = Duration::from_secs(1);
 
 /// A reconciliation failed in a way that another try may mend.
 #[derive(Debug, thiserror::Error)]
@@ -58,34 +62,12 @@ pub enum ReconcileError {
 }
 
 impl ReconcileError {
-    /// The reason of a condition where somebody has to act, because no other try will mend it.
-    fn stalls(&self) -> Option<&'static str> {
-        match self {
-            Self::Secret(SecretError::Incomplete { .. }) => Some("SecretIncomplete"),
-            Self::Secret(SecretError::Api { .. })
-            | Self::Read { .. }
-            | Self::Status(_)
-            | Self::Partly { .. }
-            | Self::Finalizer(_) => None,
-        }
-    }
-
     /// When to look again at the latest, although it failed: a data tier is cared for whatever else is wrong.
     pub const fn look_again(&self) -> Option<Duration> {
         match self {
             Self::Partly { look_again, .. } => *look_again,
             Self::Secret(_) | Self::Read { .. } | Self::Status(_) | Self::Finalizer(_) => None,
         }
-    }
-}
-
-/// The reason of a condition where an object can only be applied once somebody has acted.
-const fn object_stalls(error: &ApplyError) -> Option<&'static str> {
-    match error {
-        ApplyError::Refused { .. } => Some("ObjectRefused"),
-        ApplyError::NameTaken { .. } => Some("NameTaken"),
-        ApplyError::Volume { .. } => Some("VolumeCannotGrow"),
-        ApplyError::Api { .. } | ApplyError::StillThere { .. } | ApplyError::Encoding { .. } => None,
     }
 }
 
@@ -139,113 +121,19 @@ pub async fn reconcile(
             error.map_or_else(|| Ok(Some(wait.unwrap_or_else(|| backoff::jittered(REST)))), Err)
         }
         Err(error) => {
-            let message = sentence(&error.to_string());
-            let parts = BTreeMap::new();
-            match error.stalls() {
-                Some(reason) => {
-                    report(
-                        ctx,
-                        &hub,
-                        url,
-                        &Outcome::Stalled {
-                            reason,
-                            message,
-                            parts,
-                        },
-                    )
-                    .await?;
-                    Ok(Some(REST))
-                }
-                None => {
-                    let reason = APPLY_FAILED;
-                    report(
-                        ctx,
-                        &hub,
-                        url,
-                        &Outcome::Failed {
-                            reason,
-                            message,
-                            parts,
-                        },
-                    )
-                    .await?;
-                    Err(error)
-                }
-            }
-        }
-    }
-}
-
-/// The reason of a condition where another try may mend what failed.
-const APPLY_FAILED: &str = "ApplyFailed";
-
-/// How far a hub was brought.
-struct Brought {
-    parts: BTreeMap<Part, PartStatus>,
-    /// What kept single objects from being what they should be.
-    failures: Vec<ApplyError>,
-}
-
-impl Brought {
-    /// Looks less often at parts that have not been ready for long.
-    fn calm_down(&mut self, before: Option<&FlickrHubStatus>, now: Timestamp) {
-        for (part, status) in self.parts.iter_mut().filter(|(_, status)| !status.ready) {
-            let waited = status::condition(before, part.condition())
-                .filter(|condition| condition.status == "False")
-                .map(|condition| now.duration_since(condition.last_transition_time.0))
-                .and_then(|waited| Duration::try_from(waited).ok())
-                .unwrap_or_default();
-            status.requeue_after = status.requeue_after.map(|pause| backoff::calmed(pause, waited));
-        }
-    }
-
-    fn look_again(&self) -> Option<Duration> {
-        self.parts
-            .values()
-            .filter_map(|status| status.requeue_after)
-            .min()
-    }
-
-    fn message(&self) -> String {
-        let sentences = self.failures.iter().map(|error| sentence(&error.to_string()));
-        sentences.collect::<Vec<_>>().join(" ")
-    }
-
-    /// What another try may mend, so that it comes soon; `None` if nothing is of that kind.
-    fn error(&self) -> Option<ReconcileError> {
-        let may_pass = self.failures.iter().any(|error| object_stalls(error).is_none());
-        may_pass.then(|| ReconcileError::Partly {
-            message: self.message(),
-            look_again: self.look_again(),
-        })
-    }
-
-    fn outcome(self) -> Outcome {
-        let message = self.message();
-        let parts = self.parts;
-        match self.failures.iter().find_map(object_stalls) {
-            Some(reason) => Outcome::Stalled {
-                reason,
-                message,
-                parts,
-            },
-            None if self.failures.is_empty() => Outcome::Applied(parts),
-            None => Outcome::Failed {
+            let outcome = Outcome::Failed {
                 reason: APPLY_FAILED,
-                message,
-                parts,
-            },
+                message: sentence(&error.to_string()),
+                parts: BTreeMap::new(),
+            };
+            report(ctx, &hub, url, &outcome).await?;
+            Err(error)
         }
     }
 }
 
-/// An error's text as a sentence.
-fn sentence(text: &str) -> String {
-    format!("{}.", text.trim_end_matches('.'))
-}
-
-/// Applies the hub and brings its engines a step on. An object that cannot be applied keeps neither the others from
-/// being applied nor a running data tier from being cared for.
+/// Applies the hub and brings its engines a step on. An object that cannot be applied, or that waits for a Secret, keeps
+/// neither the others from being applied nor a running data tier from being cared for.
 async fn bring_on(
     ctx: &Context,
     hub: &FlickrHub,
@@ -267,9 +155,13 @@ async fn bring_on(
     let mut failures = ensured.failures;
     failures.extend(unread);
 
-    // Processes that never ran wait for the data tier: they could do nothing but fail until it works.
-    let (held, at_once): (Vec<&Object>, Vec<&Object>) = objects
+    let lacks = [validated.lacks.clone(), secrets.lacks()].concat();
+    let withheld = withheld(&objects, &lacks);
+    let wanted = objects
         .iter()
+        .filter(|object| !withheld.contains_key(&(object.kind(), object.name())));
+    // Processes that never ran wait for the data tier: they could do nothing but fail until it works.
+    let (held, at_once): (Vec<&Object>, Vec<&Object>) = wanted
         .partition(|object| is_process(object.kind()) && live.get(object.kind(), &object.name()).is_none());
     failures.extend(apply::apply(ctx, validated, at_once, &mut live).await);
     failures.extend(apply::prune(ctx, validated, &objects, &mut live).await);
@@ -283,10 +175,14 @@ async fn bring_on(
         let raised = apply::raise_replicas(ctx, validated, &name, plan.min_replicas, &live).await;
         failures.extend(raised.err());
     }
-    let mut processes = parts::processes(validated, &live, &all);
+    let mut processes = parts::processes(validated, &live, &all, &withheld);
     add_client(ctx, validated, &secrets, &all, &mut processes).await;
     all.extend(processes);
-    Ok(Brought { parts: all, failures })
+    Ok(Brought {
+        parts: all,
+        lacks,
+        failures,
+    })
 }
 
 /// Whether objects of this kind only make sense once the data tier works.
@@ -382,10 +278,12 @@ pub async fn report_unreadable(
     };
     let generation = found.metadata.generation.unwrap_or_default();
     let after = status::status(before.as_ref(), generation, None, &outcome, Timestamp::now());
-    if before.as_ref() != Some(&after) {
-        write_status(ctx, &namespace, &name, &after).await?;
+    if before.as_ref() == Some(&after) {
+        return Ok(Some(REST));
     }
-    Ok(None)
+    write_status(ctx, &namespace, &name, &after).await?;
+    // It may have been the status that could not be read.
+    Ok(Some(SOON))
 }
 
 /// The deletion policy of a hub that cannot be read otherwise. What is not understood loses no data.
@@ -438,75 +336,6 @@ async fn write_status(
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn refused() -> ApplyError {
-        ApplyError::Refused {
-            kind: "Ingress".to_owned(),
-            name: "gallery-api".to_owned(),
-            message: "host: Invalid value".to_owned(),
-        }
-    }
-
-    fn away() -> ApplyError {
-        ApplyError::StillThere {
-            kind: "Service".to_owned(),
-            name: "gallery-api".to_owned(),
-        }
-    }
-
-    fn brought(failures: Vec<ApplyError>) -> Brought {
-        let waiting = PartStatus::waiting("Sealed", "It is sealed.", Duration::from_secs(1));
-        Brought {
-            parts: BTreeMap::from([(Part::Vault, waiting)]),
-            failures,
-        }
-    }
-
-    #[test]
-    fn an_object_that_is_refused_stalls_the_hub_and_its_parts_are_reported() {
-        let brought = brought(vec![refused()]);
-        assert!(brought.error().is_none());
-        let Outcome::Stalled {
-            reason,
-            message,
-            parts,
-        } = brought.outcome()
-        else {
-            panic!("it is not stalled");
-        };
-        assert_eq!(reason, "ObjectRefused");
-        assert!(message.contains("host: Invalid value"), "{message}");
-        assert!(parts.contains_key(&Part::Vault));
-    }
-
-    #[test]
-    fn a_failure_that_may_pass_is_tried_again_as_soon_as_the_parts_ask() {
-        for failures in [vec![away()], vec![refused(), away()]] {
-            let error = brought(failures).error();
-            assert_eq!(
-                error.and_then(|error| error.look_again()),
-                Some(Duration::from_secs(1))
-            );
-        }
-        assert!(matches!(brought(vec![away()]).outcome(), Outcome::Failed { .. }));
-        assert!(matches!(brought(Vec::new()).outcome(), Outcome::Applied(_)));
-    }
-
-    #[test]
-    fn a_part_that_waits_for_long_is_looked_at_less_often() {
-        let outcome = brought(Vec::new()).outcome();
-        let since = Timestamp::UNIX_EPOCH;
-        let before = status::status(None, 1, None, &outcome, since);
-        let wait = |seconds| {
-            let mut brought = brought(Vec::new());
-            let now = Timestamp::from_second(seconds).unwrap_or_default();
-            brought.calm_down(Some(&before), now);
-            brought.look_again()
-        };
-        assert_eq!(wait(60), Some(Duration::from_secs(1)));
-        assert_eq!(wait(180), Some(Duration::from_secs(5)));
-        assert_eq!(wait(3600), Some(Duration::from_secs(20)));
-    }
 
     #[test]
     fn what_is_known_of_a_hub_that_cannot_be_read_is_kept() {

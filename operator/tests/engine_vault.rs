@@ -117,5 +117,10 @@ async fn blank_members_become_an_unsealed_and_configured_openbao_that_survives_a
 
     keys.set(KeyRecord::Absent);
     let status = reconcile_desired(&desired, keys.clone(), &saves).await;
-    assert_eq!(status.reason, "UnsealKeysLost", "{}", status.message);
+    assert_eq!(
+        (status.reason, status.stalled),
+        ("SecretLost", true),
+        "{}",
+        status.message
+    );
 }

@@ -1,6 +1,7 @@
 //! Clients of Redis, MongoDB and RabbitMQ that survive a failover.
 //!
-//! A secret is read from its file when a connection is opened, never kept in the configuration.
+//! A password is read from its file, never kept in the configuration: by Redis and RabbitMQ for every connection, by
+//! MongoDB once for each client, which opens all of its connections with it.
 
 mod address;
 pub mod mongodb;

@@ -1,38 +1,119 @@
-//! Whether a live object needs a write to be what was built.
+//! Whether a live object needs a write to be what was built, by the rules of server-side apply.
+//!
+//! `managedFields` tell what the operator owns. What others own makes no difference: their fields, defaults, status, and
+//! their items of lists that have keys (`containers` by name, `ports` by number), into which admission webhooks and
+//! injectors put items of their own. A list without keys belongs to one writer as a whole, so there every item counts.
 
 use serde_json::{Map, Value};
 
 use crate::context::FIELD_MANAGER;
 use crate::crd::Quantity;
 
+/// Fields in the form `FieldsV1`: `f:<name>` is a field, `k:<keys>` the item of a list with these keys, `v:<value>` an
+/// item of a list of values, `.` the field or item itself.
+type Fields = Map<String, Value>;
+
 /// Whether `live` lacks something of `desired`, or the operator still owns something in it that `desired` no longer has.
 ///
-/// What others added to `live` (defaults, status, their own fields) makes no difference. A write where this is false
-/// would change nothing.
+/// A write where this is false would change nothing.
 pub fn differs(desired: &Value, live: &Value) -> bool {
-    !contains(None, desired, live) || !owns_only(desired, live)
+    match own_fields(live) {
+        Some(own) => !contains(None, desired, live, Some(own)) || !covers(desired, own),
+        None => true,
+    }
 }
 
-/// Whether `live` has everything of `desired`. `key` is the field that holds both.
-fn contains(key: Option<&str>, desired: &Value, live: &Value) -> bool {
+/// What the operator owns of an object by its last apply; `None` if it never applied it.
+fn own_fields(live: &Value) -> Option<&Fields> {
+    let entries = live.pointer("/metadata/managedFields").and_then(Value::as_array);
+    let own = entries.into_iter().flatten().find(|entry| {
+        entry["manager"] == FIELD_MANAGER && entry["operation"] == "Apply" && entry["subresource"].is_null()
+    });
+    own?["fieldsV1"].as_object()
+}
+
+/// Whether `live` has everything of `desired`. `key` is the field that holds both, `own` what the operator owns in it.
+fn contains(key: Option<&str>, desired: &Value, live: &Value, own: Option<&Fields>) -> bool {
     match (desired, live) {
         (Value::Object(desired), Value::Object(live)) => {
             desired.iter().all(|(key, value)| match live.get(key) {
-                Some(live) => contains(Some(key), value, live),
+                Some(live) => contains(Some(key), value, live, owned(own, &format!("f:{key}"))),
                 None => is_empty(value),
             })
         }
-        (Value::Array(desired), Value::Array(live)) if desired.iter().all(Value::is_object) => {
-            desired.len() == live.len()
-                && desired
-                    .iter()
-                    .all(|item| live.iter().any(|live| contains(None, item, live)))
-        }
+        // Nothing is wanted of it, and nothing in it is the operator's.
+        (Value::Array(desired), Value::Array(_)) if desired.is_empty() && own.is_none() => true,
+        (Value::Array(desired), Value::Array(live)) => match own.map_or(List::Whole, List::of) {
+            List::Keyed => desired.iter().all(|item| has_keyed(live, item, own)),
+            List::Set => desired.iter().all(|item| live.contains(item)),
+            List::Whole => {
+                desired.len() == live.len()
+                    && desired
+                        .iter()
+                        .zip(live)
+                        .all(|(item, live)| contains(None, item, live, None))
+            }
+        },
         (Value::String(desired), Value::String(live)) => {
             desired == live || (is_amount(key) && same_amount(desired, live))
         }
         _ => desired == live,
     }
+}
+
+/// How the items of a list belong to those who wrote them.
+enum List {
+    /// Each item, by its keys, to its own writers.
+    Keyed,
+    /// Each value to its own writers.
+    Set,
+    /// All of them to one.
+    Whole,
+}
+
+impl List {
+    /// Told by how the operator's own part of the list is noted.
+    fn of(own: &Fields) -> Self {
+        let has = |kind: &str| own.keys().any(|selector| selector.starts_with(kind));
+        if has("k:") {
+            Self::Keyed
+        } else if has("v:") {
+            Self::Set
+        } else {
+            Self::Whole
+        }
+    }
+}
+
+fn owned<'a>(own: Option<&'a Fields>, selector: &str) -> Option<&'a Fields> {
+    own?.get(selector)?.as_object()
+}
+
+/// Whether a list with keys has an item that the operator owns and that is `desired`.
+fn has_keyed(live: &[Value], desired: &Value, own: Option<&Fields>) -> bool {
+    own.into_iter().flatten().any(|(selector, inner)| {
+        let Some(keys) = keys_of(selector).filter(|keys| may_have(desired, keys)) else {
+            return false;
+        };
+        let item = live.iter().find(|item| has(item, &keys));
+        item.is_some_and(|item| contains(None, desired, item, inner.as_object()))
+    })
+}
+
+/// The keys of an item, by its selector.
+fn keys_of(selector: &str) -> Option<Map<String, Value>> {
+    serde_json::from_str(selector.strip_prefix("k:")?).ok()
+}
+
+/// Whether a built item has these keys. A key that it leaves out has its default.
+fn may_have(item: &Value, keys: &Map<String, Value>) -> bool {
+    keys.iter()
+        .all(|(key, value)| item.get(key).is_none_or(|own| own == value))
+}
+
+/// Whether a live item has these keys.
+fn has(item: &Value, keys: &Map<String, Value>) -> bool {
+    keys.iter().all(|(key, value)| item.get(key) == Some(value))
 }
 
 /// The API server drops what is empty.
@@ -57,25 +138,12 @@ fn same_amount(one: &str, other: &str) -> bool {
     }
 }
 
-/// Whether everything in `live` that the operator owns by its last apply is in `desired`.
-fn owns_only(desired: &Value, live: &Value) -> bool {
-    let entries = live.pointer("/metadata/managedFields").and_then(Value::as_array);
-    let own = entries.into_iter().flatten().find(|entry| {
-        entry["manager"] == FIELD_MANAGER && entry["operation"] == "Apply" && entry["subresource"].is_null()
-    });
-    match own.and_then(|entry| entry["fieldsV1"].as_object()) {
-        Some(fields) => covers(desired, fields),
-        None => false,
-    }
-}
-
-/// Whether `desired` has every field of a set in the form `FieldsV1`: `f:<name>` is a field, `k:<keys>` the item of a
-/// list with these keys, `v:<value>` an item of a list of values, `.` the field or item itself.
-fn covers(desired: &Value, fields: &Map<String, Value>) -> bool {
+/// Whether `desired` has every field of a set.
+fn covers(desired: &Value, fields: &Fields) -> bool {
     fields.iter().all(|(selector, inner)| {
         let found = match selector.split_once(':') {
             Some(("f", name)) => desired.get(name),
-            Some(("k", keys)) => item_with(desired, keys),
+            Some(("k", _)) => keys_of(selector).and_then(|keys| item_with(desired, &keys)),
             Some(("v", value)) => item_equal_to(desired, value),
             _ => return true,
         };
@@ -86,13 +154,8 @@ fn covers(desired: &Value, fields: &Map<String, Value>) -> bool {
     })
 }
 
-/// The item of a list that has these keys. A key that the item leaves out has its default there.
-fn item_with<'a>(list: &'a Value, keys: &str) -> Option<&'a Value> {
-    let keys: Map<String, Value> = serde_json::from_str(keys).ok()?;
-    list.as_array()?.iter().find(|item| {
-        keys.iter()
-            .all(|(key, value)| item.get(key).is_none_or(|own| own == value))
-    })
+fn item_with<'a>(list: &'a Value, keys: &Map<String, Value>) -> Option<&'a Value> {
+    list.as_array()?.iter().find(|item| may_have(item, keys))
 }
 
 fn item_equal_to<'a>(list: &'a Value, value: &str) -> Option<&'a Value> {

@@ -7,7 +7,7 @@ use k8s_openapi::api::networking::v1::{
 };
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
-use super::process::{self, Process};
+use super::process::{self, Access, Process};
 use super::{Object, labels, pod, stateful};
 use crate::names::{API_PORT, METRICS_PORT};
 use crate::secrets::SecretsChecksums;
@@ -31,7 +31,7 @@ pub(super) fn objects(hub: &ValidatedHub, secrets: &SecretsChecksums) -> Vec<Obj
     objects
 }
 
-/// A service account that is known to Vault; it may do nothing at the API server.
+/// A service account that may do nothing at the API server.
 pub(super) fn service_account(hub: &ValidatedHub, name: String, component: &str) -> ServiceAccount {
     ServiceAccount {
         metadata: labels::meta(hub, name, component),
@@ -64,6 +64,7 @@ fn deployment(hub: &ValidatedHub, secrets: &SecretsChecksums) -> Object {
             component: COMPONENT,
             replicas: Some(hub.api.replicas),
             service_account: hub.names.api(),
+            access: &[Access::Redis, Access::MongoDb, Access::Flickr, Access::Vault],
             image: &hub.images.api,
             command: &["/usr/local/bin/flickrhub-api"],
             resources: &hub.api.resources,

@@ -1,19 +1,26 @@
 //! The dispatcher and the sender of callbacks: two roles of the worker's program.
+//!
+//! Neither calls Flickr. The dispatcher moves the ids of jobs and reads nothing that is encrypted, so it has a service
+//! account of its own that no role in Vault is bound to; the sender of callbacks decrypts webhook secrets, and needs
+//! neither lanes nor queues.
 
-use super::process::{self, Process};
-use super::{Object, pod};
+use super::process::{self, Access, Process};
+use super::{Object, api, pod};
 use crate::secrets::SecretsChecksums;
 use crate::validate::{ContainerResources, ValidatedHub};
 
 const PROGRAM: &str = "/usr/local/bin/flickrhub-worker";
 
 pub(super) fn objects(hub: &ValidatedHub, secrets: &SecretsChecksums) -> Vec<Object> {
+    let account = api::service_account(hub, hub.names.dispatcher(), "dispatcher");
     let dispatcher = role(
         hub,
         secrets,
         Role {
             name: hub.names.dispatcher(),
             component: "dispatcher",
+            service_account: hub.names.dispatcher(),
+            access: &[Access::Redis, Access::MongoDb, Access::RabbitMq],
             command: "dispatch",
             replicas: hub.dispatcher.replicas,
             resources: &hub.dispatcher.resources,
@@ -26,19 +33,27 @@ pub(super) fn objects(hub: &ValidatedHub, secrets: &SecretsChecksums) -> Vec<Obj
         Role {
             name: hub.names.callbacks(),
             component: "callbacks",
+            service_account: hub.names.worker(),
+            access: &[Access::MongoDb, Access::Vault],
             command: "callbacks",
             replicas: hub.callbacks.replicas,
             resources: &hub.callbacks.resources,
             grace_seconds: 60,
         },
     );
-    dispatcher.into_iter().chain(callbacks).collect()
+    [account.into()]
+        .into_iter()
+        .chain(dispatcher)
+        .chain(callbacks)
+        .collect()
 }
 
 /// A role of the worker's program.
 struct Role<'a> {
     name: String,
     component: &'static str,
+    service_account: String,
+    access: &'static [Access],
     command: &'static str,
     replicas: u32,
     resources: &'a ContainerResources,
@@ -53,7 +68,8 @@ fn role(hub: &ValidatedHub, secrets: &SecretsChecksums, role: Role<'_>) -> [Obje
             name: role.name.clone(),
             component: role.component,
             replicas: Some(role.replicas),
-            service_account: hub.names.worker(),
+            service_account: role.service_account,
+            access: role.access,
             image: &hub.images.worker,
             command: &[PROGRAM, role.command],
             resources: role.resources,

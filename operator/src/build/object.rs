@@ -1,8 +1,10 @@
 //! The kinds of objects that a hub consists of.
 
+use std::collections::BTreeSet;
+
 use k8s_openapi::api::apps::v1::{Deployment, StatefulSet};
 use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
-use k8s_openapi::api::core::v1::{ConfigMap, Service, ServiceAccount};
+use k8s_openapi::api::core::v1::{ConfigMap, Service, ServiceAccount, Volume};
 use k8s_openapi::api::networking::v1::Ingress;
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use k8s_openapi::api::rbac::v1::ClusterRoleBinding;
@@ -82,6 +84,32 @@ objects! {
     HorizontalPodAutoscaler,
     /// The way in from outside.
     Ingress,
+}
+
+impl Object {
+    /// The names of the Secrets that its pods mount.
+    pub fn mounted_secrets(&self) -> BTreeSet<&str> {
+        let template = match self {
+            Self::Deployment(object) => object.spec.as_ref().map(|spec| &spec.template),
+            Self::StatefulSet(object) => object.spec.as_ref().map(|spec| &spec.template),
+            _ => None,
+        };
+        let pod = template.and_then(|template| template.spec.as_ref());
+        let volumes = pod.and_then(|pod| pod.volumes.as_ref()).into_iter().flatten();
+        volumes.flat_map(secrets_of).collect()
+    }
+}
+
+fn secrets_of(volume: &Volume) -> impl Iterator<Item = &str> {
+    let whole = volume
+        .secret
+        .as_ref()
+        .and_then(|source| source.secret_name.as_deref());
+    let sources = volume.projected.iter().flat_map(|projected| &projected.sources);
+    let projected = sources.flatten().filter_map(|source| source.secret.as_ref());
+    whole
+        .into_iter()
+        .chain(projected.map(|secret| secret.name.as_str()))
 }
 
 impl Kind {

@@ -1,5 +1,7 @@
 //! What the processes of FlickrHub have in common: their image's user, their configuration, their secrets, their ports.
 
+use std::collections::BTreeSet;
+
 use k8s_openapi::api::apps::v1::{Deployment, DeploymentSpec, DeploymentStrategy, RollingUpdateDeployment};
 use k8s_openapi::api::core::v1::{
     ConfigMapVolumeSource, Container, KeyToPath, Lifecycle, LifecycleHandler, PodSpec, ProjectedVolumeSource,
@@ -10,7 +12,7 @@ use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use super::{checksum, config, labels, pod};
 use crate::names::METRICS_PORT;
 use crate::secrets::SecretsChecksums;
-use crate::validate::{ContainerResources, ValidatedHub, VaultAuthPlan, VaultPlan};
+use crate::validate::{AppPlan, ContainerResources, ValidatedHub, VaultAuthPlan, VaultPlan};
 
 /// Where the secrets are mounted.
 pub(super) const SECRETS_DIR: &str = "/etc/flickrhub-secrets";
@@ -23,6 +25,22 @@ const CONFIG: &str = "config";
 const SECRETS: &str = "secrets";
 const TOKEN: &str = "vault-token";
 
+/// What a process is given the credentials of. It gets none that its work does not need: what it does not have cannot
+/// be stolen from it.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Access {
+    /// Redis and its Sentinels.
+    Redis,
+    /// The database.
+    MongoDb,
+    /// The queues.
+    RabbitMq,
+    /// The applications registered at Flickr.
+    Flickr,
+    /// Vault or OpenBao.
+    Vault,
+}
+
 /// A process of FlickrHub.
 pub(super) struct Process<'a> {
     /// The name of its Deployment.
@@ -31,8 +49,10 @@ pub(super) struct Process<'a> {
     pub(super) component: &'a str,
     /// Its pods; `None` leaves the number to an autoscaler.
     pub(super) replicas: Option<u32>,
-    /// Who it is to Vault.
+    /// Who it is, to Vault too where it has access.
     pub(super) service_account: String,
+    /// What it is let into, in the order of [`Access`].
+    pub(super) access: &'a [Access],
     /// Its image.
     pub(super) image: &'a str,
     /// The program and its arguments, without those for the configuration.
@@ -66,7 +86,7 @@ pub(super) fn deployment(
                 hub,
                 process.component,
                 pod::FLICKRHUB,
-                mounted_checksum(hub, secrets),
+                mounted_checksum(hub, secrets, process.access),
                 pod_spec(hub, process),
             ),
             ..DeploymentSpec::default()
@@ -76,24 +96,31 @@ pub(super) fn deployment(
 }
 
 /// The checksum of everything that the pod mounts.
-fn mounted_checksum(hub: &ValidatedHub, secrets: &SecretsChecksums) -> String {
+fn mounted_checksum(hub: &ValidatedHub, secrets: &SecretsChecksums, access: &[Access]) -> String {
     let config = config::yaml(hub);
-    let own = [
-        config.as_str(),
-        secrets.redis.as_str(),
-        secrets.mongodb_app.as_str(),
-        secrets.rabbitmq_app.as_str(),
-    ];
+    let made_up = access.iter().filter_map(|access| match access {
+        Access::Redis => Some(secrets.redis.as_str()),
+        Access::MongoDb => Some(secrets.mongodb_app.as_str()),
+        Access::RabbitMq => Some(secrets.rabbitmq_app.as_str()),
+        Access::Flickr | Access::Vault => None,
+    });
+    let mounted: BTreeSet<String> = sources(hub, access)
+        .into_iter()
+        .map(|source| source.secret)
+        .collect();
     let users = hub
         .user_secrets
         .iter()
-        .flat_map(|(name, checksum)| [name.as_str(), checksum.as_str()]);
-    checksum::of_texts(own.into_iter().chain(users))
+        .filter(|(name, _)| mounted.contains(*name));
+    let users = users.flat_map(|(name, checksum)| [name.as_str(), checksum.as_str()]);
+    checksum::of_texts([config.as_str()].into_iter().chain(made_up).chain(users))
 }
 
 fn pod_spec(hub: &ValidatedHub, process: &Process<'_>) -> PodSpec {
-    let mut volumes = vec![config_volume(hub), secrets_volume(hub)];
-    volumes.extend(token_volume(hub));
+    let mut volumes = vec![config_volume(hub), secrets_volume(hub, process.access)];
+    if logs_in_by_token(hub, process.access) {
+        volumes.push(token_volume());
+    }
     PodSpec {
         containers: vec![container(hub, process)],
         service_account_name: Some(process.service_account.clone()),
@@ -121,7 +148,7 @@ fn container(hub: &ValidatedHub, process: &Process<'_>) -> Container {
         liveness_probe: Some(pod::PATIENT.http("/healthz", "metrics")),
         resources: Some(pod::resources(process.resources)),
         security_context: Some(pod::container_security()),
-        volume_mounts: Some(mounts(hub)),
+        volume_mounts: Some(mounts(hub, process.access)),
         ..Container::default()
     }
 }
@@ -137,12 +164,12 @@ pub(super) fn linger(seconds: i64) -> Lifecycle {
     }
 }
 
-fn mounts(hub: &ValidatedHub) -> Vec<VolumeMount> {
+fn mounts(hub: &ValidatedHub, access: &[Access]) -> Vec<VolumeMount> {
     let mut mounts = vec![
         pod::read_only(CONFIG, "/etc/flickrhub"),
         pod::read_only(SECRETS, SECRETS_DIR),
     ];
-    if logs_in_by_token(hub) {
+    if logs_in_by_token(hub, access) {
         mounts.push(pod::read_only(TOKEN, TOKEN_DIR));
     }
     mounts
@@ -160,49 +187,85 @@ fn config_volume(hub: &ValidatedHub) -> Volume {
     }
 }
 
+/// Keys of a Secret as files below [`SECRETS_DIR`].
+struct Source {
+    secret: String,
+    /// Each key with the path of its file.
+    files: Vec<(&'static str, String)>,
+}
+
+impl Source {
+    fn new(secret: &str, files: &[(&'static str, &str)]) -> Self {
+        let files = files.iter().map(|(key, path)| (*key, (*path).to_owned()));
+        Self {
+            secret: secret.to_owned(),
+            files: files.collect(),
+        }
+    }
+}
+
+/// What has to be mounted for this access.
+fn sources(hub: &ValidatedHub, access: &[Access]) -> Vec<Source> {
+    let names = &hub.names;
+    let of = |access: &Access| match access {
+        Access::Redis => vec![Source::new(
+            &names.redis_auth(),
+            &[("password", "redis/password")],
+        )],
+        Access::MongoDb => vec![Source::new(
+            &names.mongodb_auth(),
+            &[("app-password", "mongodb/password")],
+        )],
+        Access::RabbitMq => vec![Source::new(
+            &names.rabbitmq_auth(),
+            &[("password", "rabbitmq/password")],
+        )],
+        Access::Flickr => hub.apps.iter().map(of_app).collect(),
+        Access::Vault => of_vault(&hub.vault),
+    };
+    access.iter().flat_map(of).collect()
+}
+
+fn of_app(app: &AppPlan) -> Source {
+    let file = |key: &'static str| (key, format!("flickr/{}/{key}", app.name));
+    Source {
+        secret: app.secret.clone(),
+        files: vec![file("consumerKey"), file("consumerSecret")],
+    }
+}
+
+fn of_vault(vault: &VaultPlan) -> Vec<Source> {
+    let VaultPlan::External(vault) = vault else {
+        return Vec::new();
+    };
+    let ca = vault.ca_secret.as_deref();
+    let ca = ca.map(|secret| Source::new(secret, &[("ca.crt", "vault/ca.crt")]));
+    let login = match &vault.auth {
+        VaultAuthPlan::Kubernetes { .. } => None,
+        VaultAuthPlan::AppRole { secret, .. } => Some(Source::new(
+            secret,
+            &[("roleId", "vault/role-id"), ("secretId", "vault/secret-id")],
+        )),
+        VaultAuthPlan::Token { secret } => Some(Source::new(secret, &[("token", "vault/token")])),
+    };
+    ca.into_iter().chain(login).collect()
+}
+
 /// All secrets in one directory, so that a change of any reaches the pod in one step.
-fn secrets_volume(hub: &ValidatedHub) -> Volume {
-    let mut sources = vec![
-        secret(hub.names.redis_auth(), &[("password", "redis/password")]),
-        secret(hub.names.mongodb_auth(), &[("app-password", "mongodb/password")]),
-        secret(hub.names.rabbitmq_auth(), &[("password", "rabbitmq/password")]),
-    ];
-    for app in &hub.apps {
-        let path = |key: &str| format!("flickr/{}/{key}", app.name);
-        let (key, secret_key) = (path("consumerKey"), path("consumerSecret"));
-        let files = [
-            ("consumerKey", key.as_str()),
-            ("consumerSecret", secret_key.as_str()),
-        ];
-        sources.push(secret(app.secret.clone(), &files));
-    }
-    if let VaultPlan::External(vault) = &hub.vault {
-        if let Some(ca) = &vault.ca_secret {
-            sources.push(secret(ca.clone(), &[("ca.crt", "vault/ca.crt")]));
-        }
-        match &vault.auth {
-            VaultAuthPlan::Kubernetes { .. } => {}
-            VaultAuthPlan::AppRole { secret: name, .. } => sources.push(secret(
-                name.clone(),
-                &[("roleId", "vault/role-id"), ("secretId", "vault/secret-id")],
-            )),
-            VaultAuthPlan::Token { secret: name } => {
-                sources.push(secret(name.clone(), &[("token", "vault/token")]));
-            }
-        }
-    }
+fn secrets_volume(hub: &ValidatedHub, access: &[Access]) -> Volume {
+    let sources = sources(hub, access).into_iter().map(projection).collect();
     projected(SECRETS, sources)
 }
 
-fn secret(name: String, files: &[(&str, &str)]) -> VolumeProjection {
-    let items = files.iter().map(|(key, path)| KeyToPath {
-        key: (*key).to_owned(),
-        path: (*path).to_owned(),
+fn projection(source: Source) -> VolumeProjection {
+    let items = source.files.into_iter().map(|(key, path)| KeyToPath {
+        key: key.to_owned(),
+        path,
         ..KeyToPath::default()
     });
     VolumeProjection {
         secret: Some(SecretProjection {
-            name,
+            name: source.secret,
             items: Some(items.collect()),
             ..SecretProjection::default()
         }),
@@ -211,14 +274,15 @@ fn secret(name: String, files: &[(&str, &str)]) -> VolumeProjection {
 }
 
 /// Whether pods log in to Vault by the token of their service account.
-fn logs_in_by_token(hub: &ValidatedHub) -> bool {
-    match &hub.vault {
+fn logs_in_by_token(hub: &ValidatedHub, access: &[Access]) -> bool {
+    let by_token = match &hub.vault {
         VaultPlan::Managed(_) => true,
         VaultPlan::External(vault) => matches!(vault.auth, VaultAuthPlan::Kubernetes { .. }),
-    }
+    };
+    by_token && access.contains(&Access::Vault)
 }
 
-fn token_volume(hub: &ValidatedHub) -> Option<Volume> {
+fn token_volume() -> Volume {
     let token = VolumeProjection {
         service_account_token: Some(ServiceAccountTokenProjection {
             expiration_seconds: Some(3600),
@@ -227,7 +291,7 @@ fn token_volume(hub: &ValidatedHub) -> Option<Volume> {
         }),
         ..VolumeProjection::default()
     };
-    logs_in_by_token(hub).then(|| projected(TOKEN, vec![token]))
+    projected(TOKEN, vec![token])
 }
 
 fn projected(name: &str, sources: Vec<VolumeProjection>) -> Volume {

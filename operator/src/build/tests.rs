@@ -172,6 +172,97 @@ fn no_value_of_a_secret_gets_into_an_object() {
     }
 }
 
+/// What the pods of a Deployment are let into: the Secrets that they mount, `token` for one that Vault takes, and their
+/// service account.
+fn given(object: &Object) -> (Vec<String>, String) {
+    let pod = pod(object).unwrap();
+    let sources = pod["volumes"].as_array().into_iter().flatten();
+    let sources = sources.flat_map(|volume| {
+        volume["projected"]["sources"]
+            .as_array()
+            .cloned()
+            .unwrap_or_default()
+    });
+    let names = sources.map(|source| match source["secret"]["name"].as_str() {
+        Some(name) => name.to_owned(),
+        None => "token".to_owned(),
+    });
+    let account = pod["serviceAccountName"].as_str().unwrap();
+    (names.collect(), account.to_owned())
+}
+
+#[test]
+fn no_process_is_given_what_its_work_does_not_need() {
+    let data = [
+        "gallery-redis-auth",
+        "gallery-mongodb-auth",
+        "gallery-rabbitmq-auth",
+    ];
+    let [redis, mongodb, rabbitmq] = data;
+    let cases = [
+        (
+            "gallery-api",
+            "gallery-api",
+            vec![redis, mongodb, "flickr-app", "token"],
+        ),
+        (
+            "gallery-dispatcher",
+            "gallery-dispatcher",
+            vec![redis, mongodb, rabbitmq],
+        ),
+        ("gallery-callbacks", "gallery-worker", vec![mongodb, "token"]),
+        (
+            "gallery-worker-rest",
+            "gallery-worker",
+            vec![redis, mongodb, rabbitmq, "flickr-app", "token"],
+        ),
+    ];
+    let objects = built(&fixtures::minimal());
+    for (name, account, secrets) in cases {
+        let deployment = objects
+            .iter()
+            .find(|object| object.kind() == Kind::Deployment && object.name() == name)
+            .unwrap();
+        let (given, under) = given(deployment);
+        assert_eq!(given, secrets, "{name}");
+        assert_eq!(under, account, "{name}");
+    }
+}
+
+#[test]
+fn the_dispatcher_gets_nothing_of_an_external_vault_either() {
+    let objects = built(&fixtures::full());
+    for object in objects.iter().filter(|object| object.kind() == Kind::Deployment) {
+        let (given, _) = given(object);
+        let of_vault = given
+            .iter()
+            .any(|name| name.starts_with("vault-") || name == "token");
+        assert_eq!(
+            of_vault,
+            object.name() != "gallery-dispatcher",
+            "{}",
+            object.name()
+        );
+    }
+}
+
+#[test]
+fn every_pod_runs_under_an_account_that_is_built() {
+    for hub in [fixtures::minimal(), fixtures::full()] {
+        let objects = built(&hub);
+        for object in objects.iter().filter(|object| object.kind() == Kind::Deployment) {
+            let (_, account) = given(object);
+            let accounts = objects
+                .iter()
+                .filter(|object| object.kind() == Kind::ServiceAccount && object.name() == account);
+            let automounts: Vec<Value> = accounts
+                .map(|account| json(account)["automountServiceAccountToken"].clone())
+                .collect();
+            assert_eq!(automounts, [Value::Bool(false)], "{account}");
+        }
+    }
+}
+
 #[test]
 fn a_changed_secret_of_the_user_restarts_the_pods_that_mount_it_and_no_others() {
     let hub = fixtures::minimal();
@@ -181,8 +272,11 @@ fn a_changed_secret_of_the_user_restarts_the_pods_that_mount_it_and_no_others() 
         .insert("flickr-app".to_owned(), "another".to_owned());
     let after = build(&changed, &fixtures::checksums());
     for (before, after) in built(&hub).iter().zip(&after) {
-        let is_process = before.kind() == Kind::Deployment;
-        assert_eq!(before != after, is_process, "{}", before.name());
+        let calls_flickr = ["gallery-api", "gallery-worker-"]
+            .iter()
+            .any(|name| before.name().starts_with(name));
+        let restarts = before.kind() == Kind::Deployment && calls_flickr;
+        assert_eq!(before != after, restarts, "{}", before.name());
     }
 }
 

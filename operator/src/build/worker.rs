@@ -7,7 +7,7 @@ use k8s_openapi::api::autoscaling::v2::{
     ResourceMetricSource,
 };
 
-use super::process::{self, Process};
+use super::process::{self, Access, Process};
 use super::{Object, api, labels, pod};
 use crate::secrets::SecretsChecksums;
 use crate::validate::{QueuePlan, ValidatedHub};
@@ -50,6 +50,13 @@ fn queue_objects(
             component,
             replicas: None,
             service_account: hub.names.worker(),
+            access: &[
+                Access::Redis,
+                Access::MongoDb,
+                Access::RabbitMq,
+                Access::Flickr,
+                Access::Vault,
+            ],
             image: &hub.images.worker,
             command: &[
                 "/usr/local/bin/flickrhub-worker",

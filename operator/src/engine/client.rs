@@ -19,7 +19,7 @@ use super::{ACTION_TIMEOUT, LATER, SOON, STEADY};
 use crate::context::Context;
 use crate::names;
 use crate::part::PartStatus;
-use crate::secrets::Secrets;
+use crate::secrets::{DefaultClient, SecretLoss, Secrets};
 use crate::validate::ValidatedHub;
 
 /// The cost of the hash. The secret is drawn at random, so the hash needs no more to keep it.
@@ -129,7 +129,11 @@ pub fn decide(stored: Option<&Stored>, desired: &Desired, key_matches: impl FnOn
 
 /// Registers the client of a hub whose MongoDB and Vault are ready.
 pub async fn reconcile(context: &Context, hub: &ValidatedHub, secrets: &Secrets) -> PartStatus {
-    match register(context, hub, secrets).await {
+    let (wanted, app_password) = match usable(secrets) {
+        Ok(known) => known,
+        Err(loss) => return loss.lack().status(),
+    };
+    match register(context, hub, wanted, app_password).await {
         Ok(()) => PartStatus {
             requeue_after: Some(STEADY),
             ..PartStatus::ready("The default API client is registered.")
@@ -146,11 +150,22 @@ pub async fn reconcile(context: &Context, hub: &ValidatedHub, secrets: &Secrets)
     }
 }
 
-async fn register(context: &Context, hub: &ValidatedHub, secrets: &Secrets) -> Result<(), ClientError> {
-    let wanted = &secrets.default_client;
+/// What the client is registered with, and the password of MongoDB's user.
+fn usable(secrets: &Secrets) -> Result<(&DefaultClient, &SecretString), &SecretLoss> {
+    let client = secrets.default_client.as_ref()?;
+    let mongodb = secrets.mongodb.as_ref()?;
+    Ok((client, &mongodb.app_password))
+}
+
+async fn register(
+    context: &Context,
+    hub: &ValidatedHub,
+    wanted: &DefaultClient,
+    app_password: &SecretString,
+) -> Result<(), ClientError> {
     let desired = Desired::new(&wanted.api_key, &wanted.webhook_secret)
         .ok_or_else(|| ClientError::Key(hub.names.default_client()))?;
-    let mongodb = connect(hub, &secrets.mongodb.app_password)?;
+    let mongodb = connect(hub, app_password)?;
     let clients = mongodb
         .database(names::MONGODB_DATABASE)
         .collection::<Document>("clients");

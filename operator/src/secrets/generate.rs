@@ -8,6 +8,16 @@ use rand::RngExt;
 use rand::distr::{Alphanumeric, SampleString};
 
 use crate::names::HubNames;
+use crate::part::Part;
+
+/// An engine that is set up with made-up values and keeps them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Engine {
+    /// Its part of the hub.
+    pub(super) part: Part,
+    /// Its StatefulSet, by which its volumes are named.
+    pub(super) set: String,
+}
 
 /// A Secret that has to exist.
 pub(super) struct Wanted {
@@ -15,6 +25,8 @@ pub(super) struct Wanted {
     pub(super) name: String,
     /// The part that it belongs to, for its label.
     pub(super) component: &'static str,
+    /// The engine that knows its values and whose data only they open; `None` where others can take their place.
+    pub(super) engine: Option<Engine>,
     /// Its keys, each with how its value is drawn.
     pub(super) keys: &'static [(&'static str, fn() -> String)],
 }
@@ -35,11 +47,19 @@ pub(super) fn wanted(names: &HubNames) -> [Wanted; 4] {
         Wanted {
             name: names.redis_auth(),
             component: "redis",
+            engine: Some(Engine {
+                part: Part::Redis,
+                set: names.redis(),
+            }),
             keys: &[("password", password)],
         },
         Wanted {
             name: names.mongodb_auth(),
             component: "mongodb",
+            engine: Some(Engine {
+                part: Part::MongoDb,
+                set: names.mongodb(),
+            }),
             keys: &[
                 ("keyfile", keyfile),
                 ("admin-password", password),
@@ -49,11 +69,17 @@ pub(super) fn wanted(names: &HubNames) -> [Wanted; 4] {
         Wanted {
             name: names.rabbitmq_auth(),
             component: "rabbitmq",
+            engine: Some(Engine {
+                part: Part::RabbitMq,
+                set: names.rabbitmq(),
+            }),
             keys: &[("password", password), ("erlang-cookie", password)],
         },
         Wanted {
             name: names.default_client(),
             component: "api",
+            // It is registered anew with whatever values it has.
+            engine: None,
             keys: &[("api-key", api_key), ("webhook-secret", webhook_secret)],
         },
     ]

@@ -1,18 +1,22 @@
 //! The passwords and keys that the operator makes up, each in a Secret of its own.
 //!
 //! A Secret that exists is read and kept as it is: nothing here changes a value, because the engine behind it knows
-//! the old one. They are created, never applied, so two operators that run at once cannot overwrite each other.
+//! the old one. For the same reason one that is gone is made up anew only while its engine has no data (see `absent`).
+//! They are created, never applied, so two operators that run at once cannot overwrite each other.
+//!
+//! A Secret that cannot be used is a [`SecretLoss`] of its engine alone; the other engines are cared for.
 //!
 //! If the process dies between two of them, the next one reads the first and creates the second.
 
+mod absent;
 mod generate;
 mod read;
 
 use std::collections::BTreeMap;
 
-use k8s_openapi::api::core::v1::Secret;
+use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Secret};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
-use kube::api::PostParams;
+use kube::api::{ListParams, PostParams};
 use kube::{Api, Resource};
 use secrecy::SecretString;
 
@@ -20,24 +24,26 @@ use crate::apply::{ApplyError, apply_metadata, disown};
 use crate::build::labels;
 use crate::context::Context;
 use crate::crd::FlickrHub;
+use crate::lack::{Lack, SECRET_LOST};
 use crate::names::HubNames;
 use crate::validate::ValidatedHub;
 
+use absent::{Traces, Verdict};
+use generate::Wanted;
+
 pub use read::SecretsChecksums;
 
-/// Everything that was made up for one hub.
+/// Everything that was made up for one hub, each unless it is lost.
 #[derive(Clone, Debug)]
 pub struct Secrets {
     /// For Redis and Sentinel.
-    pub redis: RedisSecrets,
+    pub redis: Result<RedisSecrets, SecretLoss>,
     /// For MongoDB.
-    pub mongodb: MongoDbSecrets,
+    pub mongodb: Result<MongoDbSecrets, SecretLoss>,
     /// For RabbitMQ.
-    pub rabbitmq: RabbitMqSecrets,
-    /// For a managed Vault; `None` until it was initialised.
-    pub vault: Option<VaultKeys>,
+    pub rabbitmq: Result<RabbitMqSecrets, SecretLoss>,
     /// For the API client that every hub starts with.
-    pub default_client: DefaultClient,
+    pub default_client: Result<DefaultClient, SecretLoss>,
     checksums: SecretsChecksums,
 }
 
@@ -45,6 +51,17 @@ impl Secrets {
     /// The checksums of their contents, for the annotations that restart pods after a change.
     pub const fn checksums(&self) -> &SecretsChecksums {
         &self.checksums
+    }
+
+    /// The Secrets that cannot be used.
+    pub fn lacks(&self) -> Vec<Lack> {
+        let losses = [
+            self.redis.as_ref().err(),
+            self.mongodb.as_ref().err(),
+            self.rabbitmq.as_ref().err(),
+            self.default_client.as_ref().err(),
+        ];
+        losses.into_iter().flatten().map(SecretLoss::lack).collect()
     }
 }
 
@@ -75,15 +92,6 @@ pub struct RabbitMqSecrets {
     pub erlang_cookie: SecretString,
 }
 
-/// For a managed Vault. The vault step writes them when it initialises the Vault.
-#[derive(Clone, Debug)]
-pub struct VaultKeys {
-    /// Unseals a member after its start, base64.
-    pub unseal_key: SecretString,
-    /// The root token.
-    pub root_token: SecretString,
-}
-
 /// For the API client that every hub starts with.
 #[derive(Clone, Debug)]
 pub struct DefaultClient {
@@ -104,7 +112,25 @@ pub enum SecretError {
         /// What the client says.
         source: kube::Error,
     },
-    /// A Secret exists but lacks a key.
+    /// Whether an engine has data cannot be told.
+    #[error("cannot list the volumes of the hub: {0}")]
+    Claims(#[source] kube::Error),
+}
+
+/// The values of a Secret are lost; nobody but a person can bring them back.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum SecretLoss {
+    /// The Secret does not exist although its engine has data.
+    #[error(
+        "Secret {name:?} is gone, and the data that its values open is still there: restore the Secret from a backup; it is not made up anew, because that would lock everybody out. Only if the data is of no value: delete the FlickrHub and every volume data-{set}-*, and create it again."
+    )]
+    Gone {
+        /// The name of the Secret.
+        name: String,
+        /// The StatefulSet with the data.
+        set: String,
+    },
+    /// The Secret exists but lacks a key.
     #[error(
         "Secret {name:?} has no text under {key:?}. The engine still knows the old value: restore it from a backup of the Secret; it is not made up anew."
     )]
@@ -114,6 +140,21 @@ pub enum SecretError {
         /// The key.
         key: &'static str,
     },
+}
+
+impl SecretLoss {
+    /// What waits for the Secret, and why.
+    pub fn lack(&self) -> Lack {
+        let (secret, reason) = match self {
+            Self::Gone { name, .. } => (name, SECRET_LOST),
+            Self::Incomplete { name, .. } => (name, "SecretIncomplete"),
+        };
+        Lack {
+            secret: secret.clone(),
+            reason,
+            message: self.to_string(),
+        }
+    }
 }
 
 /// The Secrets of a hub, and the names of those that had to be created.
@@ -126,30 +167,33 @@ pub struct Ensured {
     pub failures: Vec<ApplyError>,
 }
 
-/// Reads every made-up Secret and creates those that do not exist.
+/// Reads every made-up Secret and creates those that do not exist, but for those whose engine has data.
 ///
 /// # Errors
-/// When the API server fails, or a Secret exists without one of its keys.
+/// When the API server fails.
 pub async fn ensure(ctx: &Context, hub: &ValidatedHub) -> Result<Ensured, SecretError> {
     let api: Api<Secret> = Api::namespaced(ctx.client.clone(), hub.names.namespace());
     let mut found = BTreeMap::new();
     let mut created = Vec::new();
     let mut failures = Vec::new();
     for wanted in generate::wanted(&hub.names) {
-        let (secret, is_new) = get_or_create(&api, &wanted).await?;
-        if is_new {
-            created.push(wanted.name.clone());
-        }
+        let secret = if let Some(secret) = get(&api, &wanted.name).await? {
+            secret
+        } else if is_lost(ctx, hub, &wanted).await? {
+            continue;
+        } else {
+            let (secret, is_new) = create(&api, &wanted).await?;
+            if is_new {
+                created.push(wanted.name.clone());
+            }
+            secret
+        };
         let meta = labels::free_meta(hub, &wanted.name, wanted.component);
         failures.extend(apply_metadata(&ctx.client, &secret, meta).await.err());
         found.insert(wanted.name, secret);
     }
     let vault_keys = hub.names.vault_keys();
-    let failed = |source| SecretError::Api {
-        name: vault_keys.clone(),
-        source,
-    };
-    if let Some(secret) = api.get_opt(&vault_keys).await.map_err(failed)? {
+    if let Some(secret) = get(&api, &vault_keys).await? {
         // An owner that it was created with is not taken away by an apply.
         let disowned = disown(&api, &secret.metadata, &FlickrHub::kind(&())).await;
         let kind = Secret::kind(&()).into_owned();
@@ -160,10 +204,9 @@ pub async fn ensure(ctx: &Context, hub: &ValidatedHub) -> Result<Ensured, Secret
         );
         let meta = labels::free_meta(hub, &vault_keys, "vault");
         failures.extend(apply_metadata(&ctx.client, &secret, meta).await.err());
-        found.insert(vault_keys, secret);
     }
     Ok(Ensured {
-        secrets: read::read(&hub.names, &found)?,
+        secrets: read::read(&hub.names, &found),
         created,
         failures,
     })
@@ -175,17 +218,36 @@ pub fn names(names: &HubNames) -> Vec<String> {
     made_up.into_iter().chain([names.vault_keys()]).collect()
 }
 
-/// Reads a Secret, or creates it with new values. Whoever comes second takes what the first one made up.
+async fn get(api: &Api<Secret>, name: &str) -> Result<Option<Secret>, SecretError> {
+    api.get_opt(name).await.map_err(|source| SecretError::Api {
+        name: name.to_owned(),
+        source,
+    })
+}
+
+/// Whether a Secret that does not exist must not be made up anew.
+async fn is_lost(ctx: &Context, hub: &ValidatedHub, wanted: &Wanted) -> Result<bool, SecretError> {
+    let Some(engine) = &wanted.engine else {
+        return Ok(false);
+    };
+    let api: Api<PersistentVolumeClaim> = Api::namespaced(ctx.client.clone(), hub.names.namespace());
+    let params = ListParams::default().labels(&labels::of_claims(hub.names.hub()));
+    let claims = api.list(&params).await.map_err(SecretError::Claims)?.items;
+    let verdict = absent::judge(Traces {
+        was_ready: hub.was_ready(engine.part),
+        has_volumes: absent::has_volumes(&engine.set, &claims),
+    });
+    Ok(verdict == Verdict::Lost)
+}
+
+/// Creates a Secret with new values; `false` if somebody else did. Whoever comes second takes what the first one made up.
 ///
 /// Labels and owners are applied afterwards: what is created with them could not be taken away by an apply later.
-async fn get_or_create(api: &Api<Secret>, wanted: &generate::Wanted) -> Result<(Secret, bool), SecretError> {
+async fn create(api: &Api<Secret>, wanted: &Wanted) -> Result<(Secret, bool), SecretError> {
     let failed = |source| SecretError::Api {
         name: wanted.name.clone(),
         source,
     };
-    if let Some(secret) = api.get_opt(&wanted.name).await.map_err(failed)? {
-        return Ok((secret, false));
-    }
     let secret = Secret {
         metadata: ObjectMeta {
             name: Some(wanted.name.clone()),

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use k8s_openapi::api::core::v1::Secret;
 use secrecy::SecretString;
 
-use super::{DefaultClient, MongoDbSecrets, RabbitMqSecrets, RedisSecrets, SecretError, Secrets, VaultKeys};
+use super::{DefaultClient, MongoDbSecrets, RabbitMqSecrets, RedisSecrets, SecretLoss, Secrets};
 use crate::build::checksum;
 use crate::names::HubNames;
 
@@ -24,38 +24,17 @@ pub struct SecretsChecksums {
     pub rabbitmq_app: String,
 }
 
-/// Reads the Secrets of a hub from `found`, by name.
-pub(super) fn read(names: &HubNames, found: &BTreeMap<String, Secret>) -> Result<Secrets, SecretError> {
-    let redis = Source::new(found, names.redis_auth());
-    let mongodb = Source::new(found, names.mongodb_auth());
-    let rabbitmq = Source::new(found, names.rabbitmq_auth());
-    let client = Source::new(found, names.default_client());
-    let vault = Source::new(found, names.vault_keys());
-    Ok(Secrets {
-        redis: RedisSecrets {
-            password: redis.text("password")?,
-        },
-        mongodb: MongoDbSecrets {
-            keyfile: mongodb.text("keyfile")?,
-            admin_password: mongodb.text("admin-password")?,
-            app_password: mongodb.text("app-password")?,
-        },
-        rabbitmq: RabbitMqSecrets {
-            password: rabbitmq.text("password")?,
-            erlang_cookie: rabbitmq.text("erlang-cookie")?,
-        },
-        vault: vault
-            .text("unseal-key")
-            .ok()
-            .zip(vault.text("root-token").ok())
-            .map(|(unseal_key, root_token)| VaultKeys {
-                unseal_key,
-                root_token,
-            }),
-        default_client: DefaultClient {
-            api_key: client.text("api-key")?,
-            webhook_secret: client.text("webhook-secret")?,
-        },
+/// Reads the Secrets of a hub from `found`, by name. One that is not found is lost: it would have been created otherwise.
+pub(super) fn read(names: &HubNames, found: &BTreeMap<String, Secret>) -> Secrets {
+    let redis = Source::new(found, names.redis_auth(), names.redis());
+    let mongodb = Source::new(found, names.mongodb_auth(), names.mongodb());
+    let rabbitmq = Source::new(found, names.rabbitmq_auth(), names.rabbitmq());
+    let client = Source::new(found, names.default_client(), names.mongodb());
+    Secrets {
+        redis: redis_secrets(&redis),
+        mongodb: mongodb_secrets(&mongodb),
+        rabbitmq: rabbitmq_secrets(&rabbitmq),
+        default_client: client_secrets(&client),
         checksums: SecretsChecksums {
             redis: redis.checksum(&["password"]),
             mongodb_keyfile: mongodb.checksum(&["keyfile"]),
@@ -63,30 +42,65 @@ pub(super) fn read(names: &HubNames, found: &BTreeMap<String, Secret>) -> Result
             rabbitmq_nodes: rabbitmq.checksum(&["password", "erlang-cookie"]),
             rabbitmq_app: rabbitmq.checksum(&["password"]),
         },
+    }
+}
+
+fn redis_secrets(source: &Source<'_>) -> Result<RedisSecrets, SecretLoss> {
+    Ok(RedisSecrets {
+        password: source.text("password")?,
+    })
+}
+
+fn mongodb_secrets(source: &Source<'_>) -> Result<MongoDbSecrets, SecretLoss> {
+    Ok(MongoDbSecrets {
+        keyfile: source.text("keyfile")?,
+        admin_password: source.text("admin-password")?,
+        app_password: source.text("app-password")?,
+    })
+}
+
+fn rabbitmq_secrets(source: &Source<'_>) -> Result<RabbitMqSecrets, SecretLoss> {
+    Ok(RabbitMqSecrets {
+        password: source.text("password")?,
+        erlang_cookie: source.text("erlang-cookie")?,
+    })
+}
+
+fn client_secrets(source: &Source<'_>) -> Result<DefaultClient, SecretLoss> {
+    Ok(DefaultClient {
+        api_key: source.text("api-key")?,
+        webhook_secret: source.text("webhook-secret")?,
     })
 }
 
 /// One Secret, which may not exist.
 struct Source<'a> {
     name: String,
+    /// The StatefulSet with the data that it opens.
+    set: String,
     secret: Option<&'a Secret>,
 }
 
 impl<'a> Source<'a> {
-    fn new(found: &'a BTreeMap<String, Secret>, name: String) -> Self {
+    fn new(found: &'a BTreeMap<String, Secret>, name: String, set: String) -> Self {
         let secret = found.get(&name);
-        Self { name, secret }
+        Self { name, set, secret }
     }
 
-    fn text(&self, key: &'static str) -> Result<SecretString, SecretError> {
-        self.secret
-            .and_then(|secret| secret.data.as_ref())
+    fn text(&self, key: &'static str) -> Result<SecretString, SecretLoss> {
+        let secret = self.secret.ok_or_else(|| SecretLoss::Gone {
+            name: self.name.clone(),
+            set: self.set.clone(),
+        })?;
+        secret
+            .data
+            .as_ref()
             .and_then(|data| data.get(key))
             .and_then(|value| std::str::from_utf8(&value.0).ok())
             .map(str::trim)
             .filter(|text| !text.is_empty())
             .map(SecretString::from)
-            .ok_or_else(|| SecretError::Incomplete {
+            .ok_or_else(|| SecretLoss::Incomplete {
                 name: self.name.clone(),
                 key,
             })
@@ -136,26 +150,38 @@ mod tests {
     #[test]
     fn what_was_made_up_is_read_back() {
         let secrets = read(&names(), &made_up());
-        assert!(secrets.is_ok_and(|s| s.mongodb.keyfile.expose_secret().len() == 256 && s.vault.is_none()));
+        assert!(secrets.lacks().is_empty());
+        let keyfile = secrets.mongodb.map(|mongodb| mongodb.keyfile);
+        assert!(keyfile.is_ok_and(|keyfile| keyfile.expose_secret().len() == 256));
     }
 
     #[test]
-    fn a_secret_without_one_of_its_keys_is_not_made_up_anew() {
+    fn a_secret_without_one_of_its_keys_holds_up_its_engine_and_no_other() {
         let mut found = made_up();
         found.insert("gallery-redis-auth".to_owned(), secret([]));
-        let error = read(&names(), &found).map_err(|error| error.to_string()).err();
-        assert!(error.is_some_and(|text| text.contains("gallery-redis-auth") && text.contains("restore")));
+        let secrets = read(&names(), &found);
+        assert!(secrets.mongodb.is_ok() && secrets.rabbitmq.is_ok());
+        let lacks = secrets.lacks();
+        let lack = lacks.first().map(|lack| (lack.secret.as_str(), lack.reason));
+        assert_eq!(lack, Some(("gallery-redis-auth", "SecretIncomplete")));
+        assert!(lacks.iter().all(|lack| lack.message.contains("restore")));
     }
 
     #[test]
-    fn the_keys_of_vault_are_there_once_both_are_written() {
+    fn a_secret_that_is_gone_is_lost_and_says_what_to_do() {
         let mut found = made_up();
-        found.insert("gallery-vault-keys".to_owned(), secret([]));
-        assert!(read(&names(), &found).is_ok_and(|s| s.vault.is_none()));
-        let both = [("unseal-key", "u"), ("root-token", "r")];
-        let both = both.map(|(key, value)| (key.to_owned(), value.to_owned()));
-        found.insert("gallery-vault-keys".to_owned(), secret(both));
-        assert!(read(&names(), &found).is_ok_and(|s| s.vault.is_some()));
+        found.remove("gallery-mongodb-auth");
+        let secrets = read(&names(), &found);
+        assert!(secrets.redis.is_ok());
+        let lacks = secrets.lacks();
+        let lack = lacks.first().map(|lack| (lack.secret.as_str(), lack.reason));
+        assert_eq!(
+            (lacks.len(), lack),
+            (1, Some(("gallery-mongodb-auth", "SecretLost")))
+        );
+        let message = lacks.first().map(|lack| lack.message.clone()).unwrap_or_default();
+        assert!(message.contains("restore the Secret from a backup"), "{message}");
+        assert!(message.contains("data-gallery-mongodb-*"), "{message}");
     }
 
     #[test]
@@ -168,7 +194,7 @@ mod tests {
                 mongodb_app,
                 rabbitmq_nodes,
                 rabbitmq_app,
-            } = read(&names(), found).map(|s| s.checksums).unwrap_or_default();
+            } = read(&names(), found).checksums;
             [redis, mongodb_keyfile, mongodb_app, rabbitmq_nodes, rabbitmq_app]
         };
         let before = checksums(&found);

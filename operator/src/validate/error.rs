@@ -60,28 +60,6 @@ pub enum ValidationError {
         /// What it needs.
         minimum: &'static str,
     },
-    /// The Secret with the credentials of a Flickr application does not exist.
-    #[error(
-        "Secret {secret:?} with the credentials of Flickr application {app:?} does not exist: create it in this namespace with the keys consumerKey and consumerSecret."
-    )]
-    CredentialsSecretMissing {
-        /// Our name of the application.
-        app: String,
-        /// The name of the Secret.
-        secret: String,
-    },
-    /// The Secret with the credentials of a Flickr application lacks a key.
-    #[error(
-        "Secret {secret:?} with the credentials of Flickr application {app:?} has no content under {key:?}: add it, as Flickr's App Garden shows it."
-    )]
-    CredentialsKeyMissing {
-        /// Our name of the application.
-        app: String,
-        /// The name of the Secret.
-        secret: String,
-        /// The key.
-        key: &'static str,
-    },
     /// Both or none of the ways to have a Vault.
     #[error("Set exactly one of vault.managed and vault.external.")]
     VaultChoice,
@@ -93,26 +71,6 @@ pub enum ValidationError {
         "vault.external.auth.kubernetes sends tokens of service accounts to Vault, and vault.external.address is not https: use an https address, or another way to log in."
     )]
     VaultPlainKubernetes,
-    /// A Secret for Vault does not exist.
-    #[error("Secret {secret:?}, named by {field}, does not exist: create it in this namespace with {keys}.")]
-    VaultSecretMissing {
-        /// The path in the spec.
-        field: &'static str,
-        /// The name of the Secret.
-        secret: String,
-        /// The keys it needs, as part of a sentence.
-        keys: &'static str,
-    },
-    /// A Secret for Vault lacks a key.
-    #[error("Secret {secret:?}, named by {field}, has no content under {key:?}: add it.")]
-    VaultKeyMissing {
-        /// The path in the spec.
-        field: &'static str,
-        /// The name of the Secret.
-        secret: String,
-        /// The key.
-        key: &'static str,
-    },
 }
 
 impl ValidationError {
@@ -128,10 +86,6 @@ impl ValidationError {
             | Self::VaultChoice
             | Self::VaultAuthChoice
             | Self::VaultPlainKubernetes => "InvalidSpec",
-            Self::CredentialsSecretMissing { .. } | Self::CredentialsKeyMissing { .. } => {
-                "CredentialsSecretMissing"
-            }
-            Self::VaultSecretMissing { .. } | Self::VaultKeyMissing { .. } => "VaultSecretMissing",
         }
     }
 }

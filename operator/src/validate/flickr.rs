@@ -3,13 +3,13 @@
 use flickrhub_job::config::FlickrEndpoints;
 use url::Url;
 
-use super::{References, ValidationError};
+use super::ValidationError;
 use crate::crd::{FlickrAppSpec, FlickrEndpointsSpec};
 
 /// The keys of a Secret with the credentials of a Flickr application.
-pub(crate) const CREDENTIAL_KEYS: [&str; 2] = ["consumerKey", "consumerSecret"];
+pub(super) const CREDENTIAL_KEYS: [&str; 2] = ["consumerKey", "consumerSecret"];
 
-/// A Flickr application whose credentials exist.
+/// A Flickr application.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AppPlan {
     /// Our name of it.
@@ -42,29 +42,11 @@ pub(super) fn endpoints(spec: &FlickrEndpointsSpec) -> Result<FlickrEndpoints, V
     })
 }
 
-pub(super) fn apps(apps: &[FlickrAppSpec], references: &References) -> Result<Vec<AppPlan>, ValidationError> {
-    apps.iter().map(|app| checked_app(app, references)).collect()
-}
-
-fn checked_app(spec: &FlickrAppSpec, references: &References) -> Result<AppPlan, ValidationError> {
-    let app = || spec.name.clone();
-    let secret = || spec.credentials_secret_ref.name.clone();
-    let found = references
-        .secret(&spec.credentials_secret_ref.name)
-        .ok_or_else(|| ValidationError::CredentialsSecretMissing {
-            app: app(),
-            secret: secret(),
-        })?;
-    if let Some(key) = CREDENTIAL_KEYS.into_iter().find(|key| !found.has(key)) {
-        return Err(ValidationError::CredentialsKeyMissing {
-            app: app(),
-            secret: secret(),
-            key,
-        });
-    }
-    Ok(AppPlan {
-        name: app(),
-        secret: secret(),
-        requests_per_hour: spec.requests_per_hour,
-    })
+pub(super) fn apps(apps: &[FlickrAppSpec]) -> Vec<AppPlan> {
+    let plan = |app: &FlickrAppSpec| AppPlan {
+        name: app.name.clone(),
+        secret: app.credentials_secret_ref.name.clone(),
+        requests_per_hour: app.requests_per_hour,
+    };
+    apps.iter().map(plan).collect()
 }

@@ -1,12 +1,13 @@
 //! From the raw spec and what it refers to, to a [`ValidatedHub`] from which everything can be built without failing.
 //!
 //! Most mistakes are refused by the API server before they get here (see [`crate::crd`]). What only the operator can
-//! see (Secrets that do not exist, amounts that contradict each other) becomes a [`ValidationError`], and that a
-//! condition with a sentence that tells what to do.
+//! see (amounts that contradict each other) becomes a [`ValidationError`], and that a condition with a sentence that
+//! tells what to do. A Secret that does not exist is no mistake but a [`Lack`], which holds up only what needs it.
 
 mod data;
 mod error;
 mod flickr;
+mod missing;
 mod processes;
 mod references;
 mod resources;
@@ -21,12 +22,14 @@ use kube::ResourceExt;
 pub use data::{MongoDbPlan, RabbitMqPlan, RedisPlan, StoragePlan};
 pub use error::ValidationError;
 pub use flickr::AppPlan;
+pub use missing::MissingSecret;
 pub use processes::{ApiPlan, CallbacksPlan, DispatcherPlan, IngressPlan, QueuePlan};
 pub use references::{References, SecretDigest, referenced_secrets};
 pub use resources::ContainerResources;
 pub use vault::{ExternalVaultPlan, ManagedVaultPlan, VaultAuthPlan, VaultPlan};
 
 use crate::crd::{FlickrHub, LimitsSpec};
+use crate::lack::Lack;
 use crate::names::{HubNames, MAX_HUB_NAME};
 use crate::part::Part;
 
@@ -65,6 +68,8 @@ pub struct ValidatedHub {
     pub vault: VaultPlan,
     /// The checksums of the Secrets that the user gave, by name: a change restarts the pods that mount them.
     pub user_secrets: BTreeMap<String, String>,
+    /// Secrets that the user has to give and that are not there.
+    pub lacks: Vec<Lack>,
     /// The parts that have ever been ready, each with the last generation in which it was.
     pub ready_generations: BTreeMap<Part, i64>,
 }
@@ -123,7 +128,7 @@ impl Images {
     }
 }
 
-/// Checks a hub against itself and against what it refers to.
+/// Checks a hub against itself, and notes what it refers to that is not there.
 ///
 /// # Errors
 /// The first mistake that is found, with a sentence that tells what to do.
@@ -143,7 +148,7 @@ pub fn validate(
         generation: hub.metadata.generation.unwrap_or_default(),
         images: Images::of(&spec.images),
         endpoints: flickr::endpoints(&spec.flickr.endpoints)?,
-        apps: flickr::apps(&spec.flickr.apps, references)?,
+        apps: flickr::apps(&spec.flickr.apps),
         api: processes::api(&spec.api, &names)?,
         dispatcher: processes::dispatcher(&spec.dispatcher)?,
         callbacks: processes::callbacks(&spec.callbacks)?,
@@ -152,8 +157,9 @@ pub fn validate(
         redis: data::redis(&spec.redis)?,
         mongodb: data::mongodb(&spec.mongodb)?,
         rabbitmq: data::rabbitmq(&spec.rabbitmq)?,
-        vault: vault::vault(&spec.vault, &names, references)?,
+        vault: vault::vault(&spec.vault, &names)?,
         user_secrets: references.checksums(),
+        lacks: missing::lacks(spec, references),
         ready_generations: ready_generations(hub),
         names,
     })

@@ -7,16 +7,35 @@ fn refused(hub: &FlickrHub, references: &References) -> Option<(&'static str, St
     Some((error.reason(), error.to_string()))
 }
 
+/// What the hub lacks, each as reason and message.
+fn lacked(hub: &FlickrHub, references: &References) -> Vec<(&'static str, String)> {
+    let lacks = validate(hub, references, "cluster.local").map(|hub| hub.lacks);
+    let lacks = lacks.unwrap_or_default().into_iter();
+    lacks.map(|lack| (lack.reason, lack.message)).collect()
+}
+
+/// The first of them.
+fn first_lacked(hub: &FlickrHub, references: &References) -> (&'static str, String) {
+    lacked(hub, references).into_iter().next().unwrap_or_default()
+}
+
 #[test]
-fn the_samples_are_valid() {
+fn the_samples_are_valid_and_lack_nothing() {
     for hub in [fixtures::minimal(), fixtures::full()] {
         assert_eq!(refused(&hub, &fixtures::references()), None);
+        assert_eq!(lacked(&hub, &fixtures::references()), []);
     }
 }
 
 #[test]
+fn a_hub_whose_secrets_are_missing_is_valid_nonetheless() {
+    assert_eq!(refused(&fixtures::full(), &References::default()), None);
+    assert_eq!(lacked(&fixtures::full(), &References::default()).len(), 4);
+}
+
+#[test]
 fn a_missing_credentials_secret_is_named_with_what_to_do() {
-    let (reason, message) = refused(&fixtures::minimal(), &References::default()).unwrap_or_default();
+    let (reason, message) = first_lacked(&fixtures::minimal(), &References::default());
     assert_eq!(reason, "CredentialsSecretMissing");
     assert_eq!(
         message,
@@ -28,7 +47,7 @@ fn a_missing_credentials_secret_is_named_with_what_to_do() {
 fn a_credentials_secret_without_content_under_a_key_is_named_with_the_key() {
     let mut references = References::default();
     references.insert("flickr-app", (&secret(&["consumerKey"], "x")).into());
-    let (reason, message) = refused(&fixtures::minimal(), &references).unwrap_or_default();
+    let (reason, message) = first_lacked(&fixtures::minimal(), &references);
     assert_eq!(reason, "CredentialsSecretMissing");
     assert!(message.contains("\"consumerSecret\""), "{message}");
 
@@ -36,7 +55,7 @@ fn a_credentials_secret_without_content_under_a_key_is_named_with_the_key() {
         "flickr-app",
         (&secret(&["consumerKey", "consumerSecret"], " \n")).into(),
     );
-    let (_, message) = refused(&fixtures::minimal(), &references).unwrap_or_default();
+    let (_, message) = first_lacked(&fixtures::minimal(), &references);
     assert!(message.contains("no content"), "{message}");
 }
 
@@ -46,7 +65,7 @@ fn a_secret_of_an_external_vault_is_looked_for_too() {
     for app in ["flickr-app", "flickr-partner"] {
         references.insert(app, (&secret(&["consumerKey", "consumerSecret"], "x")).into());
     }
-    let (reason, message) = refused(&fixtures::full(), &references).unwrap_or_default();
+    let (reason, message) = first_lacked(&fixtures::full(), &references);
     assert_eq!(reason, "VaultSecretMissing");
     assert!(message.contains("vault.external.caSecretRef"), "{message}");
 }

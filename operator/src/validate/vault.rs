@@ -5,7 +5,7 @@ use url::Url;
 use super::data::{at_least, storage};
 use super::flickr::http_url;
 use super::resources::Defaults;
-use super::{ContainerResources, References, StoragePlan, ValidationError};
+use super::{ContainerResources, StoragePlan, ValidationError};
 use crate::crd::{ExternalVaultSpec, ManagedVaultSpec, VaultAuthSpec, VaultSpec};
 use crate::names::{HubNames, VAULT_PORT};
 
@@ -70,14 +70,10 @@ pub enum VaultAuthPlan {
     },
 }
 
-pub(super) fn vault(
-    spec: &VaultSpec,
-    names: &HubNames,
-    references: &References,
-) -> Result<VaultPlan, ValidationError> {
+pub(super) fn vault(spec: &VaultSpec, names: &HubNames) -> Result<VaultPlan, ValidationError> {
     match (&spec.managed, &spec.external) {
         (Some(managed), None) => Ok(VaultPlan::Managed(managed_plan(managed, names)?)),
-        (None, Some(external)) => Ok(VaultPlan::External(external_plan(external, names, references)?)),
+        (None, Some(external)) => Ok(VaultPlan::External(external_plan(external, names)?)),
         _ => Err(ValidationError::VaultChoice),
     }
 }
@@ -102,93 +98,37 @@ fn managed_plan(spec: &ManagedVaultSpec, names: &HubNames) -> Result<ManagedVaul
     })
 }
 
-fn external_plan(
-    spec: &ExternalVaultSpec,
-    names: &HubNames,
-    references: &References,
-) -> Result<ExternalVaultPlan, ValidationError> {
-    let ca_secret = spec
-        .ca_secret_ref
-        .as_ref()
-        .map(|reference| reference.name.clone());
-    if let Some(name) = &ca_secret {
-        need(
-            references,
-            name,
-            "vault.external.caSecretRef",
-            &["ca.crt"],
-            "the key ca.crt",
-        )?;
-    }
+fn external_plan(spec: &ExternalVaultSpec, names: &HubNames) -> Result<ExternalVaultPlan, ValidationError> {
     let address = http_url("vault.external.address", &spec.address)?;
-    let auth = auth_plan(&spec.auth, names, references)?;
+    let auth = auth_plan(&spec.auth, names)?;
     if matches!(auth, VaultAuthPlan::Kubernetes { .. }) && address.scheme() != "https" {
         return Err(ValidationError::VaultPlainKubernetes);
     }
     Ok(ExternalVaultPlan {
         address,
-        ca_secret,
+        ca_secret: spec
+            .ca_secret_ref
+            .as_ref()
+            .map(|reference| reference.name.clone()),
         namespace: spec.namespace.clone(),
         auth,
         transit_mount: spec.transit_mount.clone(),
     })
 }
 
-fn auth_plan(
-    spec: &VaultAuthSpec,
-    names: &HubNames,
-    references: &References,
-) -> Result<VaultAuthPlan, ValidationError> {
+fn auth_plan(spec: &VaultAuthSpec, names: &HubNames) -> Result<VaultAuthPlan, ValidationError> {
     match (&spec.kubernetes, &spec.app_role, &spec.token) {
         (Some(kubernetes), None, None) => Ok(VaultAuthPlan::Kubernetes {
             mount: kubernetes.mount.clone(),
             role: kubernetes.role.clone().unwrap_or_else(|| names.hub().to_owned()),
         }),
-        (None, Some(app_role), None) => {
-            let secret = app_role.secret_ref.name.clone();
-            let field = "vault.external.auth.appRole.secretRef";
-            need(
-                references,
-                &secret,
-                field,
-                &["roleId", "secretId"],
-                "the keys roleId and secretId",
-            )?;
-            Ok(VaultAuthPlan::AppRole {
-                mount: app_role.mount.clone(),
-                secret,
-            })
-        }
-        (None, None, Some(token)) => {
-            let secret = token.secret_ref.name.clone();
-            let field = "vault.external.auth.token.secretRef";
-            need(references, &secret, field, &["token"], "the key token")?;
-            Ok(VaultAuthPlan::Token { secret })
-        }
-        _ => Err(ValidationError::VaultAuthChoice),
-    }
-}
-
-fn need(
-    references: &References,
-    secret: &str,
-    field: &'static str,
-    keys: &[&'static str],
-    keys_text: &'static str,
-) -> Result<(), ValidationError> {
-    let found = references
-        .secret(secret)
-        .ok_or_else(|| ValidationError::VaultSecretMissing {
-            field,
-            secret: secret.to_owned(),
-            keys: keys_text,
-        })?;
-    match keys.iter().find(|key| !found.has(key)) {
-        None => Ok(()),
-        Some(key) => Err(ValidationError::VaultKeyMissing {
-            field,
-            secret: secret.to_owned(),
-            key,
+        (None, Some(app_role), None) => Ok(VaultAuthPlan::AppRole {
+            mount: app_role.mount.clone(),
+            secret: app_role.secret_ref.name.clone(),
         }),
+        (None, None, Some(token)) => Ok(VaultAuthPlan::Token {
+            secret: token.secret_ref.name.clone(),
+        }),
+        _ => Err(ValidationError::VaultAuthChoice),
     }
 }

@@ -109,6 +109,97 @@ fn a_field_of_somebody_else_makes_no_difference() {
     assert!(!differs(&deployment(), &live));
 }
 
+/// What an injector and a defaulting webhook make of a pod: containers, volumes, environment.
+fn injected(mut live: Value) -> Value {
+    let pod = &mut live["spec"]["template"]["spec"];
+    let sidecar = json!({"name": "proxy", "image": "proxy:1", "args": ["run"]});
+    let container = &mut pod["containers"][0];
+    container["env"] = json!([{"name": "PROXY", "value": "on"}]);
+    container["volumeMounts"] = json!([{"name": "proxy", "mountPath": "/proxy"}]);
+    let own = pod["containers"][0].clone();
+    pod["containers"] = json!([sidecar, own]);
+    pod["initContainers"] = json!([{"name": "proxy-init", "image": "proxy:1"}]);
+    pod["volumes"] = json!([{"name": "proxy", "emptyDir": {}}]);
+    live
+}
+
+#[test]
+fn what_an_injector_adds_makes_no_difference() {
+    assert!(!differs(&deployment(), &injected(applied(&deployment()))));
+}
+
+#[test]
+fn a_changed_value_beside_what_an_injector_added_differs() {
+    let mut live = injected(applied(&deployment()));
+    live["spec"]["template"]["spec"]["containers"][1]["image"] = json!("api:2");
+    assert!(differs(&deployment(), &live));
+}
+
+#[test]
+fn a_removed_item_beside_what_an_injector_added_differs() {
+    let mut live = injected(applied(&deployment()));
+    if let Some(containers) = live["spec"]["template"]["spec"]["containers"].as_array_mut() {
+        containers.remove(1);
+    }
+    assert!(differs(&deployment(), &live));
+}
+
+#[test]
+fn an_item_that_somebody_else_took_over_differs() {
+    let mut live = injected(applied(&deployment()));
+    live["metadata"]["managedFields"][0]["fieldsV1"]["f:spec"]["f:template"]["f:spec"]["f:containers"] =
+        json!({});
+    assert!(differs(&deployment(), &live));
+}
+
+#[test]
+fn an_item_more_in_a_list_without_keys_differs() {
+    let mut rules = deployment();
+    rules["spec"]["rules"] = json!([{"host": "a"}]);
+    let mut live = applied(&rules);
+    live["spec"]["rules"] = json!([{"host": "a", "http": {}}]);
+    assert!(!differs(&rules, &live));
+    live["spec"]["rules"] = json!([{"host": "a"}, {"host": "b"}]);
+    assert!(differs(&rules, &live));
+}
+
+#[test]
+fn items_are_known_by_all_of_their_keys_and_by_defaults() {
+    let mut service = deployment();
+    service["spec"] = json!({"ports": [{"port": 80, "targetPort": "http"}]});
+    let mut live = applied(&service);
+    live["metadata"]["managedFields"][0]["fieldsV1"]["f:spec"]["f:ports"] =
+        json!({r#"k:{"port":80,"protocol":"TCP"}"#: {".": {}, "f:port": {}, "f:targetPort": {}}});
+    let tcp = json!({"port": 80, "protocol": "TCP", "targetPort": "http"});
+    let udp = json!({"port": 80, "protocol": "UDP", "targetPort": "dns"});
+    live["spec"]["ports"] = json!([udp, tcp]);
+    assert!(!differs(&service, &live));
+    live["spec"]["ports"] = json!([udp]);
+    assert!(differs(&service, &live));
+}
+
+#[test]
+fn a_list_of_values_that_many_write_needs_only_the_own_ones() {
+    let mut object = deployment();
+    object["metadata"]["finalizers"] = json!(["own"]);
+    let mut live = applied(&object);
+    live["metadata"]["managedFields"][0]["fieldsV1"]["f:metadata"]["f:finalizers"] =
+        json!({r#"v:"own""#: {}});
+    live["metadata"]["finalizers"] = json!(["foreign", "own"]);
+    assert!(!differs(&object, &live));
+    live["metadata"]["finalizers"] = json!(["foreign"]);
+    assert!(differs(&object, &live));
+}
+
+#[test]
+fn a_list_that_is_to_hold_nothing_of_the_operator_may_hold_something_of_others() {
+    let mut object = deployment();
+    object["spec"]["volumes"] = json!([]);
+    let mut live = applied(&object);
+    live["spec"]["volumes"] = json!([{"name": "foreign"}]);
+    assert!(!differs(&object, &live));
+}
+
 #[test]
 fn what_the_operator_never_applied_differs() {
     assert!(differs(&deployment(), &deployment()));
@@ -125,6 +216,7 @@ fn any_object() -> impl Strategy<Value = Value> {
         prop_oneof![
             prop::collection::btree_map("[a-z]{1,6}", inner.clone(), 0..4)
                 .prop_map(|fields| Value::Object(fields.into_iter().collect())),
+            prop::collection::vec(inner.clone(), 1..4).prop_map(Value::Array),
             prop::collection::btree_map("[a-z]{1,6}", inner, 0..4).prop_map(|items| {
                 items
                     .into_iter()
@@ -140,9 +232,99 @@ fn any_object() -> impl Strategy<Value = Value> {
     })
 }
 
+/// `value` with what others add to it, wherever one of `choices` says so: a field of an object, an item of a list with
+/// keys. Names in upper case are nobody's else.
+fn with_additions(value: Value, choices: &mut impl Iterator<Item = bool>) -> Value {
+    match value {
+        Value::Object(fields) => {
+            let mut fields: Map<String, Value> = fields
+                .into_iter()
+                .map(|(key, value)| match key.as_str() {
+                    "managedFields" => (key, value),
+                    _ => (key, with_additions(value, choices)),
+                })
+                .collect();
+            if choices.next() == Some(true) {
+                fields.insert("FOREIGN".to_owned(), json!([{"name": "x"}]));
+            }
+            Value::Object(fields)
+        }
+        Value::Array(items) => {
+            // One without keys belongs to one writer as a whole.
+            if items.is_empty() || !items.iter().all(|item| item.get("name").is_some()) {
+                return Value::Array(items);
+            }
+            let mut items: Vec<Value> = items
+                .into_iter()
+                .map(|item| with_additions(item, choices))
+                .collect();
+            if choices.next() == Some(true) {
+                items.insert(0, json!({"name": "INJECTED", "value": 1}));
+            }
+            Value::Array(items)
+        }
+        leaf => leaf,
+    }
+}
+
+/// The paths of all values in an object that are neither objects nor lists.
+fn leaves(value: &Value, path: &str) -> Vec<String> {
+    match value {
+        Value::Object(fields) => fields
+            .iter()
+            .flat_map(|(key, value)| leaves(value, &format!("{path}/{key}")))
+            .collect(),
+        Value::Array(items) => (0_usize..)
+            .zip(items)
+            .flat_map(|(index, value)| leaves(value, &format!("{path}/{index}")))
+            .collect(),
+        _ => vec![path.to_owned()],
+    }
+}
+
+/// `live` without the field at a path; for an item of a list, with something else in its place.
+fn without(mut live: Value, path: &str) -> Value {
+    let (parent, name) = path.rsplit_once('/').unwrap_or_default();
+    match live.pointer_mut(parent) {
+        Some(Value::Object(fields)) => {
+            fields.remove(name);
+        }
+        _ => live = changed(live, path),
+    }
+    live
+}
+
+fn changed(mut live: Value, path: &str) -> Value {
+    if let Some(value) = live.pointer_mut(path) {
+        *value = json!("CHANGED");
+    }
+    live
+}
+
 proptest! {
     #[test]
     fn nothing_that_was_applied_differs(object in any_object()) {
         prop_assert!(!differs(&object, &applied(&object)));
+    }
+
+    #[test]
+    fn nothing_that_others_add_makes_a_difference(
+        object in any_object(), choices in prop::collection::vec(any::<bool>(), 64),
+    ) {
+        let live = with_additions(applied(&object), &mut choices.into_iter().cycle());
+        prop_assert!(!differs(&object, &live), "{live}");
+    }
+
+    #[test]
+    fn every_change_of_what_was_applied_is_seen_whatever_others_add(
+        object in any_object(), at in any::<prop::sample::Index>(), removed in any::<bool>(),
+        choices in prop::collection::vec(any::<bool>(), 64),
+    ) {
+        let leaves = leaves(&object, "");
+        let path = at.get(&leaves);
+        let live = applied(&object);
+        let live = if removed { without(live, path) } else { changed(live, path) };
+        let live = with_additions(live, &mut choices.into_iter().cycle());
+        prop_assert!(differs(&object, &live), "{path}: {live}");
     }
 }

@@ -27,7 +27,7 @@ use super::{Decision, Engine, Standard, drive};
 use crate::context::Context;
 use crate::names;
 use crate::part::{Part, PartStatus};
-use crate::secrets::Secrets;
+use crate::secrets::MongoDbSecrets;
 use crate::validate::ValidatedHub;
 
 /// How long a member waits for the primary before it calls an election, in milliseconds: failover in about 4 s.
@@ -56,7 +56,7 @@ pub struct Desired {
 
 impl Desired {
     /// What a hub wants.
-    pub fn of(hub: &ValidatedHub, secrets: &Secrets) -> Self {
+    pub fn of(hub: &ValidatedHub, secrets: &MongoDbSecrets) -> Self {
         Self {
             hosts: hub
                 .names
@@ -66,9 +66,9 @@ impl Desired {
                 .collect(),
             replica_set: names::MONGODB_REPLICA_SET.to_owned(),
             database: names::MONGODB_DATABASE.to_owned(),
-            keyfile: secrets.mongodb.keyfile.clone(),
-            admin_password: secrets.mongodb.admin_password.clone(),
-            app_password: secrets.mongodb.app_password.clone(),
+            keyfile: secrets.keyfile.clone(),
+            admin_password: secrets.admin_password.clone(),
+            app_password: secrets.app_password.clone(),
             election_timeout_ms: ELECTION_TIMEOUT_MS,
             standard: Standard::of(hub.was_ready(Part::MongoDb)),
         }
@@ -104,7 +104,7 @@ impl<R: ReplicaSet + Sync> Engine for Step<'_, R> {
 }
 
 /// Brings the replica set of a hub closer to what is wanted and tells where it stands.
-pub async fn reconcile(_context: &Context, hub: &ValidatedHub, secrets: &Secrets) -> PartStatus {
+pub async fn reconcile(_context: &Context, hub: &ValidatedHub, secrets: &MongoDbSecrets) -> PartStatus {
     reconcile_desired(&Desired::of(hub, secrets)).await
 }
 

@@ -17,7 +17,7 @@ use super::{Decision, Engine, Standard, drive, http};
 use crate::context::Context;
 use crate::names;
 use crate::part::{Part, PartStatus};
-use crate::secrets::Secrets;
+use crate::secrets::RabbitMqSecrets;
 use crate::validate::ValidatedHub;
 
 /// The cluster that is wanted.
@@ -44,7 +44,7 @@ impl Desired {
     ///
     /// # Errors
     /// When a name of the hub makes no address; cannot happen for a validated hub.
-    pub fn of(hub: &ValidatedHub, secrets: &Secrets) -> Result<Self, url::ParseError> {
+    pub fn of(hub: &ValidatedHub, secrets: &RabbitMqSecrets) -> Result<Self, url::ParseError> {
         let hosts = hub.names.rabbitmq_hosts(hub.rabbitmq.replicas);
         Ok(Self {
             management: hosts
@@ -56,7 +56,7 @@ impl Desired {
                 .map(|host| format!("{host}:{}", names::AMQP_PORT))
                 .collect(),
             username: names::RABBITMQ_USER.to_owned(),
-            password: secrets.rabbitmq.password.clone(),
+            password: secrets.password.clone(),
             vhost: names::RABBITMQ_VHOST.to_owned(),
             group_size: hub.rabbitmq.replicas,
             standard: Standard::of(hub.was_ready(Part::RabbitMq)),
@@ -93,7 +93,7 @@ impl<C: Cluster + Sync> Engine for Step<'_, C> {
 }
 
 /// Brings the cluster of a hub closer to what is wanted and tells where it stands.
-pub async fn reconcile(_context: &Context, hub: &ValidatedHub, secrets: &Secrets) -> PartStatus {
+pub async fn reconcile(_context: &Context, hub: &ValidatedHub, secrets: &RabbitMqSecrets) -> PartStatus {
     match Desired::of(hub, secrets) {
         Ok(desired) => reconcile_desired(&desired).await,
         Err(error) => {

@@ -16,7 +16,7 @@ use super::Standard;
 use crate::context::Context;
 use crate::names;
 use crate::part::{Part, PartStatus};
-use crate::secrets::Secrets;
+use crate::secrets::RedisSecrets;
 use crate::validate::ValidatedHub;
 
 /// The Redis that is wanted.
@@ -36,21 +36,21 @@ pub struct Desired {
 
 impl Desired {
     /// What a hub wants.
-    pub fn of(hub: &ValidatedHub, secrets: &Secrets) -> Self {
+    pub fn of(hub: &ValidatedHub, secrets: &RedisSecrets) -> Self {
         let hosts = hub.names.redis_hosts(hub.redis.replicas);
         let at = |port: u16| hosts.iter().map(|host| format!("{host}:{port}")).collect();
         Self {
             servers: at(names::REDIS_PORT),
             sentinels: at(names::SENTINEL_PORT),
             master_name: names::REDIS_MASTER.to_owned(),
-            password: secrets.redis.password.clone(),
+            password: secrets.password.clone(),
             standard: Standard::of(hub.was_ready(Part::Redis)),
         }
     }
 }
 
 /// Tells where the Redis of a hub stands.
-pub async fn reconcile(_context: &Context, hub: &ValidatedHub, secrets: &Secrets) -> PartStatus {
+pub async fn reconcile(_context: &Context, hub: &ValidatedHub, secrets: &RedisSecrets) -> PartStatus {
     let desired = Desired::of(hub, secrets);
     decide(&observe(&desired).await, &desired).into()
 }

@@ -12,7 +12,7 @@ use url::Url;
 use crate::engine::{OBSERVE_TIMEOUT, http};
 
 /// How long an initialisation may take. Far longer than other actions: an answer that nobody waits for is lost.
-const INITIALISE_TIMEOUT: Duration = Duration::from_secs(120);
+pub(super) const INITIALISE_TIMEOUT: Duration = Duration::from_secs(120);
 
 /// A request failed.
 #[derive(Debug, thiserror::Error)]

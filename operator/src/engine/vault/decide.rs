@@ -124,7 +124,10 @@ fn without_keys(observed: &Observed, desired: &Desired) -> Decision<Action, Find
         return Decision::Report(if intended {
             Finding::InitialisationInterrupted(initialised)
         } else {
-            Finding::KeysLost(initialised)
+            Finding::KeysLost {
+                secret: desired.keys_secret(),
+                members: initialised,
+            }
         });
     }
     let missing = unhealthy(observed, false);

@@ -1,6 +1,7 @@
 //! Where OpenBao stands, and how the status says it.
 
 use crate::engine::{LATER, SOON, STEADY, WATCHFUL, count};
+use crate::lack::SECRET_LOST;
 use crate::part::PartStatus;
 
 /// Where OpenBao stands.
@@ -12,8 +13,13 @@ pub enum Finding {
     WaitForActive(Vec<String>),
     /// The Secret with the keys cannot be read.
     KeysUnreadable(String),
-    /// The Secret is gone, and these members need it.
-    KeysLost(Vec<String>),
+    /// The Secret is gone, and members need it.
+    KeysLost {
+        /// Its name.
+        secret: String,
+        /// The members.
+        members: Vec<String>,
+    },
     /// These members were initialised and the keys never stored.
     InitialisationInterrupted(Vec<String>),
     /// Every member is empty although there are keys, or the hub was ready before.
@@ -53,12 +59,12 @@ impl From<Finding> for PartStatus {
                 format!("The keys of OpenBao cannot be read: {why}."),
                 LATER,
             ),
-            Finding::KeysLost(members) => Self::waiting(
-                "UnsealKeysLost",
+            Finding::KeysLost { secret, members } => Self::stalled(
+                SECRET_LOST,
                 format!(
-                    "{} has data, but the Secret with the unseal key is gone. Restore the Secret from a backup. Only \
-                     if this hub holds nothing of value: delete the pods and volumes of OpenBao, and it starts \
-                     empty; users then have to authorise the hub again.",
+                    "{} has data, but Secret {secret:?} with the unseal key is gone. Restore it from a backup. Only \
+                     if this hub holds nothing of value: delete the FlickrHub and the volumes of OpenBao, and \
+                     create it again; users then have to authorise it again.",
                     members.join(", ")
                 ),
                 LATER,

@@ -33,6 +33,9 @@ pub enum KeyStoreError {
     /// The Kubernetes API refused, or did not answer.
     #[error("the Kubernetes API: {0}")]
     Kubernetes(#[from] kube::Error),
+    /// The Kubernetes API does not answer.
+    #[error("the Kubernetes API does not answer")]
+    TimedOut,
     /// The Secret exists and holds neither keys nor the intent.
     #[error(
         "Secret {0} lacks unseal-key or root-token; restore it from a backup, or delete it if OpenBao was never used"

@@ -5,9 +5,10 @@ use std::time::Duration;
 
 use futures::future::{join, join_all};
 use secrecy::SecretString;
+use tokio::time::{Instant, sleep, timeout};
 use tokio_util::task::TaskTracker;
 
-use super::api::{Api, ApiError, Health, Keys};
+use super::api::{Api, ApiError, Health, INITIALISE_TIMEOUT, Keys};
 use super::decide::{Action, KeyState, Member, MemberState, Observed, SettingsState};
 use super::key_store::{KeyRecord, KeyStore, KeyStoreError};
 use super::settings::{Setting, wanted_settings};
@@ -18,7 +19,14 @@ const SAVE_PAUSE: Duration = Duration::from_millis(100);
 /// The longest pause between two tries to store the keys.
 const LONGEST_SAVE_PAUSE: Duration = Duration::from_secs(5);
 /// How long the keys are tried to be stored: longer than a restart of the Kubernetes API takes.
-pub const SAVE_PATIENCE: Duration = Duration::from_secs(600);
+const SAVE_PATIENCE: Duration = Duration::from_secs(600);
+/// How long one try may take.
+const SAVE_TIMEOUT: Duration = Duration::from_secs(60);
+/// The longest that an initialisation takes, from the request to the keys in their Secret, before it is given up.
+pub const INITIALISATION_LIMIT: Duration = INITIALISE_TIMEOUT
+    .saturating_add(SAVE_PATIENCE)
+    .saturating_add(LONGEST_SAVE_PAUSE)
+    .saturating_add(SAVE_TIMEOUT);
 
 /// An action failed; observing again tells whether it had an effect.
 #[derive(Debug, thiserror::Error)]
@@ -130,18 +138,19 @@ impl<K: KeyStore> Managed<K> {
 
 /// Stores the keys, and does not give up while there is hope: they exist nowhere else.
 async fn save_persistently<K: KeyStore>(store: &K, keys: &Keys) -> Result<(), ActionError> {
-    let (mut pause, mut waited) = (SAVE_PAUSE, Duration::ZERO);
+    let (mut pause, began) = (SAVE_PAUSE, Instant::now());
     loop {
-        match store.save(keys).await {
+        // A try that takes too long may have stored them nonetheless; the next one sees that.
+        let tried = timeout(SAVE_TIMEOUT, store.save(keys)).await;
+        let error = match tried.unwrap_or(Err(KeyStoreError::TimedOut)) {
             Ok(()) => return Ok(()),
-            Err(error @ KeyStoreError::OtherKeys(_)) => return Err(error.into()),
-            Err(error) if waited >= SAVE_PATIENCE => return Err(error.into()),
-            Err(error) => {
-                tracing::error!(%error, "cannot store the keys of OpenBao yet; do not stop the operator");
-            }
+            Err(error) => error,
+        };
+        if matches!(error, KeyStoreError::OtherKeys(_)) || began.elapsed() >= SAVE_PATIENCE {
+            return Err(error.into());
         }
-        tokio::time::sleep(pause).await;
-        waited += pause;
+        tracing::error!(%error, "cannot store the keys of OpenBao yet; do not stop the operator");
+        sleep(pause).await;
         pause = (pause * 2).min(LONGEST_SAVE_PAUSE);
     }
 }

@@ -3,7 +3,7 @@
 //! The answer to the initialisation is the only copy of the unseal key and the root token, so it is handled as follows:
 //! an empty Secret is created first (the intent), then OpenBao is initialised, then the keys are written into that
 //! Secret, by a task of its own that outlives the reconciliation and keeps trying, and that a process which ends in order
-//! waits for. If the process dies …
+//! waits for (see [`crate::shutdown`]). If the process dies …
 //!
 //! * after the intent: the members are still blank, and are initialised next time;
 //! * between the answer and the Secret: the keys are lost, but OpenBao was never used. The intent proves that, so the
@@ -32,16 +32,15 @@ pub use external::{ExternalFinding, ExternalObserved, KeyPresence, judge_externa
 pub use finding::Finding;
 pub use key_store::{KeyRecord, KeyStore, KeyStoreError, SecretKeyStore};
 pub use login::LoginError;
-pub use managed::{ActionError, Managed, SAVE_PATIENCE};
+pub use managed::{ActionError, INITIALISATION_LIMIT, Managed};
 pub use settings::{Setting, SettingState, wanted_settings};
 use tokio_util::task::TaskTracker;
 use url::Url;
 
 use super::{Decision, Engine, Standard, drive, http};
 use crate::context::Context;
-use crate::names;
+use crate::names::{self, HubNames};
 use crate::part::{Part, PartStatus};
-use crate::secrets::Secrets;
 use crate::validate::{ManagedVaultPlan, ValidatedHub, VaultPlan};
 
 /// The OpenBao that is wanted.
@@ -77,6 +76,11 @@ impl Desired {
             standard: Standard::of(hub.was_ready(Part::Vault)),
         })
     }
+
+    /// The name of the Secret with the keys.
+    fn keys_secret(&self) -> String {
+        HubNames::new(&self.hub, &self.namespace, "").vault_keys()
+    }
 }
 
 /// OpenBao and the Secret with its keys, as [`decide`] needs them.
@@ -108,7 +112,7 @@ impl<V: Vault + Sync> Engine for Step<'_, V> {
 }
 
 /// Brings the Vault of a hub closer to what is wanted and tells where it stands.
-pub async fn reconcile(context: &Context, hub: &ValidatedHub, _secrets: &Secrets) -> PartStatus {
+pub async fn reconcile(context: &Context, hub: &ValidatedHub) -> PartStatus {
     match &hub.vault {
         VaultPlan::External(plan) => external::reconcile(context, hub, plan).await,
         VaultPlan::Managed(plan) => match Desired::of(hub, plan) {

@@ -196,6 +196,16 @@ mod tests {
     }
 
     #[test]
+    fn only_the_api_and_the_workers_can_log_in() {
+        let bound: Vec<String> = wanted_settings(&desired(Standard::Complete))
+            .iter()
+            .filter_map(|setting| setting.wanted.get("bound_service_account_names"))
+            .map(Value::to_string)
+            .collect();
+        assert_eq!(bound, [r#"["gallery-api"]"#, r#"["gallery-worker"]"#]);
+    }
+
+    #[test]
     fn every_process_may_do_only_what_its_work_needs() {
         let policies: Vec<String> = wanted_settings(&desired(Standard::Complete))
             .iter()

@@ -44,6 +44,22 @@ fn gone() -> MemberState {
 }
 
 #[test]
+fn lost_keys_stall_the_hub_and_name_their_secret() {
+    let members = [MemberState::Sealed, MemberState::Sealed, MemberState::Sealed];
+    let found = observed(members, KeyState::Absent, unknown());
+    let Decision::Report(finding) = decide(&found, &desired(Standard::Serving)) else {
+        panic!("something is done about it");
+    };
+    let status = PartStatus::from(finding);
+    assert!(status.stalled && !status.ready);
+    assert!(
+        status.message.contains("\"gallery-vault-keys\""),
+        "{}",
+        status.message
+    );
+}
+
+#[test]
 fn each_state_has_its_finding() {
     use MemberState::{Active, Sealed, Standby, Uninitialised};
     let met = || settings(SettingState::Met);
@@ -62,14 +78,14 @@ fn each_state_has_its_finding() {
             KeyState::Absent,
             unknown(),
             complete,
-            ("UnsealKeysLost", false),
+            ("SecretLost", false),
         ),
         (
             [Active, Standby, Standby],
             KeyState::Absent,
             unknown(),
             serving,
-            ("UnsealKeysLost", false),
+            ("SecretLost", false),
         ),
         (
             [Sealed, Uninitialised, Uninitialised],
