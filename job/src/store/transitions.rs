@@ -53,7 +53,7 @@ impl JobStore {
         self.apply(&transition::expire(id, self.clock())).await
     }
 
-    /// `dispatched → running`: a worker begins. Not for an earlier attempt, nor after the job's `expires_at`.
+    /// `dispatched → running`: a worker begins, which counts as a try. Not for an earlier attempt, nor after the job's `expires_at`.
     ///
     /// Repeated by the same holder, it gives the job again while that runs.
     pub async fn claim(
@@ -152,9 +152,27 @@ impl JobStore {
             .await
     }
 
+    /// `running → queued`, as [`JobStore::retry`], for a call that could not be made: the try does not count.
+    pub async fn postpone(
+        &self,
+        id: JobId,
+        attempt: u32,
+        error: &JobError,
+        available_at: Timestamp,
+    ) -> Result<Option<Job>, StoreError> {
+        self.apply(&transition::postpone(
+            id,
+            attempt,
+            error,
+            available_at,
+            self.clock(),
+        ))
+        .await
+    }
+
     /// `dispatched | running → queued`: its holder died. Only while the lease is over.
     ///
-    /// The caller looks first whether the job has attempts left; if not, [`JobStore::fail_overdue`] ends it.
+    /// The caller looks first whether the job has tries left; if not, [`JobStore::fail_overdue`] ends it.
     pub async fn requeue_overdue(&self, id: JobId, attempt: u32) -> Result<Option<Job>, StoreError> {
         self.apply(&transition::requeue_overdue(id, attempt, self.clock()))
             .await
