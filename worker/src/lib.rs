@@ -8,7 +8,8 @@
 //! | [`decision`] | what becomes of a job after an attempt, as a pure function |
 //! | [`backoff`] | how long to wait before the next try |
 //! | [`flickr_call`] | one job's call of Flickr |
-//! | [`lifecycle`] | the end of a job's life: what is reported and what follows |
+//! | [`lifecycle`] | what follows from the state of a job |
+//! | [`panics`] | what a bug in one piece of work may end |
 //! | [`app_credentials`] | the consumer keys of our Flickr applications |
 //! | [`process`] [`args`] [`connect`] [`shutdown`] | a process in one of the roles |
 
@@ -24,6 +25,7 @@ pub mod dispatcher;
 mod fixtures;
 pub mod flickr_call;
 pub mod lifecycle;
+pub mod panics;
 pub mod process;
 pub mod runner;
 pub mod shutdown;
