@@ -264,7 +264,7 @@ pub struct Job {
     /// The Flickr method, `upload` or `replace`.
     pub method: String,
     /// The arguments of the method, by name; empty where jobs are read without their content
-    /// ([`JobStore::overdue`](crate::store::JobStore::overdue) and its like).
+    /// ([`JobStore::overdue`](crate::store::JobStore::overdue) and its like), for the dispatcher.
     #[serde(default)]
     pub params: BTreeMap<String, String>,
     /// The photo, for uploads and replacements.

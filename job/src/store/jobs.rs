@@ -16,9 +16,9 @@ use crate::model::{Job, JobId, JobState};
 /// Jobs fetched at a time where all jobs of a state are read.
 const BATCH: u32 = 200;
 
-/// What is not read where many jobs are read at once to recover them: parameters and results have up to 15 MB, so a batch
+/// What is not read where many jobs are read or moved at once: parameters and results have up to 15 MB, so a batch
 /// of them could be more than a process has memory.
-fn without_content() -> Document {
+pub(super) fn without_content() -> Document {
     doc! { "params": 0, "result": 0 }
 }
 

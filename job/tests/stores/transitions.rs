@@ -87,6 +87,7 @@ async fn a_holder_that_did_not_hear_the_answer_gets_the_same_attempt_again() {
             .expect("MongoDB answers")
             .expect("dispatched");
         assert_eq!((dispatched.state, dispatched.attempt), (JobState::Dispatched, 1));
+        assert!(dispatched.params.is_empty(), "a dispatcher has no use for them");
     }
     let other = store
         .dispatch(job.id, Holder::new(), LEASE)
@@ -103,6 +104,7 @@ async fn a_holder_that_did_not_hear_the_answer_gets_the_same_attempt_again() {
             .expect("MongoDB answers")
             .expect("claimed");
         assert_eq!((claimed.state, claimed.attempt), (JobState::Running, 1));
+        assert_eq!(claimed.params, job.params);
         started.push(claimed.started_at);
     }
     assert_eq!(started[0], started[1], "it began once");
