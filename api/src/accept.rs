@@ -65,6 +65,7 @@ impl Order {
             priority: self.options.priority,
             state: JobState::Queued,
             attempt: 0,
+            tries: 0,
             callback: self.options.callback_url.map(|url| Callback {
                 url: url.into(),
                 state: CallbackState::Waiting,

@@ -8,13 +8,11 @@ use flickrhub_job::config::Config;
 use flickrhub_job::connection::redis::Redis;
 use flickrhub_job::connection::{self, ConnectError};
 use flickrhub_job::lane::{LaneError, Lanes};
-use flickrhub_job::model::{Body, Job, JobState};
+use flickrhub_job::model::{Body, Job};
 use flickrhub_job::store::{BodyStore, ClientStore, JobStore, OauthRequestStore, StoreError, UserStore};
 use flickrhub_job::telemetry::{CheckFailed, Readiness};
 use flickrhub_job::vault::{Component, Vault, VaultError};
 use mongodb::Database;
-use mongodb::bson::oid::ObjectId;
-use mongodb::bson::{Document, Uuid, doc};
 
 use crate::problem::Problem;
 use crate::state::DataTierSlot;
@@ -26,8 +24,6 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(15);
 
 /// How long a part may take to answer, so that a probe has its report within a second.
 const PING: Duration = Duration::from_millis(500);
-/// How long a look into the body store may take.
-const PATIENCE: Duration = Duration::from_secs(25);
 /// How long the withdrawal of a job may take: what is left of a request's time after its insertion timed out.
 const WITHDRAWAL: Duration = Duration::from_secs(4);
 
@@ -92,34 +88,15 @@ impl DataTier {
     /// # Errors
     /// When MongoDB fails.
     pub async fn has_body(&self, body: &Body) -> Result<bool, Problem> {
-        let Ok(id) = ObjectId::parse_str(&body.file_id) else {
-            return Ok(false);
-        };
-        let files = self.database.collection::<Document>("uploads.files");
-        let find = files.find_one(doc! { "_id": id }).projection(doc! { "_id": 1 });
-        let found = tokio::time::timeout(PATIENCE, find.into_future())
-            .await
-            .map_err(|_| StoreError::Timeout)?
-            .map_err(StoreError::from)?;
-        Ok(found.is_some())
+        Ok(self.bodies.has(body).await?)
     }
 
-    /// Takes a job out again that nobody was told of, unless it was dispatched meanwhile: deleted and not cancelled,
-    /// because a cancelled job is reported by a callback. Answers whether it is gone.
+    /// [`JobStore::withdraw`], within what is left of a request's time.
     ///
     /// # Errors
     /// When MongoDB fails.
     pub async fn withdraw(&self, job: &Job) -> Result<bool, StoreError> {
-        let Ok(id) = Uuid::parse_str(job.id.to_string()) else {
-            return Ok(false);
-        };
-        let jobs = self.database.collection::<Document>("jobs");
-        let untouched = doc! { "_id": id, "state": JobState::Queued.name(), "attempt": 0 };
-        let withdrawal = async {
-            let deleted = jobs.delete_one(untouched).await?.deleted_count;
-            Ok(deleted == 1 || self.jobs.get(job.id).await?.is_none())
-        };
-        tokio::time::timeout(WITHDRAWAL, withdrawal)
+        tokio::time::timeout(WITHDRAWAL, self.jobs.withdraw(job.id))
             .await
             .unwrap_or(Err(StoreError::Timeout))
     }

@@ -9,34 +9,34 @@ use crate::operation::Operation;
 const TRANSIENT: [u32; 4] = [0, 105, 106, 201];
 
 /// Codes of single operations whose documents describe a passing state.
-const TRANSIENT_OF: [(&str, u32); 23] = [
-    ("flickr.blogs.postPhoto", 4),                 // the blog's API failed
-    ("flickr.galleries.addPhoto", 5),              // unable to add: nothing wrong with the photo
-    ("flickr.galleries.create", 3),                // a problem creating it
-    ("flickr.galleries.editMeta", 3),              // failed, "please try again"
-    ("flickr.photos.comments.addComment", 9),      // posting too fast
-    ("flickr.photos.geo.correctLocation", 4),      // server error
-    ("flickr.photos.geo.setLocation", 6),          // server error
-    ("flickr.photos.notes.add", 6),                // posting too fast
-    ("flickr.photos.search", 10),                  // search databases unavailable
-    ("flickr.photos.transform.rotate", 3),         // temporary failure
-    ("flickr.photos.transform.rotate", 4),         // service switched off
-    ("flickr.photosets.comments.addComment", 9),   // posting too fast
-    ("flickr.places.placesForContacts", 1),        // "not available at this time"
-    ("flickr.places.placesForUser", 1),            // "not available at this time"
-    ("flickr.push.subscribe", 6),                  // verification pending, "try again later"
-    ("flickr.push.unsubscribe", 6),                // verification pending, "try again later"
-    ("flickr.testimonials.addTestimonial", 2),     // unable to save
+const TRANSIENT_OF: [(&str, u32); 22] = [
+    ("flickr.galleries.addPhoto", 5), // unable to add: nothing wrong with the photo
+    ("flickr.galleries.create", 3),   // a problem creating it
+    ("flickr.galleries.editMeta", 3), // failed, "please try again"
+    ("flickr.photos.comments.addComment", 9), // posting too fast
+    ("flickr.photos.geo.correctLocation", 4), // server error
+    ("flickr.photos.geo.setLocation", 6), // server error
+    ("flickr.photos.notes.add", 6),   // posting too fast
+    ("flickr.photos.search", 10),     // search databases unavailable
+    ("flickr.photos.transform.rotate", 3), // temporary failure
+    ("flickr.photos.transform.rotate", 4), // service switched off
+    ("flickr.photosets.comments.addComment", 9), // posting too fast
+    ("flickr.places.placesForContacts", 1), // "not available at this time"
+    ("flickr.places.placesForUser", 1), // "not available at this time"
+    ("flickr.push.subscribe", 6),     // verification pending, "try again later"
+    ("flickr.push.unsubscribe", 6),   // verification pending, "try again later"
+    ("flickr.testimonials.addTestimonial", 2), // unable to save
     ("flickr.testimonials.approveTestimonial", 4), // failed to approve
-    ("flickr.testimonials.deleteTestimonial", 4),  // failed to delete
-    ("flickr.testimonials.editTestimonial", 4),    // unable to save
-    ("replace", 3),                                // general upload failure
-    ("upload", 3),                                 // general upload failure
-    ("upload", 14),                                // at capacity
+    ("flickr.testimonials.deleteTestimonial", 4), // failed to delete
+    ("flickr.testimonials.editTestimonial", 4), // unable to save
+    ("replace", 3),                   // general upload failure
+    ("upload", 3),                    // general upload failure
+    ("upload", 14),                   // at capacity
 ];
 
 /// Codes of single operations that fail after the change was made, or may have been.
-const OUTCOME_UNKNOWN_OF: [(&str, u32); 1] = [
+const OUTCOME_UNKNOWN_OF: [(&str, u32); 2] = [
+    ("flickr.blogs.postPhoto", 4), // the blog's API failed, perhaps with its answer only
     ("flickr.testimonials.addTestimonial", 3), // saved, and its id could not be read back
 ];
 

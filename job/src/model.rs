@@ -9,6 +9,17 @@
 //!
 //! Every transition is one atomic update in MongoDB that is guarded by [`JobState::may_become`] and by the attempt
 //! number, so two processes that both believe to own a job can never both move it.
+//!
+//! Two numbers count how often a job came around:
+//!
+//! | field | grows | for |
+//! | --- | --- | --- |
+//! | [`Job::attempt`] | with each dispatch | the guard: no two holders have the same number |
+//! | [`Job::tries`] | with each claim, and is given back when the call could not be made | the limit: a job is dead after so many tries |
+//!
+//! So an outage of MongoDB, Redis, RabbitMQ or Vault brings no job nearer to `dead`, however often it has to be dispatched
+//! meanwhile. A try is counted before it is made: a job that kills its worker is counted by nobody afterwards, and would
+//! else come around for ever. A client sees the tries.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -252,7 +263,9 @@ pub struct Job {
     pub queue: Queue,
     /// The Flickr method, `upload` or `replace`.
     pub method: String,
-    /// The arguments of the method, by name.
+    /// The arguments of the method, by name; empty where jobs are read without their content
+    /// ([`JobStore::overdue`](crate::store::JobStore::overdue) and its like), for the dispatcher.
+    #[serde(default)]
     pub params: BTreeMap<String, String>,
     /// The photo, for uploads and replacements.
     pub body: Option<Body>,
@@ -262,6 +275,10 @@ pub struct Job {
     pub state: JobState,
     /// How often it was dispatched: 0 before the first time. The guard of every later transition.
     pub attempt: u32,
+    /// How often a worker tried it, the present try included; not those that could not be made because something of our
+    /// own was away. The limit is the queue's `max_attempts`.
+    #[serde(default)]
+    pub tries: u32,
     /// Where its callback stands, if it has one.
     pub callback: Option<Callback>,
     /// The trace it belongs to.
@@ -287,8 +304,8 @@ pub struct Job {
     /// While dispatched or running: who holds it must move it before this time, or it is queued again.
     #[serde(with = "crate::store::time::option")]
     pub lease_until: Option<Timestamp>,
-    /// Flickr's answer.
-    #[serde(with = "crate::store::json_text")]
+    /// Flickr's answer; none where jobs are read without their content.
+    #[serde(default, with = "crate::store::json_text")]
     pub result: Option<Value>,
     /// The last thing that went wrong.
     pub error: Option<JobError>,

@@ -27,7 +27,7 @@ pub struct JobView {
     pub user_id: String,
     /// Its order among the user's other jobs.
     pub priority: Priority,
-    /// How often it was started or is about to be.
+    /// How often it was tried, the present try included; not those that FlickrHub could not make for a reason of its own.
     pub attempts: u32,
     /// Flickr's answer, once the job succeeded.
     #[schema(value_type = Option<Object>)]
@@ -73,7 +73,7 @@ impl From<&Job> for JobView {
             method: job.method.clone(),
             user_id: job.user_id.clone(),
             priority: job.priority,
-            attempts: job.attempt,
+            attempts: job.tries,
             result: job.result.clone(),
             error: job.error.clone(),
             trace_id: job.trace.trace_id.clone(),

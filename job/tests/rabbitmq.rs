@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test stops at what it did not expect")]
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -12,7 +13,7 @@ use flickrhub_job::model::{JobId, TraceContext};
 use flickrhub_job::queue::Queue;
 use flickrhub_job::topology::{DELIVERY_LIMIT, Publisher, REASON_HEADER, TRACEPARENT_HEADER, ensure};
 use lapin::message::BasicGetMessage;
-use lapin::options::{BasicAckOptions, BasicGetOptions, BasicRejectOptions};
+use lapin::options::{BasicAckOptions, BasicGetOptions, BasicRejectOptions, QueueDeleteOptions};
 
 fn config() -> RabbitConfig {
     let path: PathBuf = std::env::var_os("FLICKRHUB_TEST_CONFIG").unwrap().into();
@@ -121,6 +122,61 @@ async fn a_job_that_was_given_up_is_a_dead_letter_with_the_reason() {
             .inner()
             .contains_key(REASON_HEADER)
     );
+    message.ack(BasicAckOptions::default()).await.unwrap();
+}
+
+#[tokio::test]
+#[ignore = "needs the data tier: make test"]
+async fn many_jobs_are_published_at_once() {
+    let config = config();
+    let rabbit = Rabbit::connect(&config).await.unwrap();
+    let publisher = Publisher::new(rabbit.clone(), config.quorum_group_size)
+        .await
+        .unwrap();
+    let envelopes: Vec<_> = (0..200).map(|_| envelope()).collect();
+    let published = envelopes
+        .iter()
+        .map(|envelope| publisher.publish(Queue::Replace, envelope));
+    for outcome in futures::future::join_all(published).await {
+        outcome.unwrap();
+    }
+    let channel = rabbit.channel().await.unwrap();
+    let mut left: BTreeSet<_> = envelopes.iter().map(|envelope| envelope.job_id).collect();
+    while !left.is_empty() {
+        let name = Queue::Replace.name().into();
+        let message = channel.basic_get(name, BasicGetOptions::default()).await.unwrap();
+        let Some(message) = message else {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+            continue;
+        };
+        if let Ok(envelope) = Envelope::decode(&message.data)
+            && left.remove(&envelope.job_id)
+        {
+            message.ack(BasicAckOptions::default()).await.unwrap();
+        }
+    }
+}
+
+#[tokio::test]
+#[ignore = "needs the data tier: make test"]
+async fn a_queue_that_is_gone_is_declared_again() {
+    let config = config();
+    let rabbit = Rabbit::connect(&config).await.unwrap();
+    let publisher = Publisher::new(rabbit.clone(), config.quorum_group_size)
+        .await
+        .unwrap();
+    let channel = rabbit.channel().await.unwrap();
+    let name = Queue::Replace.dead_letter_name();
+    channel
+        .queue_delete(name.into(), QueueDeleteOptions::default())
+        .await
+        .unwrap();
+    let envelope = envelope();
+    publisher
+        .dead_letter(Queue::Replace, &envelope, "a test")
+        .await
+        .unwrap();
+    let message = get(&channel, name, &envelope).await;
     message.ack(BasicAckOptions::default()).await.unwrap();
 }
 

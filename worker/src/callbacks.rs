@@ -1,11 +1,13 @@
 //! Delivers the callbacks of finished jobs.
 //!
-//! Which callback is due, and when it is tried again, is in the job's document; a try is claimed for [`LEASE`]. If the
-//! process dies:
+//! Which callback is due, and when it is tried again, is in the job's document; it is claimed for [`LEASE`]. A try is counted
+//! when everything is at hand to make it: an outage of Vault or MongoDB postpones a callback to the end of its lease,
+//! however often, and brings it no nearer to its last try. If the process dies, or panics:
 //!
 //! | after | then |
 //! | --- | --- |
-//! | the claim | the lease ends and the try is made, counted once too often |
+//! | the claim | the lease ends and the try is made |
+//! | the try was counted | the lease ends and the next try is made; a callback that kills its process each time comes to its last one, like any other |
 //! | the delivery, not stored | the lease ends and the callback is delivered again, with the same `webhook-id` (the job's id), by which a receiver tells |
 //! | the store | over |
 
@@ -27,6 +29,7 @@ use tracing::Instrument;
 use url::Url;
 
 use crate::backoff::{DATA_TIER, about};
+use crate::panics::{Panicked, caught};
 use crate::shutdown::{CALLBACKS_LIMIT, pause, unless_stopped};
 
 /// How long a receiver has to answer.
@@ -89,14 +92,39 @@ fn after(attempts: u32, outcome: &DeliveryOutcome, now: Timestamp, rng: &mut imp
     }
 }
 
-/// A try could not be made; its lease ends, and it is made then.
+/// A try that counts although nothing could be sent.
+fn not_sent(error: &TryError) -> DeliveryOutcome {
+    tracing::error!(%error, "the callback cannot be sent");
+    DeliveryOutcome::Retry {
+        reason: "it could not be sent".to_owned(),
+        retry_after: None,
+    }
+}
+
+/// What a try takes could not be had.
 #[derive(Debug, thiserror::Error)]
 enum TryError {
     #[error(transparent)]
     Store(#[from] StoreError),
     #[error(transparent)]
     Vault(#[from] VaultError),
+    #[error(transparent)]
+    Panicked(#[from] Panicked),
 }
+
+impl TryError {
+    /// Whether it is about this callback alone, so that its tries must come to an end. Anything else is an outage or a
+    /// mistake in the installation, and over for every callback once it is.
+    const fn is_about_the_callback(&self) -> bool {
+        matches!(
+            self,
+            Self::Store(StoreError::Unreadable(_)) | Self::Vault(VaultError::Ciphertext) | Self::Panicked(_)
+        )
+    }
+}
+
+/// Where a callback goes, and what it is signed with.
+type Receiver = (Url, SecretString);
 
 impl Callbacks {
     /// Delivers until `stop`; tries that have begun are finished.
@@ -150,10 +178,11 @@ impl Callbacks {
 
     async fn try_once(&self, job: &Job, callback: &Callback) {
         match self.deliver(job, callback).await {
-            Ok(after) => {
+            Ok(Some(after)) => {
                 self.metrics.callbacks.with_label_values(&[after.name()]).inc();
                 tracing::info!(outcome = after.name(), "callback");
             }
+            Ok(None) => tracing::info!("the callback was taken by another process meanwhile"),
             Err(error) => {
                 self.metrics.callbacks.with_label_values(&["postponed"]).inc();
                 tracing::warn!(%error, "the callback could not be tried; it is when its lease ends");
@@ -161,27 +190,51 @@ impl Callbacks {
         }
     }
 
-    async fn deliver(&self, job: &Job, callback: &Callback) -> Result<After, TryError> {
-        let outcome = match (Url::parse(&callback.url), self.secret(&job.client_id).await?) {
-            (Ok(url), Some(secret)) => {
-                let id = job.id.to_string();
-                self.sender
-                    .deliver(&url, &id, &secret, &payload(job), &job.trace.child())
-                    .await
-            }
-            // Checked when the job was accepted; or the client has been removed since.
-            (Err(_), _) | (_, None) => DeliveryOutcome::Gone,
+    /// `None`: the lease ended before the try could be made, and another process has the callback.
+    async fn deliver(&self, job: &Job, callback: &Callback) -> Result<Option<After>, TryError> {
+        let found = caught(self.receiver(job, callback))
+            .await
+            .unwrap_or_else(|panicked| Err(panicked.into()));
+        let receiver = match found {
+            Err(error) if !error.is_about_the_callback() => return Err(error),
+            found => found,
+        };
+        let Some(claimed_until) = callback.next_at else {
+            return Ok(None);
+        };
+        if !self.store.begin_callback_try(job.id, claimed_until).await? {
+            return Ok(None);
+        }
+        let outcome = match receiver {
+            Ok(Some((url, secret))) => self.send(job, &url, &secret).await,
+            Ok(None) => DeliveryOutcome::Gone,
+            Err(error) => not_sent(&error),
         };
         if let DeliveryOutcome::Retry { reason, .. } = &outcome {
             tracing::info!(reason, "the receiver did not take the callback");
         }
-        let after = after(callback.attempts, &outcome, Timestamp::now(), &mut rand::rng());
+        let tries = callback.attempts.saturating_add(1);
+        let after = after(tries, &outcome, Timestamp::now(), &mut rand::rng());
         match after {
             After::Delivered => self.store.callback_delivered(job.id).await?,
             After::Again { at } => self.store.callback_retry(job.id, at).await?,
             After::GivenUp => self.store.callback_failed(job.id).await?,
         };
-        Ok(after)
+        Ok(Some(after))
+    }
+
+    async fn send(&self, job: &Job, url: &Url, secret: &SecretString) -> DeliveryOutcome {
+        let (id, body, trace) = (job.id.to_string(), payload(job), job.trace.child());
+        caught(self.sender.deliver(url, &id, secret, &body, &trace))
+            .await
+            .unwrap_or_else(|panicked| not_sent(&panicked.into()))
+    }
+
+    /// `None`: there is nobody to deliver to. The address was checked when the job was accepted; the client may have been
+    /// removed since.
+    async fn receiver(&self, job: &Job, callback: &Callback) -> Result<Option<Receiver>, TryError> {
+        let secret = self.secret(&job.client_id).await?;
+        Ok(Url::parse(&callback.url).ok().zip(secret))
     }
 
     async fn secret(&self, client_id: &str) -> Result<Option<SecretString>, TryError> {
@@ -236,6 +289,21 @@ mod tests {
             panic!("the first refusal is not the last try");
         };
         assert!(at.duration_since(Timestamp::UNIX_EPOCH).unsigned_abs() >= hours);
+    }
+
+    #[test]
+    fn only_what_is_about_the_callback_itself_counts_as_a_try() {
+        let counts = |error: TryError| error.is_about_the_callback();
+        for outage in [
+            TryError::from(StoreError::Timeout),
+            TryError::from(VaultError::Unavailable),
+            TryError::from(VaultError::Denied),
+        ] {
+            assert!(!counts(outage));
+        }
+        assert!(counts(VaultError::Ciphertext.into()));
+        assert!(counts(StoreError::Unreadable("a client".to_owned()).into()));
+        assert!(counts(Panicked.into()));
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! What becomes of a job after an attempt, decided from the attempt's outcome alone.
 //!
-//! | outcome | may repeat | attempts left | decision |
+//! | outcome | may repeat | tries left | decision |
 //! | --- | --- | --- | --- |
 //! | Flickr answered | | | succeed |
 //! | refused for good | | | fail |
@@ -8,7 +8,7 @@
 //! | transient | | no | dead |
 //! | unknown: Flickr may have acted | yes (a read, or a write that a second call does not change) | as transient | retry or dead |
 //! | unknown | no (an upload, a write that acts again) | | fail as `outcome_unknown` |
-//! | not made: our own data tier was away | | | retry, however many attempts there were |
+//! | not made: our own data tier was away | | | postpone: tried again, and this one does not count |
 //!
 //! An unknown outcome of a call that acts again is reported, not repeated: a client can look whether its photo is
 //! there, but cannot unsee a second one.
@@ -78,6 +78,13 @@ pub enum Decision {
         /// Why.
         error: JobError,
     },
+    /// `running → queued`, as [`Decision::Retry`], without counting the try.
+    Postpone {
+        /// The earliest time of the next attempt.
+        at: Timestamp,
+        /// Why.
+        error: JobError,
+    },
     /// `running → dead`.
     Dead(JobError),
 }
@@ -89,6 +96,7 @@ impl Decision {
             Self::Succeed(_) => "succeeded",
             Self::Fail(_) => "failed",
             Self::Retry { .. } => "retried",
+            Self::Postpone { .. } => "postponed",
             Self::Dead(_) => "dead",
         }
     }
@@ -97,9 +105,11 @@ impl Decision {
 /// An attempt, as far as the decision depends on it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Attempt {
-    /// Its number, from 1.
+    /// Its number, from 1: it grows with each dispatch, however that ended.
     pub number: u32,
-    /// The last number that may be tried.
+    /// The tries so far that count, this one included.
+    pub tries: u32,
+    /// The most tries that may be made.
     pub max: u32,
     /// Whether the call may be made again when nobody knows whether it acted.
     pub repeat: Repeat,
@@ -111,24 +121,32 @@ pub fn decide<R: Rng + ?Sized>(attempt: Attempt, outcome: Outcome, now: Timestam
         Outcome::Done(result) => return Decision::Succeed(result),
         Outcome::Failed(failure) => failure,
     };
-    let attempts_left = attempt.number < attempt.max;
+    let tries_left = attempt.tries < attempt.max;
     match (failure.kind, attempt.repeat) {
         (FailureKind::Permanent, _) => Decision::Fail(failure.error),
         (FailureKind::Unknown, Repeat::ActsAgain) => Decision::Fail(outcome_unknown(&failure.error)),
-        (FailureKind::NotMade, _) => retry(attempt, failure, now, rng),
-        (FailureKind::Transient | FailureKind::Unknown, _) if attempts_left => {
-            retry(attempt, failure, now, rng)
-        }
+        // Longer from one attempt to the next, although the tries stay: an outage is not asked about all the time.
+        (FailureKind::NotMade, _) => Decision::Postpone {
+            at: after(attempt.number, failure.retry_after, now, rng),
+            error: failure.error,
+        },
+        (FailureKind::Transient | FailureKind::Unknown, _) if tries_left => Decision::Retry {
+            at: after(attempt.tries, failure.retry_after, now, rng),
+            error: failure.error,
+        },
         (FailureKind::Transient | FailureKind::Unknown, _) => Decision::Dead(failure.error),
     }
 }
 
-fn retry<R: Rng + ?Sized>(attempt: Attempt, failure: Failure, now: Timestamp, rng: &mut R) -> Decision {
-    let wait = JOB_ATTEMPTS.after(attempt.number, failure.retry_after, rng);
-    Decision::Retry {
-        at: now.saturating_add(wait).unwrap_or(Timestamp::MAX),
-        error: failure.error,
-    }
+/// The earliest time of the next attempt.
+fn after<R: Rng + ?Sized>(
+    times: u32,
+    retry_after: Option<Duration>,
+    now: Timestamp,
+    rng: &mut R,
+) -> Timestamp {
+    let wait = JOB_ATTEMPTS.after(times, retry_after, rng);
+    now.saturating_add(wait).unwrap_or(Timestamp::MAX)
 }
 
 fn outcome_unknown(cause: &JobError) -> JobError {
@@ -170,7 +188,12 @@ mod tests {
 
     fn attempts() -> impl Strategy<Value = Attempt> {
         let repeat = prop_oneof![Just(Repeat::Harmless), Just(Repeat::ActsAgain)];
-        (1..100_u32, 1..20_u32, repeat).prop_map(|(number, max, repeat)| Attempt { number, max, repeat })
+        (1..100_u32, 1..100_u32, 1..20_u32, repeat).prop_map(|(one, other, max, repeat)| Attempt {
+            number: one.max(other),
+            tries: one.min(other),
+            max,
+            repeat,
+        })
     }
 
     fn kinds() -> impl Strategy<Value = FailureKind> {
@@ -209,7 +232,7 @@ mod tests {
             attempt in attempts(), kind in kinds(), seed in any::<u64>(),
         ) {
             let decision = decided(attempt, failed(kind, None), seed);
-            if kind != FailureKind::NotMade && attempt.number >= attempt.max {
+            if kind != FailureKind::NotMade && attempt.tries >= attempt.max {
                 let retried = matches!(decision, Decision::Retry { .. });
                 prop_assert!(!retried);
             }
@@ -230,15 +253,27 @@ mod tests {
         #[test]
         fn a_failure_of_our_own_never_ends_a_job(attempt in attempts(), seed in any::<u64>()) {
             let decision = decided(attempt, failed(FailureKind::NotMade, None), seed);
-            prop_assert!(matches!(decision, Decision::Retry { .. }), "{:?}", decision);
+            prop_assert!(matches!(decision, Decision::Postpone { .. }), "{:?}", decision);
+        }
+
+        #[test]
+        fn only_tries_that_count_bring_a_job_nearer_to_its_end(
+            attempt in attempts(), kind in kinds(), seed in any::<u64>(),
+        ) {
+            let often = Attempt { number: u32::MAX, ..attempt };
+            let (once, often) = (
+                decided(attempt, failed(kind, None), seed),
+                decided(often, failed(kind, None), seed),
+            );
+            prop_assert_eq!(once.name(), often.name());
         }
 
         #[test]
         fn a_retry_waits_at_least_as_long_as_flickr_asked_and_never_past_the_cap(
-            number in 1..9_u32, asked in proptest::option::of(0..10_000_u64), seed in any::<u64>(),
+            tries in 1..9_u32, asked in proptest::option::of(0..10_000_u64), seed in any::<u64>(),
         ) {
             let asked = asked.map(Duration::from_secs);
-            let attempt = Attempt { number, max: 10, repeat: Repeat::ActsAgain };
+            let attempt = Attempt { number: 99, tries, max: 10, repeat: Repeat::ActsAgain };
             let Decision::Retry { at, .. } = decided(attempt, failed(FailureKind::Transient, asked), seed) else {
                 return Err(TestCaseError::fail("attempts were left"));
             };
@@ -253,6 +288,7 @@ mod tests {
     fn the_last_transient_failure_is_dead() {
         let attempt = Attempt {
             number: 5,
+            tries: 5,
             max: 5,
             repeat: Repeat::Harmless,
         };
@@ -266,6 +302,7 @@ mod tests {
     fn an_unknown_outcome_of_a_read_is_tried_again() {
         let attempt = Attempt {
             number: 1,
+            tries: 1,
             max: 5,
             repeat: Repeat::Harmless,
         };

@@ -20,6 +20,7 @@ pub(crate) fn job() -> JobFixture {
         priority: Priority::Normal,
         state: JobState::Queued,
         attempt: 0,
+        tries: 0,
         callback: None,
         trace: TraceContext {
             trace_id: "0af7651916cd43dd8448eb211c80319c".to_owned(),
@@ -52,6 +53,11 @@ impl JobFixture {
 
     pub(crate) fn attempt(mut self, attempt: u32) -> Self {
         self.0.attempt = attempt;
+        self
+    }
+
+    pub(crate) fn tries(mut self, tries: u32) -> Self {
+        self.0.tries = tries;
         self
     }
 

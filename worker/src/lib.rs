@@ -8,7 +8,8 @@
 //! | [`decision`] | what becomes of a job after an attempt, as a pure function |
 //! | [`backoff`] | how long to wait before the next try |
 //! | [`flickr_call`] | one job's call of Flickr |
-//! | [`lifecycle`] | the end of a job's life: what is reported and what follows |
+//! | [`follow_up`] | what follows from the state of a job |
+//! | [`panics`] | what a bug in one piece of work may end |
 //! | [`app_credentials`] | the consumer keys of our Flickr applications |
 //! | [`process`] [`args`] [`connect`] [`shutdown`] | a process in one of the roles |
 
@@ -23,7 +24,9 @@ pub mod dispatcher;
 #[cfg(test)]
 mod fixtures;
 pub mod flickr_call;
-pub mod lifecycle;
+pub mod follow_up;
+
+pub mod panics;
 pub mod process;
 pub mod runner;
 pub mod shutdown;

@@ -14,6 +14,7 @@ use flickrhub_flickr_mock::{Builder, MockFlickr, MockHandle, Permission};
 use flickrhub_job::config::{FlickrEndpoints, QueueConfig};
 use flickrhub_job::model::{Body, Job, JobId, JobState, Priority, TraceContext};
 use flickrhub_job::queue::Queue;
+use flickrhub_job::store::StoreError;
 use flickrhub_job::telemetry::Metrics;
 use flickrhub_worker::decision::{Failure, FailureKind, Outcome};
 use flickrhub_worker::flickr_call::{FlickrCaller, Signers};
@@ -89,6 +90,7 @@ impl Setting {
             priority: Priority::Normal,
             state: JobState::Running,
             attempt: 1,
+            tries: 1,
             callback: None,
             trace: TraceContext::new(),
             created_at: now,
@@ -223,6 +225,33 @@ async fn an_upload_is_over_when_flickr_has_finished_with_the_photo() {
     assert_eq!(result["photo_id"], photos[0].id);
     assert_eq!(photos[0].bytes, 1_000_000);
     assert_eq!(photos[0].title, "A bee");
+}
+
+#[tokio::test]
+async fn a_body_store_that_is_away_is_no_try_and_a_photo_that_is_lost_is_one() {
+    let setting = Setting::new().await;
+    let lost = StoreError::NoSuchBody("1".to_owned());
+    let cases: [(StoreError, io::ErrorKind, FailureKind); 2] = [
+        (StoreError::Timeout, io::ErrorKind::Other, FailureKind::NotMade),
+        (lost, io::ErrorKind::NotFound, FailureKind::Transient),
+    ];
+    for (cause, kind, expected) in cases {
+        let broken =
+            |_: &Body| stream::iter([Ok(Bytes::from_static(b"abc")), Err(io::Error::new(kind, cause))]);
+        let outcome = setting
+            .caller
+            .call(
+                &setting.upload(1000),
+                &setting.signers,
+                broken,
+                &Metrics::new().unwrap(),
+            )
+            .await;
+        let Outcome::Failed(failure) = outcome else {
+            panic!("{outcome:?}");
+        };
+        assert_eq!(failure.kind, expected, "{:?}", failure.error);
+    }
 }
 
 #[tokio::test]

@@ -7,7 +7,8 @@ use axum::http::{HeaderName, StatusCode};
 use flickrhub_job::lane::LaneEntry;
 use flickrhub_job::model::{Job, JobId, JobState};
 use flickrhub_job::queue::Queue;
-use flickrhub_job::store::{CancelOutcome, JobFilter, replay_of};
+use flickrhub_job::store::{CancelOutcome, JobFilter, JobList, replay_of};
+use flickrhub_job::telemetry::lifecycle;
 use flickrhub_job::view::JobView;
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -131,7 +132,7 @@ pub async fn read(
         ("queue" = Option<Queue>, Query, description = "Of this queue only; the short names do too."),
         ("user_id" = Option<String>, Query, description = "Of this user (NSID) only."),
         ("cursor" = Option<String>, Query, description = "`next_cursor` of the page before."),
-        ("limit" = Option<u32>, Query, description = "Jobs on a page, 50 without it.", minimum = 1, maximum = 100),
+        ("limit" = Option<u32>, Query, description = "Jobs on a page, 50 without it; a page has fewer where their results are large.", minimum = 1, maximum = 100),
     ),
     responses(
         (status = 200, description = "The client's jobs, newest first.", body = JobPage),
@@ -152,25 +153,20 @@ pub async fn list(
         state: query.state,
         queue: query.queue,
         before: query.cursor.map(|cursor| cursor.0),
-        // One more than the page holds tells whether there is another page.
-        limit: query.limit + 1,
+        limit: query.limit,
     };
-    let jobs = state.data()?.jobs.list(&filter).await?;
-    Ok(Json(page(&jobs, query.limit)))
+    Ok(Json(page(state.data()?.jobs.list(&filter).await?)))
 }
 
-/// The first `limit` of `jobs`, and where to go on if there are more.
-fn page(jobs: &[Job], limit: u32) -> JobPage {
-    let shown = jobs
-        .get(..usize::try_from(limit).unwrap_or(usize::MAX))
-        .unwrap_or(jobs);
-    let more = shown.len() < jobs.len();
+/// The jobs, and where to go on if there are more.
+fn page(list: JobList) -> JobPage {
     JobPage {
-        jobs: shown.iter().map(JobView::from).collect(),
-        next_cursor: shown
+        next_cursor: list
+            .jobs
             .last()
-            .filter(|_| more)
-            .map(|last| Cursor(last.id).to_string()),
+            .filter(|_| list.more)
+            .map(|last| Cursor(last.job_id).to_string()),
+        jobs: list.jobs,
     }
 }
 
@@ -200,6 +196,7 @@ pub async fn cancel(
             let data = work.data()?;
             match data.jobs.cancel(&caller.client_id, id).await? {
                 CancelOutcome::Cancelled(job) => {
+                    lifecycle::report(&job, &work.metrics);
                     // If this is lost, the dispatcher finds a final job in the lane and removes it.
                     if let Err(error) = data.lanes.done(&LaneEntry::from(&job)).await {
                         tracing::warn!(job_id = %id, %error, "a cancelled job stays in its lane for now");
@@ -294,17 +291,12 @@ mod tests {
 
     #[test]
     fn a_page_has_a_cursor_only_if_another_page_follows() {
-        for (found, limit, shown, more) in [
-            (0, 5, 0, false),
-            (4, 5, 4, false),
-            (5, 5, 5, false),
-            (6, 5, 5, true),
-        ] {
-            let jobs = jobs(found);
-            let page = page(&jobs, limit);
-            assert_eq!(page.jobs.len(), shown);
-            let expected = more.then(|| Cursor(jobs[shown - 1].id).to_string());
-            assert_eq!(page.next_cursor, expected, "{found} of {limit}");
+        for (found, more) in [(0, false), (4, false), (4, true)] {
+            let jobs: Vec<_> = jobs(found).iter().map(JobView::from).collect();
+            let last = jobs.last().map(|job| Cursor(job.job_id).to_string());
+            let page = page(JobList { jobs, more });
+            assert_eq!(page.jobs.len(), found);
+            assert_eq!(page.next_cursor, last.filter(|_| more), "{found}, {more}");
         }
     }
 }

@@ -233,7 +233,12 @@ impl Hub {
             before: None,
             limit: 1000,
         };
-        self.jobs.list(&filter).await.unwrap()
+        let list = self.jobs.list(&filter).await.unwrap();
+        let mut jobs = Vec::new();
+        for listed in list.jobs {
+            jobs.extend(self.jobs.get(listed.job_id).await.unwrap());
+        }
+        jobs
     }
 
     /// How many users granted anything to the client.

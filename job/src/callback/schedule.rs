@@ -11,7 +11,8 @@ const PAUSES: [u64; 10] = [5, 30, 120, 600, 1_800, 3_600, 7_200, 14_400, 21_600,
 /// together again.
 const JITTER: f64 = 0.2;
 
-/// The pause before the next try after `attempts` tries, or `None` when the callback is given up.
+/// The pause before the next try after `attempts` tries, or `None` when the callback is given up. A try is one that could
+/// be made: what an outage of our own kept us from sending is none.
 pub fn next_try(attempts: u32, rng: &mut impl Rng) -> Option<Duration> {
     let index = usize::try_from(attempts.max(1) - 1).ok()?;
     let pause = Duration::from_secs(*PAUSES.get(index)?);

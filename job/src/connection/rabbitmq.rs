@@ -9,7 +9,7 @@ use std::time::Duration;
 use lapin::uri::{AMQPAuthority, AMQPQueryString, AMQPScheme, AMQPUri, AMQPUserInfo};
 use lapin::{Channel, Connection, ConnectionProperties};
 use secrecy::ExposeSecret;
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, OnceCell};
 use tokio::time::timeout;
 
 use super::ConnectError;
@@ -22,7 +22,7 @@ const HEARTBEAT_SECONDS: u16 = 10;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long a channel may take to open; a node that takes longer is left.
 const CHANNEL_TIMEOUT: Duration = Duration::from_secs(5);
-const SERVICE: &str = "RabbitMQ";
+pub(crate) const SERVICE: &str = "RabbitMQ";
 
 /// A handle on one connection; clones share it.
 #[derive(Clone)]
@@ -32,7 +32,41 @@ pub struct Rabbit {
 
 struct Shared {
     config: RabbitConfig,
-    connection: Mutex<Option<Connection>>,
+    connection: Mutex<Option<Open>>,
+}
+
+/// A connection, and whether its virtual host was prepared on it.
+struct Open {
+    connection: Connection,
+    prepared: Prepared,
+}
+
+/// Set once what every user of the connection needs is known to be there: it may be another cluster than before.
+pub(crate) type Prepared = Arc<OnceCell<()>>;
+
+impl Open {
+    async fn new(config: &RabbitConfig) -> Result<Self, ConnectError> {
+        Ok(Self {
+            connection: open(config).await?,
+            prepared: Prepared::default(),
+        })
+    }
+
+    fn is_alive(&self) -> bool {
+        self.connection.status().connected()
+    }
+
+    /// A channel; `None` when the connection is lost or its node hangs.
+    async fn channel(&self) -> Result<Option<Channel>, ConnectError> {
+        if !self.is_alive() {
+            return Ok(None);
+        }
+        match timeout(CHANNEL_TIMEOUT, self.connection.create_channel()).await {
+            Ok(Ok(channel)) => Ok(Some(channel)),
+            Ok(Err(error)) if self.is_alive() => Err(error.into()),
+            Ok(Err(_)) | Err(_) => Ok(None),
+        }
+    }
 }
 
 impl Rabbit {
@@ -42,11 +76,11 @@ impl Rabbit {
     /// When the password cannot be read, an address is not `host:port`, or no node accepts; then the error is that of
     /// the last node asked.
     pub async fn connect(config: &RabbitConfig) -> Result<Self, ConnectError> {
-        let connection = open(config).await?;
+        let open = Open::new(config).await?;
         Ok(Self {
             shared: Arc::new(Shared {
                 config: config.clone(),
-                connection: Mutex::new(Some(connection)),
+                connection: Mutex::new(Some(open)),
             }),
         })
     }
@@ -59,20 +93,34 @@ impl Rabbit {
         let mut slot = self.shared.connection.lock().await;
         // The connection stays in its slot while it is asked: a caller that stops waiting must not take it, and every
         // consumer on it, down.
-        if let Some(connection) = slot.as_ref().filter(|connection| connection.status().connected()) {
-            match timeout(CHANNEL_TIMEOUT, connection.create_channel()).await {
-                Ok(Ok(channel)) => return Ok(channel),
-                Ok(Err(error)) if connection.status().connected() => return Err(error.into()),
-                // Lost meanwhile, or the node hangs.
-                Ok(Err(_)) | Err(_) => {}
-            }
+        if let Some(open) = slot.as_ref()
+            && let Some(channel) = open.channel().await?
+        {
+            return Ok(channel);
         }
-        let connection = open(&self.shared.config).await?;
-        let channel = timeout(CHANNEL_TIMEOUT, connection.create_channel())
+        let open = Open::new(&self.shared.config).await?;
+        let channel = timeout(CHANNEL_TIMEOUT, open.connection.create_channel())
             .await
             .map_err(|_| ConnectError::Timeout(SERVICE))??;
-        *slot = Some(connection);
+        *slot = Some(open);
         Ok(channel)
+    }
+
+    /// What was prepared on the present connection, or on a new one if that is lost.
+    pub(crate) async fn prepared(&self) -> Result<Prepared, ConnectError> {
+        let mut slot = self.shared.connection.lock().await;
+        if let Some(open) = slot.as_ref().filter(|open| open.is_alive()) {
+            return Ok(Arc::clone(&open.prepared));
+        }
+        let open = Open::new(&self.shared.config).await?;
+        Ok(Arc::clone(&slot.insert(open).prepared))
+    }
+
+    /// Something that was prepared is gone: it is prepared again.
+    pub(crate) async fn forget_prepared(&self) {
+        if let Some(open) = self.shared.connection.lock().await.as_mut() {
+            open.prepared = Prepared::default();
+        }
     }
 
     /// Whether a channel can be opened.

@@ -43,7 +43,7 @@
 //! | what happened | what follows |
 //! | --- | --- |
 //! | admitted, never stored | the place is given back after [`RESERVATION`] |
-//! | admitted and stored, never pushed | the next reconciliation with MongoDB pushes it |
+//! | admitted and stored, never pushed | the next reconciliation with MongoDB ([`Lanes::missing`]) pushes it |
 //! | released, the dispatcher died before it changed MongoDB, or the answer was lost | the lease runs out, the job is back at the head of its lane |
 //! | released and dispatched, the holder died | the lease in MongoDB runs out, [`Lanes::requeue`] |
 //! | finished in MongoDB, [`Lanes::done`] never called | the lease runs out, the job is released once more, MongoDB refuses it, [`Lanes::done`] |
@@ -58,4 +58,4 @@ mod retry_after;
 mod scripts;
 
 pub use entry::{Admission, AdmissionLimits, LaneDepth, LaneEntry, Released};
-pub use lanes::{HEAVIEST, LaneError, Lanes, MAX_RELEASE, RESERVATION};
+pub use lanes::{HEAVIEST, LaneError, Lanes, MAX_LOOK, MAX_RELEASE, RESERVATION};

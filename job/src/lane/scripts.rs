@@ -14,6 +14,7 @@ pub(super) static ADMIT: LazyLock<Script> = script!("admit.lua");
 pub(super) static PUSH: LazyLock<Script> = script!("push.lua");
 pub(super) static DELAY: LazyLock<Script> = script!("delay.lua");
 pub(super) static HOLD: LazyLock<Script> = script!("hold.lua");
+pub(super) static MISSING: LazyLock<Script> = script!("missing.lua");
 pub(super) static RELEASE: LazyLock<Script> = script!("release.lua");
 pub(super) static EXTEND: LazyLock<Script> = script!("extend.lua");
 pub(super) static DONE: LazyLock<Script> = script!("done.lua");

@@ -7,7 +7,7 @@
 use std::io;
 
 use bson::oid::ObjectId;
-use bson::{Bson, doc};
+use bson::{Bson, Document, doc};
 use bytes::Bytes;
 use futures::{AsyncWriteExt, Stream};
 use mongodb::Database;
@@ -78,6 +78,16 @@ impl BodyStore {
     pub fn open(&self, body: &Body) -> impl Stream<Item = io::Result<Bytes>> + Send + 'static + use<> {
         let chunks = self.database.collection::<Chunk>(&format!("{BUCKET}.chunks"));
         body_stream::read(chunks, body)
+    }
+
+    /// Whether a body is still there, so that a job which names it can send it.
+    pub async fn has(&self, body: &Body) -> Result<bool, StoreError> {
+        let Ok(id) = parse_id(&body.file_id) else {
+            return Ok(false);
+        };
+        let files = self.database.collection::<Document>(&format!("{BUCKET}.files"));
+        let found = files.find_one(doc! { "_id": id }).projection(doc! { "_id": 1 });
+        Ok(within(found).await?.is_some())
     }
 
     /// Deletes a body; one that is gone already is no error.

@@ -1,8 +1,9 @@
 //! The callbacks of finished jobs: which is due, and what became of a try.
 //!
-//! A try is claimed by moving `next_at` to the end of its lease. If the process dies after the claim, the callback is
-//! due again when the lease is over; if it dies after the delivery and before it said so, the receiver gets the
-//! callback twice, with the same webhook id.
+//! A callback is claimed by moving `next_at` to the end of a lease, and its try counted when everything is at hand to make
+//! it, before it is made. So an outage of ours costs it no try, and a callback that kills its process does. If the process
+//! dies after the claim, the callback is due again when the lease is over; if it dies after the delivery and before it
+//! said so, the receiver gets the callback twice, with the same webhook id.
 
 use bson::{Document, doc};
 use jiff::{SignedDuration, Timestamp};
@@ -14,8 +15,8 @@ use super::{JobStore, StoreError, id};
 use crate::model::{CallbackState, Job, JobId};
 
 impl JobStore {
-    /// A job whose callback is due, the longest waiting first. It is the caller's for `lease`; its `attempts` counts
-    /// this try.
+    /// A job whose callback is due, the longest waiting first. It is the caller's for `lease`, until its `next_at`; no try
+    /// is counted yet.
     pub async fn claim_callback(&self, lease: SignedDuration) -> Result<Option<Job>, StoreError> {
         let (filter, update) = claim(now(), lease);
         let change = self
@@ -24,6 +25,14 @@ impl JobStore {
             .sort(doc! { "callback.next_at": 1 })
             .return_document(ReturnDocument::After);
         within(change).await
+    }
+
+    /// Counts a try, to be made now by whoever claimed the callback until `claimed_until`.
+    ///
+    /// `false`: the callback is not the caller's any more, and the try must not be made.
+    pub async fn begin_callback_try(&self, id: JobId, claimed_until: Timestamp) -> Result<bool, StoreError> {
+        let (filter, update) = begin(id, claimed_until);
+        Ok(within(self.jobs.update_one(filter, update)).await?.matched_count == 1)
     }
 
     /// The receiver answered 2xx. `false`: the callback was not pending.
@@ -59,6 +68,37 @@ fn claim(now: Timestamp, lease: SignedDuration) -> (Document, Document) {
     let until = now.checked_add(lease).unwrap_or(Timestamp::MAX);
     (
         doc! { "callback.state": CallbackState::Pending.name(), "callback.next_at": { "$lte": to_bson(now) } },
-        doc! { "$inc": { "callback.attempts": 1 }, "$set": { "callback.next_at": to_bson(until) } },
+        doc! { "$set": { "callback.next_at": to_bson(until) } },
     )
+}
+
+fn begin(id: JobId, claimed_until: Timestamp) -> (Document, Document) {
+    (
+        doc! {
+            "_id": id::to_bson(id),
+            "callback.state": CallbackState::Pending.name(),
+            "callback.next_at": to_bson(claimed_until),
+        },
+        doc! { "$inc": { "callback.attempts": 1 } },
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_claim_counts_nothing_and_a_try_is_counted_only_by_its_claimant() {
+        let now = Timestamp::constant(1_800_000_000, 0);
+        let (_, claimed) = claim(now, SignedDuration::from_mins(2));
+        assert!(!claimed.to_string().contains("attempts"));
+        let until = claimed
+            .get_document("$set")
+            .ok()
+            .and_then(|set| set.get("callback.next_at"));
+        assert!(until.is_some());
+        let (filter, begun) = begin(JobId::new(), now + SignedDuration::from_mins(2));
+        assert_eq!(filter.get("callback.next_at"), until);
+        assert_eq!(begun, doc! { "$inc": { "callback.attempts": 1 } });
+    }
 }

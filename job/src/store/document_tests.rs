@@ -34,9 +34,10 @@ proptest! {
     }
 
     #[test]
-    fn numbers_are_read_back(attempt in any::<u32>(), length in 0..=i64::MAX.unsigned_abs(), code in any::<i64>()) {
+    fn numbers_are_read_back(attempt in any::<u32>(), tries in any::<u32>(), length in 0..=i64::MAX.unsigned_abs(), code in any::<i64>()) {
         let job = Job {
             attempt,
+            tries,
             body: Some(Body {
                 file_id: "0123456789abcdef01234567".to_owned(),
                 length,
@@ -72,6 +73,32 @@ fn a_field_that_this_version_does_not_know_is_no_hindrance() {
     let job = queued_job();
     let mut stored = document(&job);
     stored.insert("purge_at", time::to_bson(Timestamp::UNIX_EPOCH));
+    assert_eq!(bson::deserialize_from_document(stored).ok(), Some(job));
+}
+
+#[test]
+fn a_job_that_is_read_without_its_content_has_none() {
+    let job = Job {
+        result: Some(Value::Null),
+        ..queued_job()
+    };
+    let mut stored = document(&job);
+    for field in ["params", "result"] {
+        stored.remove(field);
+    }
+    let expected = Job {
+        params: BTreeMap::new(),
+        result: None,
+        ..job
+    };
+    assert_eq!(bson::deserialize_from_document(stored).ok(), Some(expected));
+}
+
+#[test]
+fn a_job_without_a_count_of_tries_has_none_yet() {
+    let job = queued_job();
+    let mut stored = document(&job);
+    stored.remove("tries");
     assert_eq!(bson::deserialize_from_document(stored).ok(), Some(job));
 }
 

@@ -21,6 +21,7 @@ pub(crate) fn queued_job() -> Job {
         priority: Priority::Normal,
         state: JobState::Queued,
         attempt: 0,
+        tries: 0,
         callback: Some(Callback {
             url: "https://acme.example/hook".to_owned(),
             state: CallbackState::Waiting,
@@ -50,6 +51,7 @@ pub(crate) fn finished_job(state: JobState) -> Job {
     Job {
         state,
         attempt: 3,
+        tries: 3,
         callback: job.callback.clone().map(|callback| Callback {
             state: CallbackState::Delivered,
             attempts: 2,

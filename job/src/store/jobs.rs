@@ -1,4 +1,5 @@
-//! The jobs: what may be asked about them. How they move is in [`super::transitions`].
+//! The jobs: what may be asked about them. How a client lists its own is in [`super::list`], how they move in
+//! [`super::transitions`].
 
 use bson::{Document, RawDocumentBuf, doc};
 use futures::{Stream, TryStreamExt, stream};
@@ -11,10 +12,15 @@ use super::transition::Clock;
 use super::unread::readable;
 use super::{StoreError, id, index};
 use crate::model::{Job, JobId, JobState};
-use crate::queue::Queue;
 
 /// Jobs fetched at a time where all jobs of a state are read.
 const BATCH: u32 = 200;
+
+/// What is not read where many jobs are read or moved at once: parameters and results have up to 15 MB, so a batch
+/// of them could be more than a process has memory.
+pub(super) fn without_content() -> Document {
+    doc! { "params": 0, "result": 0 }
+}
 
 /// The limit of MongoDB ("BSON Document Size"). A server that gets more may answer with any of several errors.
 const MAX_DOCUMENT_BYTES: usize = 16 * 1024 * 1024;
@@ -24,23 +30,6 @@ const MAX_DOCUMENT_BYTES: usize = 16 * 1024 * 1024;
 pub struct JobStore {
     pub(super) jobs: Collection<Job>,
     retention: SignedDuration,
-}
-
-/// Which jobs of a client to list.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct JobFilter {
-    /// Only the jobs of this client.
-    pub client_id: String,
-    /// Only the jobs of this user.
-    pub user_id: Option<String>,
-    /// Only the jobs in this state.
-    pub state: Option<JobState>,
-    /// Only the jobs of this queue.
-    pub queue: Option<Queue>,
-    /// Only jobs accepted before this one: the last job of the page before.
-    pub before: Option<JobId>,
-    /// At most so many, at least one.
-    pub limit: u32,
 }
 
 impl JobStore {
@@ -93,20 +82,10 @@ impl JobStore {
         .await
     }
 
-    /// The jobs of a client, newest first.
-    pub async fn list(&self, filter: &JobFilter) -> Result<Vec<Job>, StoreError> {
-        let cursor = self
-            .jobs
-            .find(filter.document())
-            .sort(doc! { "_id": -1 })
-            .limit(i64::from(filter.limit.max(1)));
-        within(async { cursor.await?.try_collect().await }).await
-    }
-
     /// Every job in state queued, oldest first, read in batches: to rebuild the lanes.
     ///
     /// A job that changes while the stream runs may be missing or be seen in its former state. One that cannot be read
-    /// is left out.
+    /// is left out. The jobs come without their parameters and results.
     pub fn queued(&self) -> impl Stream<Item = Result<Job, StoreError>> + Send + 'static + use<> {
         self.unfinished(JobState::Queued)
     }
@@ -121,13 +100,15 @@ impl JobStore {
             let find = jobs
                 .find(doc! { "state": state.name(), "finished_at": null })
                 .sort(doc! { "_id": 1 })
+                .projection(without_content())
                 .batch_size(BATCH);
             within(find).await.map(readable)
         })
         .try_flatten()
     }
 
-    /// Dispatched or running jobs whose lease ran out, the longest overdue first; without those that cannot be read.
+    /// Dispatched or running jobs whose lease ran out, the longest overdue first; without those that cannot be read, and
+    /// without their parameters and results.
     pub async fn overdue(&self, limit: i64) -> Result<Vec<Job>, StoreError> {
         // The lower bound is what makes the partial index usable.
         let lapsed = doc! { "lease_until": { "$gt": to_bson(Timestamp::UNIX_EPOCH), "$lt": to_bson(now()) } };
@@ -135,8 +116,26 @@ impl JobStore {
         let find = jobs
             .find(lapsed)
             .sort(doc! { "lease_until": 1 })
+            .projection(without_content())
             .limit(limit.max(1));
         readable(within(find).await?).try_collect().await
+    }
+
+    /// Whether the lease on this attempt of a job has run out by now.
+    pub async fn is_overdue(&self, id: JobId, attempt: u32) -> Result<bool, StoreError> {
+        let filter =
+            doc! { "_id": id::to_bson(id), "attempt": attempt, "lease_until": { "$lt": to_bson(now()) } };
+        let jobs = self.jobs.clone_with_type::<Document>();
+        let found = jobs.find_one(filter).projection(doc! { "_id": 1 });
+        Ok(within(found).await?.is_some())
+    }
+
+    /// Takes a job out again that nobody was told of, unless it was dispatched meanwhile: deleted and not cancelled,
+    /// because a cancelled job is reported by a callback. Answers whether it is not in MongoDB now.
+    pub async fn withdraw(&self, id: JobId) -> Result<bool, StoreError> {
+        let untouched = doc! { "_id": id::to_bson(id), "state": JobState::Queued.name(), "attempt": 0 };
+        let deleted = within(self.jobs.delete_one(untouched)).await?.deleted_count;
+        Ok(deleted == 1 || self.get(id).await?.is_none())
     }
 
     /// Whether some job may yet send this body: one that is not finished, or that can be replayed.
@@ -153,24 +152,5 @@ impl JobStore {
             now: now(),
             retention: self.retention,
         }
-    }
-}
-
-impl JobFilter {
-    fn document(&self) -> Document {
-        let mut document = doc! { "client_id": &self.client_id };
-        if let Some(user_id) = &self.user_id {
-            document.insert("user_id", user_id);
-        }
-        if let Some(state) = self.state {
-            document.insert("state", state.name());
-        }
-        if let Some(queue) = self.queue {
-            document.insert("queue", queue.name());
-        }
-        if let Some(before) = self.before {
-            document.insert("_id", doc! { "$lt": id::to_bson(before) });
-        }
-        document
     }
 }

@@ -17,6 +17,7 @@ pub fn replay_of(job: &Job, now: Timestamp) -> Option<Job> {
         id: JobId::new(),
         state: JobState::Queued,
         attempt: 0,
+        tries: 0,
         callback: job.callback.as_ref().map(|callback| Callback {
             url: callback.url.clone(),
             state: CallbackState::Waiting,

@@ -123,7 +123,7 @@ pub(super) fn dispatch(job: JobId, holder: Holder, lease: SignedDuration, clock:
         .setting(doc! { "holder": holder.to_bson() })
 }
 
-/// A worker begins with the job.
+/// A worker begins with the job: a try, counted before it is made, so that one which kills the worker counts.
 pub(super) fn claim(
     job: JobId,
     attempt: u32,
@@ -134,6 +134,7 @@ pub(super) fn claim(
     Transition::to(JobState::Running, job, clock)
         .guarded_by(doc! { "attempt": attempt, "expires_at": { "$gt": clock.now() } })
         .setting(doc! { "started_at": clock.now(), "lease_until": clock.after(lease) })
+        .setting(doc! { "tries": { "$add": [{ "$ifNull": ["$tries", 0] }, 1] } })
         .setting(doc! { "holder": holder.to_bson() })
 }
 
@@ -206,6 +207,18 @@ pub(super) fn retry(
             "available_at": to_bson(available_at),
             "lease_until": null,
         })
+}
+
+/// The call could not be made, so the try does not count; the next one is not before `available_at`.
+pub(super) fn postpone(
+    job: JobId,
+    attempt: u32,
+    error: &JobError,
+    available_at: Timestamp,
+    clock: Clock,
+) -> Transition {
+    retry(job, attempt, error, available_at, clock)
+        .setting(doc! { "tries": { "$max": [{ "$subtract": ["$tries", 1] }, 0] } })
 }
 
 /// Whoever held the job did not move it before its lease ran out.

@@ -1,5 +1,7 @@
 //! The jobs: how they move. Each method is one atomic operation; [`super::transition`] says what it guards and sets.
 //!
+//! What the dispatcher does gives the job without its parameters and result, which it has no use for: it moves many at a time.
+//!
 //! `None` (or `false`) always means that the guard did not hold and nothing changed: the job does not exist, is in
 //! another state, or belongs to a later attempt.
 
@@ -9,6 +11,7 @@ use mongodb::options::{ReturnDocument, UpdateModifications};
 
 use super::error::within;
 use super::holder::Holder;
+use super::jobs::without_content;
 use super::json_text;
 use super::replay::replay_of;
 use super::time::now;
@@ -39,13 +42,13 @@ impl JobStore {
     ) -> Result<Option<Job>, StoreError> {
         let clock = self.clock();
         if let Some(job) = self
-            .apply(&transition::dispatch(id, holder, lease, clock))
+            .apply_in_brief(&transition::dispatch(id, holder, lease, clock))
             .await?
         {
             return Ok(Some(job));
         }
         let (filter, update) = transition::take_again(id, JobState::Dispatched, None, holder, lease, clock);
-        self.change(filter, update).await
+        self.change(filter, update, Some(without_content())).await
     }
 
     /// `queued | dispatched → expired`, if its time is over.
@@ -53,7 +56,7 @@ impl JobStore {
         self.apply(&transition::expire(id, self.clock())).await
     }
 
-    /// `dispatched → running`: a worker begins. Not for an earlier attempt, nor after the job's `expires_at`.
+    /// `dispatched → running`: a worker begins, which counts as a try. Not for an earlier attempt, nor after the job's `expires_at`.
     ///
     /// Repeated by the same holder, it gives the job again while that runs.
     pub async fn claim(
@@ -72,7 +75,7 @@ impl JobStore {
         }
         let (filter, update) =
             transition::take_again(id, JobState::Running, Some(attempt), holder, lease, clock);
-        self.change(filter, update).await
+        self.change(filter, update, None).await
     }
 
     /// Lengthens the lease of a dispatched or running job to `lease` from now; never shortens it.
@@ -125,7 +128,7 @@ impl JobStore {
         error: &JobError,
     ) -> Result<Option<Job>, StoreError> {
         let clock = self.clock();
-        self.apply(&ending(id, attempt, state, error, clock).if_overdue(clock))
+        self.apply_in_brief(&ending(id, attempt, state, error, clock).if_overdue(clock))
             .await
     }
 
@@ -136,7 +139,7 @@ impl JobStore {
         attempt: u32,
         error: &JobError,
     ) -> Result<Option<Job>, StoreError> {
-        self.apply(&transition::take_back(id, attempt, error, self.clock()))
+        self.apply_in_brief(&transition::take_back(id, attempt, error, self.clock()))
             .await
     }
 
@@ -152,11 +155,29 @@ impl JobStore {
             .await
     }
 
+    /// `running → queued`, as [`JobStore::retry`], for a call that could not be made: the try does not count.
+    pub async fn postpone(
+        &self,
+        id: JobId,
+        attempt: u32,
+        error: &JobError,
+        available_at: Timestamp,
+    ) -> Result<Option<Job>, StoreError> {
+        self.apply(&transition::postpone(
+            id,
+            attempt,
+            error,
+            available_at,
+            self.clock(),
+        ))
+        .await
+    }
+
     /// `dispatched | running → queued`: its holder died. Only while the lease is over.
     ///
-    /// The caller looks first whether the job has attempts left; if not, [`JobStore::fail_overdue`] ends it.
+    /// The caller looks first whether the job has tries left; if not, [`JobStore::fail_overdue`] ends it.
     pub async fn requeue_overdue(&self, id: JobId, attempt: u32) -> Result<Option<Job>, StoreError> {
-        self.apply(&transition::requeue_overdue(id, attempt, self.clock()))
+        self.apply_in_brief(&transition::requeue_overdue(id, attempt, self.clock()))
             .await
     }
 
@@ -190,18 +211,33 @@ impl JobStore {
     }
 
     async fn apply(&self, transition: &Transition) -> Result<Option<Job>, StoreError> {
-        self.change(transition.filter.clone(), transition.update()).await
+        self.change(transition.filter.clone(), transition.update(), None)
+            .await
+    }
+
+    /// [`JobStore::apply`], of which the job comes without its content.
+    async fn apply_in_brief(&self, transition: &Transition) -> Result<Option<Job>, StoreError> {
+        self.change(
+            transition.filter.clone(),
+            transition.update(),
+            Some(without_content()),
+        )
+        .await
     }
 
     async fn change(
         &self,
         filter: Document,
         update: impl Into<UpdateModifications>,
+        projection: Option<Document>,
     ) -> Result<Option<Job>, StoreError> {
-        let change = self
+        let mut change = self
             .jobs
             .find_one_and_update(filter, update)
             .return_document(ReturnDocument::After);
+        if let Some(fields) = projection {
+            change = change.projection(fields);
+        }
         within(change).await
     }
 }

@@ -6,12 +6,13 @@
 
 use std::fmt;
 use std::io::Write;
+use std::panic::PanicHookInfo;
 
 use jiff::{Timestamp, Unit};
 use serde_json::{Map, Value};
 use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id, Record};
-use tracing::{Event, Subscriber};
+use tracing::{Event, Subscriber, error};
 use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::layer::{Context, SubscriberExt};
 use tracing_subscriber::registry::LookupSpan;
@@ -29,7 +30,24 @@ pub fn init_logging(component: &str, hub: &str) {
         writer: std::io::stdout,
     };
     // It fails only where a log is set already, in tests.
-    let _ = tracing_subscriber::registry().with(filter).with(lines).try_init();
+    if tracing_subscriber::registry()
+        .with(filter)
+        .with(lines)
+        .try_init()
+        .is_ok()
+    {
+        std::panic::set_hook(Box::new(log_panic));
+    }
+}
+
+/// Writes a panic as a line of the log, with the fields of the spans that it happened in.
+fn log_panic(panic: &PanicHookInfo<'_>) {
+    error!(
+        event = "panic",
+        location = panic.location().map(tracing::field::display),
+        panic = panic.payload_as_str(),
+        "the program has a bug"
+    );
 }
 
 /// Writes each event as a line.
@@ -135,6 +153,7 @@ impl Visit for Collect<'_> {
 mod tests {
     use std::sync::{Arc, Mutex};
 
+    use serde_json::json;
     use tracing::{info, info_span, warn};
 
     use super::*;
@@ -200,6 +219,36 @@ mod tests {
             .as_str()
             .and_then(|text| text.parse::<Timestamp>().ok());
         assert!(timestamp.is_some());
+    }
+
+    #[test]
+    fn a_panic_is_a_line_with_the_fields_of_its_span() {
+        let lines = lines(|| {
+            let previous = std::panic::take_hook();
+            std::panic::set_hook(Box::new(log_panic));
+            let panicked = std::panic::catch_unwind(|| {
+                let _span = info_span!("job", job_id = "0197", trace_id = "4bf9").entered();
+                panic!("no such bee");
+            });
+            std::panic::set_hook(previous);
+            assert!(panicked.is_err());
+        });
+        let line = lines
+            .iter()
+            .find(|line| line["panic"] == "no such bee")
+            .cloned()
+            .unwrap_or_default();
+        assert_eq!(line["event"], "panic");
+        assert_eq!(line["level"], "error");
+        assert_eq!(
+            (&line["job_id"], &line["trace_id"]),
+            (&json!("0197"), &json!("4bf9"))
+        );
+        assert!(
+            line["location"]
+                .as_str()
+                .is_some_and(|at| at.contains("logging.rs"))
+        );
     }
 
     #[test]

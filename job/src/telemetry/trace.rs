@@ -10,8 +10,9 @@ pub use crate::model::TraceContext;
 /// Hexadecimal digits of a trace id and of a span id (sections 3.2.2.3 and 3.2.2.4).
 const TRACE_DIGITS: usize = 32;
 const SPAN_DIGITS: usize = 16;
-/// The flags of a trace that starts here: sampled (section 3.2.2.5.1).
-const SAMPLED: &str = "01";
+/// The only flag that version 00 knows (section 3.2.2.5.1). The other bits say nothing and are not passed on: a vendor
+/// "MUST set those to zero" (section 3.2.2.5.2).
+const SAMPLED: u8 = 0x01;
 
 impl TraceContext {
     /// A new trace.
@@ -43,10 +44,10 @@ impl TraceContext {
         Self::assemble(&self.trace_id, flags)
     }
 
-    fn assemble(trace_id: &str, flags: &str) -> Self {
+    fn assemble(trace_id: &str, flags: u8) -> Self {
         Self {
             trace_id: trace_id.to_owned(),
-            traceparent: format!("00-{trace_id}-{}-{flags}", random_id(SPAN_DIGITS)),
+            traceparent: format!("00-{trace_id}-{}-{:02x}", random_id(SPAN_DIGITS), flags & SAMPLED),
         }
     }
 }
@@ -54,7 +55,7 @@ impl TraceContext {
 /// The parts of a `traceparent` that go on to the next one.
 struct Parent<'a> {
     trace_id: &'a str,
-    flags: &'a str,
+    flags: u8,
 }
 
 /// Reads a `traceparent` (section 3.2). A later version may have more parts behind those of version 00; `ff` is not a
@@ -65,8 +66,11 @@ fn parse(traceparent: &str) -> Option<Parent<'_>> {
     let version_is_valid = is_hexadecimal(version, 2) && version != "ff";
     let length_is_valid = version != "00" || parts.next().is_none();
     let ids_are_valid = is_id(trace_id, TRACE_DIGITS) && is_id(span_id, SPAN_DIGITS);
-    (version_is_valid && length_is_valid && ids_are_valid && is_hexadecimal(flags, 2))
-        .then_some(Parent { trace_id, flags })
+    if !(version_is_valid && length_is_valid && ids_are_valid && is_hexadecimal(flags, 2)) {
+        return None;
+    }
+    let flags = u8::from_str_radix(flags, 16).ok()?;
+    Some(Parent { trace_id, flags })
 }
 
 /// Whether the text is an id: lower-case hexadecimal digits, not all zero.
@@ -118,6 +122,23 @@ mod tests {
         let trace = TraceContext::from_headers(Some(&parent), None);
         assert!(trace.traceparent.ends_with("-00"));
         assert!(trace.child().traceparent.ends_with("-00"));
+    }
+
+    #[test]
+    fn of_the_flags_only_the_sampled_one_is_understood_and_passed_on() {
+        for (flags, passed_on) in [
+            ("00", "00"),
+            ("01", "01"),
+            ("02", "00"),
+            ("03", "01"),
+            ("fe", "00"),
+            ("ff", "01"),
+        ] {
+            let parent = PARENT.replace("-01", &format!("-{flags}"));
+            let trace = TraceContext::from_headers(Some(&parent), None);
+            assert_eq!(trace.trace_id, TRACE_ID, "{flags}");
+            assert_eq!(trace.traceparent.rsplit('-').next(), Some(passed_on), "{flags}");
+        }
     }
 
     #[test]

@@ -5,22 +5,38 @@
 //! ([`Publisher::dead_letter`]). Dead-lettering is at-least-once: the message leaves its queue only when the
 //! dead-letter queue has confirmed it. That needs `reject-publish` as the overflow behaviour.
 //!
+//! A dead-letter queue holds the last [`MAX_DEAD_LETTERS`] letters, in at most [`MAX_DEAD_LETTER_BYTES`]: nobody has to
+//! read them, and they must not fill the disks of the cluster. The oldest go first. Nothing is lost with a letter: the job
+//! is in MongoDB, where it can be listed, inspected and replayed for as long as it is kept.
+//!
+//! A queue that exists keeps the arguments that it was declared with.
+//!
 //! Only arguments that RabbitMQ 4.0 knows are used.
 
 mod publisher;
 
+use std::time::Duration;
+
 use lapin::options::QueueDeclareOptions;
 use lapin::types::{AMQPValue, FieldTable};
 use lapin::{Channel, ErrorKind};
+use tokio::time::timeout;
 
 pub use publisher::{PublishError, Publisher, REASON_HEADER, TRACE_ID_HEADER, TRACEPARENT_HEADER};
 
 use crate::connection::ConnectError;
-use crate::connection::rabbitmq::Rabbit;
+use crate::connection::rabbitmq::{Rabbit, SERVICE};
 use crate::queue::Queue;
 
 /// How often a message comes back unacknowledged before it is dead-lettered: it is delivered once more than this.
 pub const DELIVERY_LIMIT: i32 = 5;
+/// Most letters in a dead-letter queue.
+pub const MAX_DEAD_LETTERS: i64 = 10_000;
+/// Most bytes of the letters in a dead-letter queue. Ours have some hundreds; this is for what others send, which is a
+/// dead letter too.
+pub const MAX_DEAD_LETTER_BYTES: i64 = 64 * 1024 * 1024;
+/// How long it may take to look at the queues, or to declare them.
+const ENSURE_TIMEOUT: Duration = Duration::from_secs(10);
 /// No limit: a dead letter stays however often somebody looks at it.
 const UNLIMITED: i32 = -1;
 /// The reply code with which the broker closes a channel that names a queue that does not exist (`NOT_FOUND`, AMQP
@@ -32,12 +48,51 @@ const NOT_FOUND: u16 = 404;
 /// # Errors
 /// When the connection is lost, or a queue exists with other arguments (`PRECONDITION_FAILED`).
 pub async fn declare(channel: &Channel, group_size: u32) -> Result<(), lapin::Error> {
-    for queue in Queue::ALL {
-        // The dead-letter queue first, so that no message is dead-lettered into nothing.
-        for (name, arguments) in [
+    for (name, arguments) in definitions(group_size) {
+        channel
+            .queue_declare(name.into(), QueueDeclareOptions::durable(), arguments)
+            .await?;
+    }
+    Ok(())
+}
+
+/// Every queue with its arguments; its dead-letter queue before it, so that no message is dead-lettered into nothing.
+fn definitions(group_size: u32) -> impl Iterator<Item = (&'static str, FieldTable)> {
+    Queue::ALL.into_iter().flat_map(move |queue| {
+        [
             (queue.dead_letter_name(), dead_letter_arguments(group_size)),
             (queue.name(), queue_arguments(queue, group_size)),
-        ] {
+        ]
+    })
+}
+
+/// Declares the queues that do not exist; once for each connection, whoever asks.
+///
+/// Queues that exist are left as they are: members may have been added to them since, and their arguments cannot be
+/// changed by a declaration anyway.
+///
+/// # Errors
+/// When there is no connection, or the broker does not answer in time.
+pub async fn ensure(rabbit: &Rabbit, group_size: u32) -> Result<(), ConnectError> {
+    let prepared = rabbit.prepared().await?;
+    let ensured = prepared.get_or_try_init(|| declare_missing(rabbit, group_size));
+    timeout(ENSURE_TIMEOUT, ensured)
+        .await
+        .map_err(|_| ConnectError::Timeout(SERVICE))??;
+    Ok(())
+}
+
+/// To be called when a queue is missing that [`ensure`] found: the next [`ensure`] looks again.
+pub async fn forget(rabbit: &Rabbit) {
+    rabbit.forget_prepared().await;
+}
+
+async fn declare_missing(rabbit: &Rabbit, group_size: u32) -> Result<(), ConnectError> {
+    let mut channel = rabbit.channel().await?;
+    for (name, arguments) in definitions(group_size) {
+        if !exists(&channel, name).await? {
+            // The broker closed the channel that asked for a queue which is missing.
+            channel = rabbit.channel().await?;
             channel
                 .queue_declare(name.into(), QueueDeclareOptions::durable(), arguments)
                 .await?;
@@ -46,41 +101,19 @@ pub async fn declare(channel: &Channel, group_size: u32) -> Result<(), lapin::Er
     Ok(())
 }
 
-/// Declares the queues unless all of them exist.
-///
-/// Queues that exist are left as they are: members may have been added to them since, and their arguments cannot be
-/// changed by a declaration anyway.
-///
-/// # Errors
-/// When there is no connection, or a queue is missing and another exists with other arguments.
-pub async fn ensure(rabbit: &Rabbit, group_size: u32) -> Result<(), ConnectError> {
-    if all_exist(&rabbit.channel().await?).await? {
-        return Ok(());
-    }
-    // The broker closed the channel that asked for a missing queue.
-    declare(&rabbit.channel().await?, group_size).await?;
-    Ok(())
-}
-
-async fn all_exist(channel: &Channel) -> Result<bool, lapin::Error> {
-    let names = Queue::ALL
-        .into_iter()
-        .flat_map(|queue| [queue.name(), queue.dead_letter_name()]);
+async fn exists(channel: &Channel, name: &str) -> Result<bool, lapin::Error> {
     let passive = QueueDeclareOptions {
         passive: true,
         ..QueueDeclareOptions::durable()
     };
-    for name in names {
-        match channel
-            .queue_declare(name.into(), passive, FieldTable::default())
-            .await
-        {
-            Ok(_) => {}
-            Err(error) if is_not_found(&error) => return Ok(false),
-            Err(error) => return Err(error),
-        }
+    match channel
+        .queue_declare(name.into(), passive, FieldTable::default())
+        .await
+    {
+        Ok(_) => Ok(true),
+        Err(error) if is_not_found(&error) => Ok(false),
+        Err(error) => Err(error),
     }
-    Ok(true)
 }
 
 fn is_not_found(error: &lapin::Error) -> bool {
@@ -101,7 +134,14 @@ fn queue_arguments(queue: Queue, group_size: u32) -> FieldTable {
 }
 
 fn dead_letter_arguments(group_size: u32) -> FieldTable {
-    quorum(group_size, UNLIMITED)
+    let mut arguments = quorum(group_size, UNLIMITED);
+    arguments.insert("x-max-length".into(), AMQPValue::LongLongInt(MAX_DEAD_LETTERS));
+    arguments.insert(
+        "x-max-length-bytes".into(),
+        AMQPValue::LongLongInt(MAX_DEAD_LETTER_BYTES),
+    );
+    arguments.insert("x-overflow".into(), text("drop-head"));
+    arguments
 }
 
 fn quorum(group_size: u32, delivery_limit: i32) -> FieldTable {
@@ -148,6 +188,13 @@ mod tests {
     }
 
     #[test]
+    fn a_dead_letter_queue_is_there_before_the_queue_that_needs_it() {
+        let names: Vec<_> = definitions(3).map(|(name, _)| name).collect();
+        let expected = Queue::ALL.map(|queue| [queue.dead_letter_name(), queue.name()]);
+        assert_eq!(names, expected.as_flattened());
+    }
+
+    #[test]
     fn a_dead_letter_stays_however_often_it_is_read() {
         let arguments = dead_letter_arguments(3);
         assert_eq!(
@@ -155,5 +202,20 @@ mod tests {
             Some(&AMQPValue::LongInt(-1))
         );
         assert_eq!(arguments.inner().get("x-queue-type"), Some(&text("quorum")));
+    }
+
+    #[test]
+    fn dead_letters_do_not_fill_the_cluster() {
+        let arguments = dead_letter_arguments(3);
+        let argument = |name: &str| arguments.inner().get(name).cloned();
+        assert_eq!(
+            argument("x-max-length"),
+            Some(AMQPValue::LongLongInt(MAX_DEAD_LETTERS))
+        );
+        assert_eq!(
+            argument("x-max-length-bytes"),
+            Some(AMQPValue::LongLongInt(MAX_DEAD_LETTER_BYTES))
+        );
+        assert_eq!(argument("x-overflow"), Some(text("drop-head")));
     }
 }

@@ -13,7 +13,7 @@ use lapin::{BasicProperties, Channel, Confirmation};
 use tokio::sync::Mutex;
 use tokio::time::{Instant, sleep, timeout};
 
-use super::ensure;
+use super::{ensure, forget};
 use crate::connection::ConnectError;
 use crate::connection::rabbitmq::Rabbit;
 use crate::envelope::{Envelope, InvalidEnvelope};
@@ -30,6 +30,8 @@ pub const REASON_HEADER: &str = "x-flickrhub-reason";
 const PERSISTENT: u8 = 2;
 /// How long one confirmation may take.
 const CONFIRM_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long opening the channel may take, with a new connection and the queues.
+const CHANNEL_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long publishing goes on being tried; a try that is under way is waited for.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// The longest pause between two tries.
@@ -59,6 +61,12 @@ pub enum PublishError {
 }
 
 impl PublishError {
+    /// Whether RabbitMQ is away, which concerns every message: the same one may be published later.
+    #[must_use]
+    pub const fn is_transient(&self) -> bool {
+        matches!(self, Self::Connection(_) | Self::Unconfirmed(_) | Self::TimedOut)
+    }
+
     /// Whether the same message may get through at once, over a new channel.
     const fn is_about_the_channel(&self) -> bool {
         match self {
@@ -68,7 +76,7 @@ impl PublishError {
     }
 }
 
-/// Publishes to the queues; clones share one channel.
+/// Publishes to the queues; clones share one channel. Any number of messages wait for their confirmation at a time.
 #[derive(Clone)]
 pub struct Publisher {
     rabbit: Rabbit,
@@ -94,7 +102,7 @@ impl Publisher {
     /// Publishes a job and waits until the broker confirms it.
     ///
     /// # Errors
-    /// When the broker refuses the message, or none confirms it within about 15 s. The message may be in the queue
+    /// When the broker refuses the message, or none confirms it within about 25 s. The message may be in the queue
     /// nevertheless.
     pub async fn publish(&self, queue: Queue, envelope: &Envelope) -> Result<(), PublishError> {
         self.publish_to(queue.name(), envelope, headers(envelope)).await
@@ -147,15 +155,21 @@ impl Publisher {
         body: &[u8],
         properties: BasicProperties,
     ) -> Result<(), PublishError> {
-        let channel = self.channel().await?;
+        let channel = timeout(CHANNEL_TIMEOUT, self.channel())
+            .await
+            .map_err(|_| PublishError::TimedOut)??;
         let outcome = confirmed(&channel, name, body, properties).await;
+        if matches!(outcome, Err(PublishError::NoQueue(_))) {
+            forget(&self.rabbit).await;
+        }
         if outcome.as_ref().is_err_and(PublishError::is_about_the_channel) {
             self.give_up(&channel).await;
         }
         outcome
     }
 
-    /// The channel, or a new one. The queues are ensured with each new channel, since the cluster may be a new one.
+    /// The channel, or a new one, which one task opens for all. The queues are ensured before, since the cluster may be a
+    /// new one.
     async fn channel(&self) -> Result<Channel, PublishError> {
         let mut slot = self.channel.lock().await;
         if let Some(channel) = slot.as_ref().filter(|channel| channel.status().connected()) {
@@ -244,6 +258,14 @@ mod tests {
     fn a_full_queue_is_not_tried_again() {
         assert!(!PublishError::Refused("flickr_rest").is_about_the_channel());
         assert!(PublishError::TimedOut.is_about_the_channel());
+    }
+
+    #[test]
+    fn a_queue_that_refuses_is_no_outage_of_the_broker() {
+        assert!(PublishError::TimedOut.is_transient());
+        assert!(PublishError::Connection(ConnectError::Timeout("RabbitMQ")).is_transient());
+        assert!(!PublishError::Refused("flickr_rest.dlq").is_transient());
+        assert!(!PublishError::NoQueue("flickr_rest.dlq").is_transient());
     }
 
     #[test]

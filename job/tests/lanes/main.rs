@@ -5,6 +5,7 @@
 mod fairness;
 mod oracle;
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -114,6 +115,16 @@ async fn keys(redis: &Redis, prefix: &str) -> Vec<String> {
         .run(redis::cmd("KEYS").arg(format!("{prefix}*")))
         .await
         .unwrap()
+}
+
+/// Every key with its value.
+async fn dump(redis: &Redis, prefix: &str) -> BTreeMap<String, Vec<u8>> {
+    let mut values = BTreeMap::new();
+    for key in keys(redis, prefix).await {
+        let value: Option<Vec<u8>> = redis.run(redis::cmd("DUMP").arg(&key)).await.unwrap();
+        values.extend(value.map(|value| (key, value)));
+    }
+    values
 }
 
 async fn remove(redis: &Redis, prefix: &str) {
@@ -279,6 +290,47 @@ async fn every_operation_can_be_repeated() {
         lanes.depth(job.queue).await.unwrap(),
         flickrhub_job::lane::LaneDepth::default()
     );
+    remove(&redis, &prefix).await;
+}
+
+#[tokio::test]
+#[ignore = "needs the data tier: make test"]
+async fn only_jobs_without_a_place_are_missing_and_the_look_writes_nothing() {
+    let redis = connect().await;
+    let (lanes, prefix) = lanes(&redis);
+    let of_queue: Vec<_> = jobs()
+        .into_iter()
+        .filter(|job| job.queue == Queue::Rest)
+        .collect();
+    let [never, reserved, waiting, delayed, released, lost, over] = &of_queue[..7] else {
+        panic!("seven jobs");
+    };
+    let limits = AdmissionLimits {
+        pending_per_user: 100,
+        buffer: 100,
+    };
+    lanes.push(released).await.unwrap();
+    assert_eq!(lanes.release(Queue::Rest, 1, 10, HOUR).await.unwrap().len(), 1);
+    lanes.admit(reserved, &limits).await.unwrap();
+    lanes
+        .push_delayed(delayed, Timestamp::now() + HOUR)
+        .await
+        .unwrap();
+    for job in [waiting, lost, over] {
+        lanes.push(job).await.unwrap();
+    }
+    lanes.done(over).await.unwrap();
+    let lane = format!("{prefix}lane:{}:{}", lost.queue, lost.user_id);
+    redis
+        .run::<()>(redis::cmd("ZREM").arg(lane).arg(lost.job_id.to_string()))
+        .await
+        .unwrap();
+
+    let before = dump(&redis, &prefix).await;
+    let missing = lanes.missing(Queue::Rest, &of_queue[..7]).await.unwrap();
+    let expected = [never, reserved, lost, over].map(|job| job.job_id);
+    assert_eq!(missing, expected.into_iter().collect());
+    assert_eq!(dump(&redis, &prefix).await, before);
     remove(&redis, &prefix).await;
 }
 

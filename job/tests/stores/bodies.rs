@@ -110,7 +110,14 @@ async fn a_body_that_is_not_complete_is_an_error_and_never_a_short_photo() {
         read(&store, &body).await.expect_err("the end is missing").kind(),
         io::ErrorKind::NotFound
     );
+    assert!(store.has(&body).await.expect("MongoDB answers"));
     store.delete(&body.file_id).await.expect("deleted");
+    assert!(!store.has(&body).await.expect("MongoDB answers"));
+    let nonsense = Body {
+        file_id: "../etc".to_owned(),
+        ..body.clone()
+    };
+    assert!(!store.has(&nonsense).await.expect("no question at all"));
     store
         .delete(&body.file_id)
         .await

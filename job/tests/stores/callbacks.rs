@@ -53,7 +53,22 @@ async fn a_callback_is_tried_by_one_process_at_a_time_until_it_is_settled() {
         .await
         .expect("MongoDB answers")
         .expect("due");
-    assert_eq!(first.callback.map(|callback| callback.attempts), Some(1));
+    let first = first.callback.expect("it has a callback");
+    assert_eq!(first.attempts, 0, "no try is made yet");
+    let until = first.next_at.expect("the end of the lease");
+    assert!(
+        !store
+            .begin_callback_try(job.id, until + LEASE)
+            .await
+            .expect("MongoDB answers"),
+        "of another claim"
+    );
+    assert!(
+        store
+            .begin_callback_try(job.id, until)
+            .await
+            .expect("MongoDB answers")
+    );
     assert_eq!(
         store.claim_callback(LEASE).await.expect("MongoDB answers"),
         None,
@@ -70,7 +85,7 @@ async fn a_callback_is_tried_by_one_process_at_a_time_until_it_is_settled() {
         .await
         .expect("MongoDB answers")
         .expect("due again");
-    assert_eq!(second.callback.map(|callback| callback.attempts), Some(2));
+    assert_eq!(second.callback.map(|callback| callback.attempts), Some(1));
     assert!(store.callback_delivered(job.id).await.expect("MongoDB answers"));
     assert!(
         !store.callback_failed(job.id).await.expect("MongoDB answers"),

@@ -87,6 +87,7 @@ async fn a_holder_that_did_not_hear_the_answer_gets_the_same_attempt_again() {
             .expect("MongoDB answers")
             .expect("dispatched");
         assert_eq!((dispatched.state, dispatched.attempt), (JobState::Dispatched, 1));
+        assert!(dispatched.params.is_empty(), "a dispatcher has no use for them");
     }
     let other = store
         .dispatch(job.id, Holder::new(), LEASE)
@@ -103,6 +104,7 @@ async fn a_holder_that_did_not_hear_the_answer_gets_the_same_attempt_again() {
             .expect("MongoDB answers")
             .expect("claimed");
         assert_eq!((claimed.state, claimed.attempt), (JobState::Running, 1));
+        assert_eq!(claimed.params, job.params);
         started.push(claimed.started_at);
     }
     assert_eq!(started[0], started[1], "it began once");
@@ -152,6 +154,53 @@ async fn a_retried_job_waits_until_it_is_available() {
             .expect("MongoDB answers"),
         None
     );
+    drop_database(database).await;
+}
+
+#[tokio::test]
+#[ignore = "needs the data tier: make test"]
+async fn a_try_counts_unless_its_call_could_not_be_made() {
+    let (database, store) = store().await;
+    let id = running(&store, &job()).await.id;
+    let now = time::now();
+    let postponed = store
+        .postpone(id, 1, &error(), now)
+        .await
+        .expect("MongoDB answers")
+        .expect("queued");
+    assert_eq!((postponed.attempt, postponed.tries), (1, 0));
+    let holder = Holder::new();
+    for attempt in [2, 3] {
+        store
+            .dispatch(id, Holder::new(), LEASE)
+            .await
+            .expect("MongoDB answers")
+            .expect("dispatched");
+        for _ in 0..2 {
+            let claimed = store
+                .claim(id, attempt, holder, LEASE)
+                .await
+                .expect("MongoDB answers")
+                .expect("claimed");
+            assert_eq!(claimed.tries, attempt - 1, "a claim that is repeated counts once");
+        }
+        store
+            .retry(id, attempt, &error(), now)
+            .await
+            .expect("MongoDB answers")
+            .expect("queued");
+    }
+    store
+        .dispatch(id, Holder::new(), NO_LEASE)
+        .await
+        .expect("MongoDB answers")
+        .expect("dispatched");
+    let queued = store
+        .requeue_overdue(id, 4)
+        .await
+        .expect("MongoDB answers")
+        .expect("queued");
+    assert_eq!((queued.attempt, queued.tries), (4, 2), "no worker had it");
     drop_database(database).await;
 }
 
@@ -319,6 +368,8 @@ async fn a_running_job_is_ended_for_its_holder_only_when_no_sign_of_life_came() 
         .expect("claimed");
     let overdue = store.overdue(10).await.expect("MongoDB answers");
     assert_eq!(overdue.iter().map(|job| job.id).collect::<Vec<_>>(), [job.id]);
+    assert!(store.is_overdue(job.id, 1).await.expect("MongoDB answers"));
+    assert!(!store.is_overdue(job.id, 2).await.expect("MongoDB answers"));
 
     // The holder is back between the look and the deed.
     assert!(
@@ -327,6 +378,7 @@ async fn a_running_job_is_ended_for_its_holder_only_when_no_sign_of_life_came() 
             .await
             .expect("MongoDB answers")
     );
+    assert!(!store.is_overdue(job.id, 1).await.expect("MongoDB answers"));
     for state in [JobState::Failed, JobState::Dead] {
         let ended = store
             .fail_overdue(job.id, 1, state, &error())

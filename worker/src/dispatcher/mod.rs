@@ -38,12 +38,13 @@ use flickrhub_job::lane::{LaneError, Lanes};
 use flickrhub_job::queue::Queue;
 use flickrhub_job::store::{BodyStore, JobStore, StoreError};
 use flickrhub_job::telemetry::Metrics;
-use flickrhub_job::topology::Publisher;
+use flickrhub_job::topology::{PublishError, Publisher};
 use futures::future::join_all;
 use jiff::Timestamp;
 use tokio_util::sync::CancellationToken;
 
 use crate::backoff::about;
+use crate::panics::caught;
 use crate::shutdown::{DISPATCH_LIMIT, pause, within_limit};
 
 /// How often jobs whose lease has ended, and the loss of Redis's data, are looked for.
@@ -90,6 +91,9 @@ enum RecoveryError {
     /// Redis failed.
     #[error(transparent)]
     Redis(#[from] RedisError),
+    /// RabbitMQ failed.
+    #[error(transparent)]
+    Publish(#[from] PublishError),
 }
 
 impl RecoveryError {
@@ -99,6 +103,7 @@ impl RecoveryError {
             Self::Store(error) => error.is_transient(),
             Self::Lanes(error) => error.is_transient(),
             Self::Redis(error) => error.is_transient(),
+            Self::Publish(error) => error.is_transient(),
         }
     }
 }
@@ -128,17 +133,45 @@ impl Dispatcher {
     }
 }
 
-/// Does `work` again and again, about `period` apart, until `stop`; a failure is logged and the next turn goes on.
+/// Does `work` again and again, about `period` apart, until `stop`; a failure or a panic is logged and the next turn goes
+/// on.
 async fn every<F>(period: Duration, stop: &CancellationToken, mut work: impl FnMut() -> F)
 where
     F: Future<Output = Result<(), RecoveryError>>,
 {
     loop {
-        if let Err(error) = work().await {
-            tracing::warn!(%error, "recovery has to wait for the data tier");
+        match caught(async { work().await }).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::warn!(%error, "recovery has to wait for the data tier"),
+            Err(panicked) => {
+                tracing::error!(%panicked, "this turn of recovery ends here; the next one begins anew");
+            }
         }
         if !pause(about(period), stop).await {
             return;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicU32, Ordering};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_turn_that_panics_is_followed_by_the_next_one() {
+        let stop = CancellationToken::new();
+        let turns = AtomicU32::new(0);
+        let work = async || {
+            let turn = turns.fetch_add(1, Ordering::Relaxed);
+            if turn == 2 {
+                stop.cancel();
+            }
+            assert_ne!(turn, 0, "a bug");
+            Err::<(), _>(RecoveryError::from(StoreError::Timeout))
+        };
+        every(Duration::from_millis(1), &stop, work).await;
+        assert_eq!(turns.load(Ordering::Relaxed), 3);
     }
 }

@@ -1,8 +1,29 @@
 //! Jobs whose lease has ended: their dispatcher or worker died, or lost its way to MongoDB.
 //!
-//! One that was only dispatched is queued again. One that was running may have been acted on by Flickr, so it goes
+//! One that was only dispatched is queued again, however often: its message waited for a worker that never came, which
+//! says nothing about the job, and `expires_at` ends it. One that was running may have been acted on by Flickr, so it goes
 //! through the same [`decide`] as every other unknown outcome: a call that is harmless to repeat is queued again while it
-//! has attempts left, one that would act again fails as `outcome_unknown`.
+//! has tries left, one that would act again fails as `outcome_unknown`.
+//!
+//! # Poison messages
+//!
+//! That is also what ends a job which kills every worker that takes it. Its claim counted the try before the worker died,
+//! so after the last one the job is `dead` here, with its dead letter:
+//!
+//! | the process dies after | the job is | then |
+//! | --- | --- | --- |
+//! | (a worker) the claim | `running`, the try counted | the redelivered message is refused and acknowledged; the lease ends, and recovery has the job |
+//! | (a dispatcher) the look | `running` | the next turn, of any dispatcher, sees it again |
+//! | the dead letter | `running` | the same; there is a second dead letter of the same attempt |
+//! | the update to `dead` | `dead`, still in the lanes | its place in the window ends, its release is refused, the lanes forget it |
+//! | the lanes were told | `dead` | over |
+//!
+//! The dead letter comes first, so that none is missing. The price: two dispatchers that see the job at once write one
+//! each, and should its worker come back in the instant between, there is a dead letter of a job that lives. MongoDB
+//! says what is true.
+//!
+//! Messages that waited in the same worker come back each time it dies, too. One that came back too often is moved to the
+//! dead letters by the broker, although its job is not at fault: that was only dispatched, and is queued again here.
 
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::time::Duration;
@@ -10,12 +31,14 @@ use std::time::Duration;
 use flickrhub_job::envelope::Envelope;
 use flickrhub_job::lane::LaneEntry;
 use flickrhub_job::model::{Job, JobError, JobState};
+use flickrhub_job::telemetry::lifecycle;
 use jiff::Timestamp;
+use tracing::Instrument;
 
 use super::{Dispatcher, RecoveryError};
 use crate::decision::{Attempt, Decision, Failure, FailureKind, Outcome, decide};
 use crate::flickr_call::repeat;
-use crate::lifecycle;
+use crate::panics::caught;
 
 /// How much longer than its lease a job is left to its holder: clocks differ, and a holder that has a result tries to
 /// store it every few seconds.
@@ -94,6 +117,7 @@ fn recovery(job: &Job, max_attempts: u32, now: Timestamp) -> Recovery {
     }
     let attempt = Attempt {
         number: job.attempt,
+        tries: job.tries,
         max: max_attempts,
         repeat: repeat(job),
     };
@@ -107,7 +131,7 @@ fn recovery(job: &Job, max_attempts: u32, now: Timestamp) -> Recovery {
         retry_after: None,
     };
     match decide(attempt, Outcome::Failed(lost), now, &mut rand::rng()) {
-        Decision::Retry { .. } | Decision::Succeed(_) => Recovery::Requeue,
+        Decision::Retry { .. } | Decision::Postpone { .. } | Decision::Succeed(_) => Recovery::Requeue,
         Decision::Fail(error) => Recovery::End(JobState::Failed, error),
         Decision::Dead(error) => Recovery::End(JobState::Dead, error),
     }
@@ -128,15 +152,21 @@ impl Dispatcher {
             return Ok(());
         }
         for job in overdue {
-            match self.recover(&job).await {
-                Ok(()) => {}
-                Err(error) if error.is_transient() => return Err(error),
-                // Of this job alone: the others must not wait for it.
-                Err(error) => tracing::error!(
-                    job_id = %job.id, user_id = job.user_id, trace_id = job.trace.trace_id, %error,
-                    "the job cannot be recovered"
-                ),
-            }
+            let span = tracing::info_span!(
+                "recovery",
+                job_id = %job.id, user_id = job.user_id, trace_id = job.trace.trace_id, attempt = job.attempt,
+            );
+            // What is wrong with this job alone must not keep the others waiting.
+            let recovered = async {
+                match caught(self.recover(&job)).await {
+                    Ok(Err(error)) if error.is_transient() => return Err(error),
+                    Ok(Err(error)) => tracing::error!(%error, "the job cannot be recovered"),
+                    Err(panicked) => tracing::error!(%panicked, "the job cannot be recovered"),
+                    Ok(Ok(())) => {}
+                }
+                Ok(())
+            };
+            recovered.instrument(span).await?;
         }
         Ok(())
     }
@@ -155,12 +185,14 @@ impl Dispatcher {
 
     /// A crash between the two steps leaves a queued job in no lane, which [`super::reconcile`] finds.
     async fn requeue(&self, job: &Job) -> Result<(), RecoveryError> {
-        if let Some(expired) = self.store.expire_if_due(job.id).await? {
+        if job.expires_at <= Timestamp::now()
+            && let Some(expired) = self.store.expire_if_due(job.id).await?
+        {
             lifecycle::report(&expired, &self.metrics);
             self.lanes.done(&LaneEntry::from(&expired)).await?;
         } else if let Some(queued) = self.store.requeue_overdue(job.id, job.attempt).await? {
             tracing::warn!(
-                job_id = %job.id, user_id = job.user_id, trace_id = job.trace.trace_id, attempt = job.attempt, was = job.state.name(),
+                was = job.state.name(),
                 "the job's lease ended; it is queued again"
             );
             self.lanes.requeue(&LaneEntry::from(&queued)).await?;
@@ -168,34 +200,27 @@ impl Dispatcher {
         Ok(())
     }
 
-    /// A crash after the first step leaves a finished job in the lanes until its place ends there, and a dead one without
-    /// its dead letter; MongoDB lists it all the same.
+    /// Ends a job, a dead one after its dead letter is in the queue of those.
     async fn end(&self, job: &Job, state: JobState, error: &JobError) -> Result<(), RecoveryError> {
-        // The list may be seconds old: a holder that has given a sign of life since is left alone.
-        let ended = self.store.fail_overdue(job.id, job.attempt, state, error).await?;
-        let Some(ended) = ended else {
-            return Ok(());
-        };
-        lifecycle::report(&ended, &self.metrics);
         if state == JobState::Dead {
-            let envelope = Envelope {
-                job_id: ended.id,
-                attempt: ended.attempt,
-                user_id: ended.user_id.clone(),
-                trace: ended.trace.child(),
-            };
-            if let Err(error) = self
-                .publisher
-                .dead_letter(ended.queue, &envelope, &error.code)
-                .await
-            {
-                tracing::warn!(
-                    job_id = %ended.id, user_id = ended.user_id, trace_id = ended.trace.trace_id, %error,
-                    "the dead letter could not be published"
-                );
+            // The list may be seconds old: a holder that has given a sign of life since is left alone.
+            if !self.store.is_overdue(job.id, job.attempt).await? {
+                return Ok(());
             }
+            let envelope = Envelope {
+                job_id: job.id,
+                attempt: job.attempt,
+                user_id: job.user_id.clone(),
+                trace: job.trace.child(),
+            };
+            self.publisher
+                .dead_letter(job.queue, &envelope, &error.code)
+                .await?;
         }
-        self.lanes.done(&LaneEntry::from(&ended)).await?;
+        if let Some(ended) = self.store.fail_overdue(job.id, job.attempt, state, error).await? {
+            lifecycle::report(&ended, &self.metrics);
+            self.lanes.done(&LaneEntry::from(&ended)).await?;
+        }
         Ok(())
     }
 }
@@ -233,11 +258,12 @@ mod tests {
     }
 
     #[test]
-    fn a_read_whose_worker_was_lost_is_queued_again_until_its_attempts_are_used_up() {
-        let read = |attempt| {
+    fn a_read_whose_worker_was_lost_is_queued_again_until_its_tries_are_used_up() {
+        let read = |tries| {
             job()
                 .state(JobState::Running)
-                .attempt(attempt)
+                .attempt(99)
+                .tries(tries)
                 .lease_until(long_ago())
                 .build()
         };
@@ -254,6 +280,7 @@ mod tests {
             .with_photo()
             .state(JobState::Running)
             .attempt(1)
+            .tries(1)
             .lease_until(long_ago())
             .build();
         assert!(matches!(

@@ -3,21 +3,26 @@
 //! Redis is never the only copy: what the lanes hold follows from the jobs. After Redis lost its data (the generation
 //! marker is gone) they are rebuilt at once, by every dispatcher that notices: each step changes nothing when it is done
 //! twice. Once a minute one dispatcher looks at every queued job and puts those into their lanes that are in none:
-//! their process died between MongoDB and Redis, or a failover lost the last writes. A job that moved since it was read
-//! may so come into a lane once too often; its dispatch is refused, and the lane forgets it.
+//! their process died between MongoDB and Redis, or a failover lost the last writes. It asks for them many at a time, and
+//! writes nothing for a job that has its place. A job that moved since it was read may so come into a lane once too often; its
+//! dispatch is refused, and the lane forgets it.
 
+use std::collections::HashSet;
+use std::future::ready;
 use std::time::Duration;
 
-use flickrhub_job::lane::LaneEntry;
+use flickrhub_job::lane::{LaneEntry, MAX_LOOK};
 use flickrhub_job::model::{Job, JobId, JobState};
+use flickrhub_job::queue::Queue;
+use flickrhub_job::telemetry::lifecycle;
+use futures::stream::{self, TryChunksError};
 use futures::{StreamExt, TryStreamExt};
 use jiff::{SignedDuration, Timestamp};
 use tokio_util::sync::CancellationToken;
 
 use super::{Dispatcher, RECONCILE_PERIOD, RecoveryError};
-use crate::lifecycle;
 
-/// Jobs looked at together.
+/// Jobs that are put into their places at a time.
 const AT_A_TIME: usize = 32;
 
 /// A job that changed less than this ago is probably on its way into its lane.
@@ -42,6 +47,12 @@ fn place(job: &Job, now: Timestamp) -> Place {
     } else {
         Place::Lane
     }
+}
+
+/// Where a queued job has to be put; `None` when it is where it belongs.
+fn due_move(job: &Job, is_missing: bool, now: Timestamp) -> Option<Place> {
+    let place = place(job, now);
+    (is_missing || place == Place::Expired).then_some(place)
 }
 
 impl Dispatcher {
@@ -72,7 +83,7 @@ impl Dispatcher {
         Ok(())
     }
 
-    /// Puts every queued job that has not changed since `unchanged_since` where it belongs.
+    /// Puts every queued job that has not changed since `unchanged_since` where it belongs, unless it is there.
     async fn place_queued(
         &self,
         unchanged_since: Timestamp,
@@ -81,19 +92,32 @@ impl Dispatcher {
         self.store
             .queued()
             .take_until(stop.cancelled())
-            .map_err(RecoveryError::from)
-            .try_for_each_concurrent(AT_A_TIME, |job| async move {
-                if job.updated_at > unchanged_since {
-                    return Ok(());
-                }
-                self.place(&job).await
-            })
+            .try_filter(|job| ready(job.updated_at <= unchanged_since))
+            .try_chunks(MAX_LOOK)
+            .map_err(|TryChunksError(_, error)| RecoveryError::from(error))
+            .try_for_each(|jobs| self.place_missing(jobs))
             .await
     }
 
-    async fn place(&self, job: &Job) -> Result<(), RecoveryError> {
+    async fn place_missing(&self, jobs: Vec<Job>) -> Result<(), RecoveryError> {
+        let mut missing = HashSet::new();
+        for queue in Queue::ALL {
+            let of_queue = jobs.iter().filter(|job| job.queue == queue);
+            let entries: Vec<_> = of_queue.map(LaneEntry::from).collect();
+            missing.extend(self.lanes.missing(queue, &entries).await?);
+        }
+        let now = Timestamp::now();
+        let moves = jobs
+            .iter()
+            .filter_map(|job| Some((job, due_move(job, missing.contains(&job.id), now)?)));
+        stream::iter(moves.map(Ok))
+            .try_for_each_concurrent(AT_A_TIME, |(job, place)| self.place(job, place))
+            .await
+    }
+
+    async fn place(&self, job: &Job, place: Place) -> Result<(), RecoveryError> {
         let entry = LaneEntry::from(job);
-        match place(job, Timestamp::now()) {
+        match place {
             Place::Lane => self.lanes.push(&entry).await?,
             Place::Delayed(until) => self.lanes.push_delayed(&entry, until).await?,
             Place::Expired => {
@@ -146,5 +170,15 @@ mod tests {
             place(&job().available_at(later).expires_at(now).build(), now),
             Place::Expired
         );
+    }
+
+    #[test]
+    fn a_job_that_is_where_it_belongs_is_left_alone_unless_its_time_has_run_out() {
+        let now = Timestamp::now();
+        let waiting = job().available_at(now).build();
+        assert_eq!(due_move(&waiting, false, now), None);
+        assert_eq!(due_move(&waiting, true, now), Some(Place::Lane));
+        let late = job().expires_at(now).build();
+        assert_eq!(due_move(&late, false, now), Some(Place::Expired));
     }
 }

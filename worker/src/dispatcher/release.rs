@@ -8,6 +8,7 @@ use flickrhub_job::lane::{LaneEntry, LaneError, Released};
 use flickrhub_job::model::{Job, JobError, JobState, Priority};
 use flickrhub_job::queue::Queue;
 use flickrhub_job::store::{Holder, StoreError};
+use flickrhub_job::telemetry::lifecycle;
 use futures::StreamExt;
 use jiff::{SignedDuration, Timestamp};
 use tokio::time::Instant;
@@ -15,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::Dispatcher;
 use crate::backoff::DATA_TIER;
-use crate::lifecycle;
+use crate::panics::caught;
 use crate::shutdown::{pause, unless_stopped};
 
 /// The shortest lease of a released job: enough for a message to wait out the restart of its queue's workers.
@@ -100,14 +101,16 @@ impl Dispatcher {
     pub(super) async fn release_until(&self, queue: Queue, settings: &QueueConfig, stop: &CancellationToken) {
         let mut failures = 0;
         while !stop.is_cancelled() {
-            match self.release_or_wait(queue, settings, stop).await {
-                Ok(()) => failures = 0,
-                Err(error) => {
-                    tracing::warn!(queue = queue.name(), %error, "cannot release jobs");
-                    failures += 1;
-                    pause(DATA_TIER.wait(failures), stop).await;
+            match caught(self.release_or_wait(queue, settings, stop)).await {
+                Ok(Ok(())) => {
+                    failures = 0;
+                    continue;
                 }
+                Ok(Err(error)) => tracing::warn!(queue = queue.name(), %error, "cannot release jobs"),
+                Err(panicked) => tracing::error!(queue = queue.name(), %panicked, "cannot release jobs"),
             }
+            failures += 1;
+            pause(DATA_TIER.wait(failures), stop).await;
         }
     }
 
@@ -135,7 +138,13 @@ impl Dispatcher {
         let batch = self.lanes.release(queue, BATCH, settings.window, lease).await?;
         let released = batch.len();
         futures::stream::iter(batch)
-            .for_each_concurrent(AT_A_TIME, |released| self.dispatch(queue, released, lease, stop))
+            .for_each_concurrent(AT_A_TIME, |released| async move {
+                let (job_id, user_id) = (released.job_id, released.user_id.clone());
+                if let Err(panicked) = caught(self.dispatch(queue, released, lease, stop)).await {
+                    // Its place in the window ends, or its lease.
+                    tracing::error!(%job_id, user_id, %panicked, "the job is not dispatched this time");
+                }
+            })
             .await;
         Ok(released)
     }

@@ -146,7 +146,7 @@ impl Call<'_> {
             .call(app, Some(user), method, &arguments, &self.headers);
         match self.observed(method.name, call).await {
             Ok(answer) => Outcome::Done(answer),
-            Err(error) => verdict::of(&error, self.job.attempt),
+            Err(error) => verdict::of(&error, self.job.tries),
         }
     }
 

@@ -4,13 +4,16 @@
 //! becomes of it is asked within the same attempt; when the attempt ends first, the outcome is unknown and says so.
 
 use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use flickrhub_flickr::{FlickrError, PhotoBody, PhotoId, TicketId, TicketState, Uploaded};
+use flickrhub_flickr::{Failure, FlickrError, PhotoBody, PhotoId, TicketId, TicketState, Uploaded};
 use flickrhub_job::model::Body;
 use flickrhub_job::queue::Queue;
-use futures::Stream;
+use flickrhub_job::store::StoreError;
+use futures::{Stream, TryStreamExt};
 use serde_json::{Value, json};
 use tokio::time::{sleep, timeout};
 
@@ -32,6 +35,13 @@ impl Call<'_> {
     where
         S: Stream<Item = io::Result<Bytes>> + Send + 'static,
     {
+        let store_away = Arc::new(AtomicBool::new(false));
+        let seen = Arc::clone(&store_away);
+        let stream = stream.inspect_err(move |error| {
+            if is_of_the_store(error) {
+                seen.store(true, Ordering::Relaxed);
+            }
+        });
         let photo = PhotoBody {
             file_name: body.file_name.clone(),
             content_type: body.content_type.clone(),
@@ -56,7 +66,12 @@ impl Call<'_> {
         match sent {
             Ok(Uploaded::Photo(id)) => Outcome::Done(uploaded(&id)),
             Ok(Uploaded::Ticket(ticket)) => self.until_finished(&ticket).await,
-            Err(error) => verdict::of(&error, self.job.attempt),
+            Err(error)
+                if matches!(error.failure(), Failure::PhotoSource) && store_away.load(Ordering::Relaxed) =>
+            {
+                Outcome::Failed(verdict::photo_unavailable())
+            }
+            Err(error) => verdict::of(&error, self.job.tries),
         }
     }
 
@@ -86,6 +101,14 @@ impl Call<'_> {
         let answer: Result<_, FlickrError> = timeout(TICKET_TIMEOUT, ask).await.ok()?;
         answer.ok()?.into_iter().next().map(|(_, state)| state)
     }
+}
+
+/// Whether the body store is away, and not this one photo lost.
+fn is_of_the_store(error: &io::Error) -> bool {
+    error
+        .get_ref()
+        .and_then(|source| source.downcast_ref::<StoreError>())
+        .is_some_and(StoreError::is_transient)
 }
 
 fn uploaded(photo: &PhotoId) -> Value {

@@ -6,11 +6,11 @@ use serde_json::json;
 
 use crate::decision::{Failure, FailureKind, Outcome};
 
-/// The outcome of attempt `attempt` that ended with `error`.
+/// The outcome of try `tries` (from 1) that ended with `error`.
 ///
-/// When an earlier attempt's answer was lost, "it is so already" is how its success looks.
-pub(super) fn of(error: &FlickrError, attempt: u32) -> Outcome {
-    if error.is_done_by_this_call() || (attempt > 1 && error.is_already_done()) {
+/// When an earlier try's answer was lost, "it is so already" is how its success looks.
+pub(super) fn of(error: &FlickrError, tries: u32) -> Outcome {
+    if error.is_done_by_this_call() || (tries > 1 && error.is_already_done()) {
         return Outcome::Done(json!({ "stat": "ok", "already_done": true }));
     }
     Outcome::Failed(Failure {
@@ -68,6 +68,19 @@ pub(super) fn not_converted() -> Failure {
     permanent("flickr_error", "Flickr could not process the photo.".to_owned())
 }
 
+/// The photo could not be read to its end, because the body store was away; Flickr did not get it.
+pub(super) fn photo_unavailable() -> Failure {
+    Failure {
+        kind: FailureKind::NotMade,
+        error: JobError {
+            code: "temporarily_unavailable".to_owned(),
+            message: "FlickrHub could not send the photo yet and tries again by itself.".to_owned(),
+            flickr_code: None,
+        },
+        retry_after: None,
+    }
+}
+
 /// Flickr took the photo, and had not finished with it, or does not know the ticket, when the attempt ended.
 pub(super) fn unfinished(ticket: &TicketId) -> Failure {
     Failure {
@@ -108,8 +121,8 @@ mod tests {
         FlickrError::new(Operation::Call(Method::lookup(method).unwrap()), cause)
     }
 
-    fn failed(error: &FlickrError, attempt: u32) -> Failure {
-        match of(error, attempt) {
+    fn failed(error: &FlickrError, tries: u32) -> Failure {
+        match of(error, tries) {
             Outcome::Failed(failure) => failure,
             Outcome::Done(result) => panic!("{result}"),
         }

@@ -23,6 +23,7 @@ use tracing::{Instrument, Span};
 
 use super::Runner;
 use crate::backoff::DATA_TIER;
+use crate::panics::{Panicked, caught};
 use crate::shutdown::{pause, run_limit, unless_stopped};
 
 /// What the broker is told about a message.
@@ -58,6 +59,8 @@ pub(super) async fn consume(runner: Arc<Runner>, rabbit: Rabbit, stop: Cancellat
             Err(error) => {
                 failures += 1;
                 tracing::warn!(queue = runner.queue.name(), %error, "cannot consume yet");
+                // Perhaps because the queue is gone.
+                topology::forget(&rabbit).await;
             }
         }
         pause(DATA_TIER.wait(failures), &stop).await;
@@ -178,7 +181,9 @@ async fn answer(
     match Envelope::decode(&delivery.data) {
         Ok(envelope) => {
             let work = async {
-                let settlement = runner.handle(&envelope, &stop).await;
+                let settlement = caught(runner.handle(&envelope, &stop))
+                    .await
+                    .unwrap_or_else(after_panic);
                 settle(&delivery, settlement).await;
             };
             work.instrument(span_of(&envelope)).await;
@@ -189,6 +194,13 @@ async fn answer(
         }
     }
     drop(permit);
+}
+
+/// As if the process had died there: the message comes again, and what is left to do is done from the stored state. When
+/// it comes too often the broker moves it to the dead letters.
+fn after_panic(panicked: Panicked) -> Settlement {
+    tracing::error!(%panicked, "the message is given back");
+    Settlement::GiveBack
 }
 
 /// The ids that every line about a message carries.

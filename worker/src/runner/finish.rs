@@ -7,13 +7,14 @@
 use flickrhub_job::lane::{LaneEntry, LaneError};
 use flickrhub_job::model::{Job, JobError, JobId, JobState};
 use flickrhub_job::store::StoreError;
+use flickrhub_job::telemetry::lifecycle;
 use tokio_util::sync::CancellationToken;
 
 use super::Runner;
 use super::consume::Settlement;
 use crate::backoff::DATA_TIER;
 use crate::decision::Decision;
-use crate::lifecycle::{self, FollowUp, follow_up};
+use crate::follow_up::{FollowUp, follow_up};
 use crate::shutdown::pause;
 
 impl Runner {
@@ -62,6 +63,7 @@ impl Runner {
             }
             Decision::Dead(error) => self.store.fail(job.id, job.attempt, JobState::Dead, error).await,
             Decision::Retry { at, error } => self.store.retry(job.id, job.attempt, error, *at).await,
+            Decision::Postpone { at, error } => self.store.postpone(job.id, job.attempt, error, *at).await,
         }
     }
 

@@ -12,12 +12,19 @@
 //! | the photo was deleted | final | the same; deleting nothing is no error |
 //! | the acknowledgement | final | over |
 //!
+//! A message that is no job is rejected too. Should the channel be lost before the broker hears of it, the message comes
+//! again and is rejected again, so it is in its queue or among the dead letters at any time. A job that kills its workers
+//! is ended by the dispatcher's recovery, see [`crate::dispatcher`], module `overdue`.
+//!
 //! A dead job's message is rejected rather than acknowledged: the broker itself moves it to the dead-letter queue, so
 //! there is no moment in which it is in neither. Of Redis nothing is asked before the transition, so a job runs and
 //! finishes without it; the message is held until the lanes can be told.
 //!
-//! An attempt that could not reach Flickr because Vault or MongoDB was away leads to a retry and never to `dead`. It
-//! does raise the attempt number, which is the guard of every transition, so fewer real attempts may be left after it.
+//! An attempt that could not reach Flickr because Vault or MongoDB was away is postponed: it does not count among the
+//! tries of the job ([`flickrhub_job::model`]), and the job comes as near to `dead` as it was before.
+//!
+//! A panic is a bug, and ends the work on one message only. In the attempt itself it is a failure of that attempt, with the
+//! code `internal_error`; anywhere else the message is given back, as if the process had died there.
 
 mod attempt;
 mod claim;

@@ -27,8 +27,8 @@ use flickrhub_worker::dispatcher::Dispatcher;
 use flickrhub_worker::flickr_call::FlickrCaller;
 use flickrhub_worker::runner::Runner;
 use jiff::{Timestamp, ToSpan};
-use lapin::Channel;
-use lapin::options::{BasicAckOptions, BasicGetOptions, QueuePurgeOptions};
+use lapin::options::{BasicAckOptions, BasicGetOptions, BasicPublishOptions, QueuePurgeOptions};
+use lapin::{BasicProperties, Channel};
 use secrecy::SecretString;
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
@@ -38,8 +38,8 @@ use url::Url;
 /// 32 bytes of base64.
 pub(crate) const WEBHOOK_SECRET: &str = "whsec_MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=";
 
-/// How long a test waits for what has to happen.
-const PATIENCE: Duration = Duration::from_secs(60);
+/// How long a test waits for what has to happen; recovery alone begins 45 s after its start.
+const PATIENCE: Duration = Duration::from_secs(90);
 
 const KEY: &str = "test-consumer-key";
 const SECRET: &str = "test-consumer-secret";
@@ -139,6 +139,7 @@ impl Hub {
             priority: Priority::Normal,
             state: JobState::Queued,
             attempt: 0,
+            tries: 0,
             callback: None,
             trace: TraceContext::new(),
             created_at: now,
@@ -191,6 +192,32 @@ impl Hub {
             .into_iter()
             .filter(|entry| entry.method == method)
             .collect()
+    }
+
+    /// Publishes anything.
+    pub(crate) async fn publish_raw(&self, queue: Queue, body: &[u8]) {
+        let (options, properties) = (BasicPublishOptions::default(), BasicProperties::default());
+        self.channel
+            .basic_publish("".into(), queue.name().into(), options, body, properties)
+            .await
+            .unwrap()
+            .await
+            .unwrap();
+    }
+
+    /// Takes the next dead letter out of its queue.
+    pub(crate) async fn raw_dead_letter(&self, queue: Queue) -> Vec<u8> {
+        eventually(async || {
+            let name = queue.dead_letter_name().into();
+            let message = self
+                .channel
+                .basic_get(name, BasicGetOptions::default())
+                .await
+                .unwrap()?;
+            message.ack(BasicAckOptions::default()).await.unwrap();
+            Some(message.data.clone())
+        })
+        .await
     }
 
     /// Takes the dead letter of a job out of its queue.

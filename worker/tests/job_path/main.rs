@@ -17,7 +17,7 @@ use std::time::Duration;
 
 use flickrhub_flickr_mock::fault::{Kind, Rule};
 use flickrhub_job::envelope::Envelope;
-use flickrhub_job::model::{Callback, CallbackState, JobState};
+use flickrhub_job::model::{Callback, CallbackState, Job, JobState};
 use flickrhub_job::queue::Queue;
 use futures::StreamExt;
 use jiff::{Timestamp, ToSpan};
@@ -41,7 +41,7 @@ async fn a_job_succeeds_with_flickrs_answer_and_its_trace_reaches_flickr() {
     let job = hub.job(SEARCH, &[("text", "bees")]);
     let over = hub.run(&job).await;
     assert_eq!(over.state, JobState::Succeeded, "{:?}", over.error);
-    assert_eq!(over.attempt, 1);
+    assert_eq!((over.attempt, over.tries), (1, 1));
     assert_eq!(over.result.unwrap()["stat"], "ok");
     let calls = hub.calls(SEARCH);
     assert_eq!(calls.len(), 1);
@@ -68,7 +68,7 @@ async fn a_job_that_flickr_could_not_serve_is_tried_again() {
     hub.flickr.add_fault(Rule::new(SEARCH, unavailable).times(1));
     let over = hub.run(&hub.job(SEARCH, &[("text", "bees")])).await;
     assert_eq!(over.state, JobState::Succeeded, "{:?}", over.error);
-    assert_eq!(over.attempt, 2);
+    assert_eq!((over.attempt, over.tries), (2, 2));
     let calls = hub.calls(SEARCH);
     assert_eq!(calls.len(), 2);
     assert!(
@@ -121,10 +121,44 @@ async fn a_job_is_dead_after_its_last_attempt_and_its_message_among_the_dead_let
         .add_fault(Rule::new(SEARCH, Kind::ErrorCode { code: 105 }));
     let over = hub.run(&hub.job(SEARCH, &[("text", "bees")])).await;
     assert_eq!(over.state, JobState::Dead);
-    assert_eq!(over.attempt, 3);
+    assert_eq!((over.attempt, over.tries), (3, 3));
     assert_eq!(over.error.unwrap().flickr_code, Some(105));
     assert_eq!(hub.calls(SEARCH).len(), 3);
     assert_eq!(hub.dead_letter(Queue::Rest, over.id).await.attempt, 3);
+    hub.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs the data tier: make test"]
+async fn a_job_that_killed_its_workers_until_its_last_try_is_dead_and_its_message_among_the_dead_letters() {
+    let _turn = TURN.lock().await;
+    let hub = Hub::start().await;
+    let lost = Job {
+        state: JobState::Running,
+        attempt: 5,
+        tries: 3,
+        lease_until: Some(Timestamp::now() - 1.hour()),
+        ..hub.job(SEARCH, &[("text", "bees")])
+    };
+    // Recovery begins some time after its start, holders go first.
+    let over = hub.run(&lost).await;
+    assert_eq!(over.state, JobState::Dead);
+    assert_eq!(over.error.unwrap().code, "worker_lost");
+    assert_eq!(hub.dead_letter(Queue::Rest, over.id).await.attempt, 5);
+    assert!(hub.calls(SEARCH).is_empty());
+    hub.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs the data tier: make test"]
+async fn a_message_that_is_no_job_is_among_the_dead_letters_and_stands_in_nobodys_way() {
+    let _turn = TURN.lock().await;
+    let hub = Hub::start().await;
+    let nonsense = b"{\"job_id\": 7}";
+    hub.publish_raw(Queue::Rest, nonsense).await;
+    let over = hub.run(&hub.job(SEARCH, &[("text", "bees")])).await;
+    assert_eq!(over.state, JobState::Succeeded, "{:?}", over.error);
+    assert_eq!(hub.raw_dead_letter(Queue::Rest).await, nonsense);
     hub.stop().await;
 }
 
@@ -221,12 +255,13 @@ async fn a_finished_job_is_told_to_its_client_with_a_signature_that_verifies() {
         next_at: None,
     });
     hub.submit(&job).await;
-    let told = |job: &flickrhub_job::model::Job| {
+    let told = |job: &Job| {
         job.callback
             .as_ref()
             .is_some_and(|callback| callback.state == CallbackState::Delivered)
     };
-    hub.once(job.id, told).await;
+    let told = hub.once(job.id, told).await;
+    assert_eq!(told.callback.unwrap().attempts, 1);
     let deliveries = receiver.deliveries();
     assert_eq!(deliveries.len(), 1);
     let delivery = &deliveries[0];

@@ -28,6 +28,7 @@ fn every_transition() -> Vec<(&'static str, Transition)> {
         ("die", die(id, 7, &error(), clock)),
         ("take_back", take_back(id, 7, &error(), clock)),
         ("retry", retry(id, 7, &error(), clock.now, clock)),
+        ("postpone", postpone(id, 7, &error(), clock.now, clock)),
         ("requeue_overdue", requeue_overdue(id, 7, clock)),
         ("expire", expire(id, clock)),
         ("cancel", cancel("acme", id, clock)),
@@ -207,4 +208,16 @@ fn only_the_holder_takes_a_job_again_and_only_within_the_same_state_and_attempt(
         ["$max"],
         "nothing but the lease changes"
     );
+}
+
+#[test]
+fn a_try_is_counted_by_its_claim_and_given_back_only_by_a_postponement() {
+    for (name, transition) in every_transition() {
+        let counts = transition.set.get("tries").map(ToString::to_string);
+        match name {
+            "claim" => assert!(counts.is_some_and(|tries| tries.contains("$add")), "{name}"),
+            "postpone" => assert!(counts.is_some_and(|tries| tries.contains("$subtract")), "{name}"),
+            _ => assert_eq!(counts, None, "{name}"),
+        }
+    }
 }

@@ -1,17 +1,13 @@
 //! The vault step against a real OpenBao of three members. `FLICKRHUB_TEST_BAO` is the path of the `bao` program.
 
-#![expect(clippy::expect_used, reason = "a test fails by a panic")]
-
-mod servers;
-
 use std::fmt::Write as _;
 use std::sync::{Arc, Mutex};
 
+use crate::servers::{Folder, Server, free_ports, until_ready};
 use flickrhub_operator::engine::Standard;
 use flickrhub_operator::engine::vault::{
     Desired, KeyRecord, KeyStore, KeyStoreError, Keys, reconcile_desired,
 };
-use servers::{Folder, Server, free_ports, until_ready};
 use tokio_util::task::TaskTracker;
 
 /// Keeps the keys in memory.

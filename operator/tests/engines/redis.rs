@@ -1,16 +1,12 @@
 //! The Redis step against real servers and Sentinels. `FLICKRHUB_TEST_REDIS` is the path of `redis-server`.
 
-#![expect(clippy::expect_used, reason = "a test fails by a panic")]
-
-mod servers;
-
 use std::fmt::Write as _;
 
+use crate::servers::{Folder, Server, free_ports, until_ready};
 use flickrhub_operator::engine::Standard;
 use flickrhub_operator::engine::redis::{Desired, decide, observe};
 use flickrhub_operator::part::PartStatus;
 use secrecy::SecretString;
-use servers::{Folder, Server, free_ports, until_ready};
 
 async fn look(desired: &Desired) -> PartStatus {
     decide(&observe(desired).await, desired).into()

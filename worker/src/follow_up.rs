@@ -1,7 +1,7 @@
-//! The end of a job's life: what is reported, and what follows from the state that MongoDB holds.
+//! What follows from the state that MongoDB holds of a job. That a job is over is reported by
+//! [`flickrhub_job::telemetry::lifecycle`].
 
 use flickrhub_job::model::{Job, JobState};
-use flickrhub_job::telemetry::Metrics;
 use jiff::Timestamp;
 
 /// What follows from a job's stored state for a message that stood for one of its attempts.
@@ -48,46 +48,6 @@ pub fn follow_up(job: &Job, attempt: u32) -> FollowUp {
         },
         JobState::Queued | JobState::Dispatched | JobState::Running => FollowUp::Nothing,
     }
-}
-
-/// Reports a job that this process has just moved; to be called once, by whoever made the transition.
-pub fn report(job: &Job, metrics: &Metrics) {
-    if !job.state.is_final() {
-        return;
-    }
-    let finished = job.finished_at.unwrap_or(job.updated_at);
-    let seconds = finished.duration_since(job.created_at).as_secs_f64().max(0.0);
-    metrics
-        .job_lifecycle_duration
-        .with_label_values(&[job.queue.name(), job.state.name()])
-        .observe(seconds);
-    let error_code = job.error.as_ref().map(|error| error.code.as_str());
-    if job.state == JobState::Dead {
-        tracing::warn!(
-            event = "job_dlq",
-            job_id = %job.id,
-            user_id = job.user_id,
-            trace_id = job.trace.trace_id,
-            queue = job.queue.name(),
-            method = job.method,
-            attempt = job.attempt,
-            error_code,
-            "the job is dead; it can be inspected and replayed"
-        );
-    }
-    tracing::info!(
-        event = "job_completed",
-        job_id = %job.id,
-        user_id = job.user_id,
-        trace_id = job.trace.trace_id,
-        queue = job.queue.name(),
-        method = job.method,
-        state = job.state.name(),
-        attempt = job.attempt,
-        seconds,
-        error_code,
-        "the job is over"
-    );
 }
 
 #[cfg(test)]

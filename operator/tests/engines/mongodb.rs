@@ -1,15 +1,11 @@
 //! The MongoDB step against a real replica set of three members. `FLICKRHUB_TEST_MONGOD` is the path of `mongod`.
 
-#![expect(clippy::expect_used, reason = "a test fails by a panic")]
-
-mod servers;
-
 use std::os::unix::fs::PermissionsExt as _;
 
+use crate::servers::{Folder, Server, free_ports, until_ready};
 use flickrhub_operator::engine::Standard;
 use flickrhub_operator::engine::mongodb::{Desired, ELECTION_TIMEOUT_MS, reconcile_desired};
 use secrecy::SecretString;
-use servers::{Folder, Server, free_ports, until_ready};
 
 #[tokio::test]
 #[ignore = "needs the mongod program: FLICKRHUB_TEST_MONGOD"]
