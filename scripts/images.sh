@@ -48,10 +48,21 @@ load_data_tier_into_lab() {
   "$LAB" load-image "${archives[@]}"
 }
 
+# Tags stay the same while the code changes, so pods of an image that was loaded anew are replaced.
 load_into_lab() {
-  local archives=() component
-  for component in "${COMPONENTS[@]}"; do archives+=("$(lab_image "$component")"); done
+  local archives=() changed=() component image namespace pod
+  local loaded=$FLICKRHUB_CACHE/images/loaded-$LAB_NAME
+  for component in "${COMPONENTS[@]}"; do
+    archives+=("$(lab_image "$component")")
+    grep -qsxF "${archives[-1]}" "$loaded" || changed+=("docker.io/flickrhub/$component:$VERSION")
+  done
   "$LAB" load-image "${archives[@]}"
+  for image in "${changed[@]}"; do
+    kube get pods -A -o json |
+      jq -r --arg image "$image" '.items[] | select(any(.spec.containers[]; .image == $image)) | .metadata | "\(.namespace) \(.name)"' |
+      while read -r namespace pod; do kube -n "$namespace" delete pod "$pod" --wait=false </dev/null; done
+  done
+  printf '%s\n' "${archives[@]}" >"$loaded"
   ls -l "${archives[@]}"
 }
 

@@ -20,9 +20,12 @@ pub struct Panicked;
 ///
 /// # Errors
 /// [`Panicked`] when `work` did.
-pub async fn caught<F: Future>(work: F) -> Result<F::Output, Panicked> {
+pub fn caught<F: Future>(work: F) -> impl Future<Output = Result<F::Output, Panicked>> {
+    // On the heap, because these are nested: each would otherwise hold the next one by value, more than once in a build
+    // without optimisation, and a thread's stack is 2 MiB.
+    let work = AssertUnwindSafe(Box::pin(work)).catch_unwind();
     // The payload is dropped: the hook has logged it.
-    AssertUnwindSafe(work).catch_unwind().await.map_err(|_| Panicked)
+    async move { work.await.map_err(|_| Panicked) }
 }
 
 #[cfg(test)]

@@ -155,10 +155,10 @@ pub fn small_hub(credentials: &str) -> Value {
         "dispatcher": {"replicas": 1, "resources": little},
         "callbacks": {"replicas": 1, "resources": little},
         "queues": {"rest": queue, "upload": queue, "replace": queue},
-        "redis": {"replicas": 1},
-        "mongodb": {"members": 1},
-        "rabbitmq": {"replicas": 1},
-        "vault": {"managed": {"replicas": 1}},
+        "redis": {"replicas": 1, "resources": little},
+        "mongodb": {"members": 1, "resources": little},
+        "rabbitmq": {"replicas": 1, "resources": little},
+        "vault": {"managed": {"replicas": 1, "resources": little}},
     })
 }
 
