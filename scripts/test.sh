@@ -16,7 +16,7 @@ run_tests() {
   say "$title"
   log=$(mktemp)
   "$@" 2>&1 | tee "$log" || status=$?
-  summary=$(sed 's/\x1b\[[0-9;]*m//g' "$log" | grep -E '^ *Summary ' | tail -1)
+  summary=$(sed 's/\x1b\[[0-9;]*m//g' "$log" | grep -E '^ *Summary ' | tail -1 || true)
   count() { grep -oE "[0-9]+ $1" <<<"$summary" | grep -oE '[0-9]+' || echo 0; }
   passed=$((passed + $(count passed)))
   failed=$((failed + $(count failed) + $(count 'timed out')))

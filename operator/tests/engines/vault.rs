@@ -2,13 +2,16 @@
 
 use std::fmt::Write as _;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use crate::servers::{Folder, Server, free_ports, until_ready};
 use flickrhub_operator::engine::Standard;
 use flickrhub_operator::engine::vault::{
     Desired, KeyRecord, KeyStore, KeyStoreError, Keys, reconcile_desired,
 };
+use secrecy::ExposeSecret as _;
 use tokio_util::task::TaskTracker;
+use url::Url;
 
 /// Keeps the keys in memory.
 #[derive(Clone)]
@@ -63,8 +66,40 @@ fn settings(folder: &Folder, ports: &[u16], member: usize) -> String {
     settings
 }
 
+/// OpenBao lets a new member vote once it was healthy for ten seconds (autopilot's `server_stabilization_time`); the loss
+/// of the first member before that is the loss of the majority.
+async fn until_all_vote(member: &Url, root_token: &str) {
+    let address = member
+        .join("v1/sys/storage/raft/configuration")
+        .expect("an address");
+    for _ in 0..60 {
+        let request = reqwest::Client::new().get(address.clone());
+        let answer = request
+            .header("X-Vault-Token", root_token)
+            .send()
+            .await
+            .expect("an answer");
+        let answer: serde_json::Value = answer.json().await.expect("JSON");
+        let servers = answer["data"]["config"]["servers"]
+            .as_array()
+            .expect("a list of servers");
+        if servers.iter().filter(|server| server["voter"] == true).count() == 3 {
+            return;
+        }
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    }
+    panic!("not every member votes after a minute");
+}
+
+/// Runs a program with the files that a pod has of its service account: OpenBao reads the authority of Kubernetes there.
+/// They are seen by this program alone.
+const AS_IN_A_POD: &str = "mount -t tmpfs tmpfs /run && mkdir -p /run/secrets/kubernetes.io/serviceaccount \
+    && cd /run/secrets/kubernetes.io/serviceaccount && echo none >token \
+    && openssl req -x509 -newkey ed25519 -nodes -subj /CN=kubernetes -keyout /dev/null -out ca.crt \
+    && cd / && exec \"$0\" \"$@\"";
+
 #[tokio::test]
-#[ignore = "needs the bao program: FLICKRHUB_TEST_BAO"]
+#[ignore = "needs the bao program, openssl and root: FLICKRHUB_TEST_BAO"]
 async fn blank_members_become_an_unsealed_and_configured_openbao_that_survives_a_restart() {
     let program = std::env::var("FLICKRHUB_TEST_BAO").expect("FLICKRHUB_TEST_BAO names the bao program");
     rustls::crypto::ring::default_provider().install_default().ok();
@@ -75,8 +110,8 @@ async fn blank_members_become_an_unsealed_and_configured_openbao_that_survives_a
         std::fs::write(&file, settings(&folder, &ports, member)).expect("the settings can be written");
         let argument = format!("-config={}", file.display());
         Server::start(
-            &program,
-            &["server", &argument],
+            "unshare",
+            &["--mount", "sh", "-c", AS_IN_A_POD, &program, "server", &argument],
             folder.path(),
             &format!("member-{member}"),
         )
@@ -99,7 +134,10 @@ async fn blank_members_become_an_unsealed_and_configured_openbao_that_survives_a
     };
     let status = until_ready(async || reconcile_desired(&desired, keys.clone(), &saves).await).await;
     assert_eq!(status.reason, "Ready", "{}", status.message);
-    assert!(matches!(keys.get(), KeyRecord::Stored(_)));
+    let KeyRecord::Stored(stored) = keys.get() else {
+        panic!("the keys are stored");
+    };
+    until_all_vote(&desired.members[0], stored.root_token.expose_secret()).await;
 
     desired.standard = Standard::Serving;
     members[0].kill();

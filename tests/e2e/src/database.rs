@@ -55,6 +55,12 @@ fn text(value: &Value) -> &str {
     value.as_str().expect("a text")
 }
 
+/// How many documents a collection has.
+pub async fn count(database: &Database, collection: &str) -> u64 {
+    let documents = database.collection::<Document>(collection);
+    documents.count_documents(doc! {}).await.expect("a count")
+}
+
 /// One document by its id.
 pub async fn document(database: &Database, collection: &str, id: &str) -> Document {
     database

@@ -18,7 +18,7 @@ pub const COMPONENTS: [&str; 6] = [
     "worker-replace",
 ];
 
-/// The running pods of a component.
+/// The pods of a component that are ready.
 pub async fn pods(client: &Client, component: &str) -> Vec<Pod> {
     let pods: Api<Pod> = Api::namespaced(client.clone(), &cluster::namespace());
     let selector = format!(
@@ -29,14 +29,18 @@ pub async fn pods(client: &Client, component: &str) -> Vec<Pod> {
         .list(&ListParams::default().labels(&selector))
         .await
         .expect("pods");
-    let running: Vec<_> = listed.into_iter().filter(is_running).collect();
-    assert!(!running.is_empty(), "{component} has no running pod");
-    running
+    let ready: Vec<_> = listed.into_iter().filter(is_ready).collect();
+    assert!(!ready.is_empty(), "{component} has no ready pod");
+    ready
 }
 
-fn is_running(pod: &Pod) -> bool {
-    let phase = pod.status.as_ref().and_then(|status| status.phase.as_deref());
-    phase == Some("Running") && pod.metadata.deletion_timestamp.is_none()
+fn is_ready(pod: &Pod) -> bool {
+    let mut conditions = pod
+        .status
+        .iter()
+        .flat_map(|status| status.conditions.iter().flatten());
+    conditions.any(|condition| condition.type_ == "Ready" && condition.status == "True")
+        && pod.metadata.deletion_timestamp.is_none()
 }
 
 /// What `/metrics` of one pod says.
@@ -66,12 +70,17 @@ pub async fn metrics(pod: &Pod) -> Vec<Sample> {
     exposition::parse(&text).unwrap_or_else(|error| panic!("{name}: {error}"))
 }
 
-/// What one pod has logged in the last `seconds`, a JSON object for each line.
-pub async fn log(client: &Client, pod: &Pod, container: &str, seconds: i64) -> Vec<Map<String, Value>> {
+/// What one pod has logged, in the last `seconds` or ever, a JSON object for each line.
+pub async fn log(
+    client: &Client,
+    pod: &Pod,
+    container: &str,
+    seconds: Option<i64>,
+) -> Vec<Map<String, Value>> {
     let pods: Api<Pod> = Api::namespaced(client.clone(), &cluster::namespace());
     let params = LogParams {
         container: Some(container.to_owned()),
-        since_seconds: Some(seconds),
+        since_seconds: seconds,
         ..LogParams::default()
     };
     let name = pod.name_any();

@@ -2,8 +2,11 @@
 
 #![allow(clippy::expect_used, clippy::unwrap_used, reason = "tests")]
 
+use std::time::Duration;
+
 use flickrhub_e2e::gateway::{Answer, Gateway, photo, photo_form, send};
 use flickrhub_e2e::scene::{self, unique};
+use flickrhub_e2e::{database, eventually};
 use reqwest::multipart::{Form, Part};
 use reqwest::{RequestBuilder, StatusCode};
 use serde_json::{Value, json};
@@ -168,6 +171,12 @@ async fn a_bad_upload_is_refused_and_leaves_nothing() {
         let gateway = &scene.gateway;
         let user = scene.authorise("careless-uploader", "write").await;
         let reader = scene.authorise("careless-reader", "read").await;
+        let database = database::of_the_hub(&scene.client).await;
+        let photos = || async {
+            let files = database::count(&database, "uploads.files").await;
+            (files, database::count(&database, "uploads.chunks").await)
+        };
+        let before = photos().await;
         let form = || Form::new().text("user_id", user.clone());
         let text = Part::text("no photo").file_name("a.jpg").mime_str("image/jpeg");
         let table = [
@@ -243,6 +252,12 @@ async fn a_bad_upload_is_refused_and_leaves_nothing() {
             assert_eq!(jobs_of(gateway, user).await, 0, "{user}");
         }
         assert!(scene.mock.calls(&user, "upload").await.is_empty());
+        // Nobody else uploads meanwhile, but photos of jobs before this test may still be deleted.
+        eventually("no piece of a photo is left", Duration::from_secs(30), || async {
+            let (files, chunks) = photos().await;
+            (files <= before.0 && chunks <= before.1).then_some(())
+        })
+        .await;
     })
     .await;
 }

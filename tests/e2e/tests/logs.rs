@@ -10,8 +10,7 @@ use flickrhub_e2e::{cluster, eventually, scene};
 use kube::Client;
 use serde_json::{Map, Value, json};
 
-/// How far back logs are read, in seconds: longer than this test takes, so that lines of the processes' start, which
-/// are long gone from most logs, do not decide whether it passes.
+/// How far back a job is looked for, in seconds: longer than its test takes.
 const RECENT: i64 = 300;
 
 /// A trace id that no run before this one has used: 16 bytes in hexadecimal, not all zero.
@@ -20,11 +19,11 @@ fn new_trace() -> String {
     format!("{:032x}", since_epoch.as_nanos())
 }
 
-/// What all pods of a component have logged of late.
-async fn recent(client: &Client, component: &str) -> Vec<Map<String, Value>> {
+/// What all pods of a component have logged, in the last `seconds` or ever.
+async fn logged(client: &Client, component: &str, seconds: Option<i64>) -> Vec<Map<String, Value>> {
     let mut lines = Vec::new();
     for pod in pods(client, component).await {
-        lines.extend(log(client, &pod, component, RECENT).await);
+        lines.extend(log(client, &pod, component, seconds).await);
     }
     lines
 }
@@ -49,7 +48,7 @@ async fn a_job_is_found_in_the_logs_by_its_trace() {
         ] {
             // The job is finished a moment before its worker has written that.
             let found = eventually(event, Duration::from_secs(15), || async {
-                let lines = recent(&scene.client, component).await.into_iter();
+                let lines = logged(&scene.client, component, Some(RECENT)).await.into_iter();
                 let of_the_job: Vec<_> = lines
                     .filter(|line| line.get("event").is_some_and(|name| name == event))
                     .filter(|line| line.get("trace_id").is_some_and(|id| *id == trace))
@@ -73,8 +72,10 @@ async fn a_job_is_found_in_the_logs_by_its_trace() {
 async fn every_process_logs_json_lines_that_say_where_they_are_from() {
     let client = cluster::client().await;
     for component in COMPONENTS {
-        // Reading refuses what is no JSON object.
-        for line in recent(&client, component).await {
+        // Reading refuses what is no JSON object. Every process says at its start what it is connected to.
+        let lines = logged(&client, component, None).await;
+        assert!(!lines.is_empty(), "{component} has logged nothing");
+        for line in lines {
             for field in ["timestamp", "level", "component", "target"] {
                 let text = line.get(field).and_then(Value::as_str);
                 assert!(
