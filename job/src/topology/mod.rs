@@ -28,7 +28,10 @@ use crate::connection::ConnectError;
 use crate::connection::rabbitmq::{Rabbit, SERVICE};
 use crate::queue::Queue;
 
-/// How often a message comes back unacknowledged before it is dead-lettered: it is delivered once more than this.
+/// How often a message comes back before it is dead-lettered: it is delivered once more than this.
+///
+/// What counts is a `basic.reject` with `requeue`, and a channel that is lost with the message. A `basic.nack` does not:
+/// to RabbitMQ 4.3 and later it says that the message was not looked at.
 pub const DELIVERY_LIMIT: i32 = 5;
 /// Most letters in a dead-letter queue.
 pub const MAX_DEAD_LETTERS: i64 = 10_000;
