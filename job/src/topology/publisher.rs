@@ -40,16 +40,16 @@ const LONGEST_PAUSE: Duration = Duration::from_millis(500);
 /// The message is not known to be in its queue.
 #[derive(Debug, thiserror::Error)]
 pub enum PublishError {
-    /// There is no connection. Transient.
+    /// There is no connection.
     #[error(transparent)]
     Connection(#[from] ConnectError),
-    /// The connection was lost before the broker confirmed; the message may be in the queue. Transient.
+    /// The connection was lost before the broker confirmed; the message may be in the queue.
     #[error("RabbitMQ did not confirm the message: {0}")]
     Unconfirmed(#[from] lapin::Error),
-    /// The broker did not confirm in time; the message may be in the queue. Transient.
+    /// The broker did not confirm in time; the message may be in the queue.
     #[error("RabbitMQ did not confirm the message in time")]
     TimedOut,
-    /// The broker refused the message: the queue is full, or has no majority. Transient, but not soon over.
+    /// The broker refused the message: the queue is full, or has no majority. It may be taken later, but not soon.
     #[error("RabbitMQ refused the message for {0}")]
     Refused(&'static str),
     /// The queue does not exist, although it was declared a moment ago.
@@ -61,12 +61,6 @@ pub enum PublishError {
 }
 
 impl PublishError {
-    /// Whether RabbitMQ is away, which concerns every message: the same one may be published later.
-    #[must_use]
-    pub const fn is_transient(&self) -> bool {
-        matches!(self, Self::Connection(_) | Self::Unconfirmed(_) | Self::TimedOut)
-    }
-
     /// Whether the same message may get through at once, over a new channel.
     const fn is_about_the_channel(&self) -> bool {
         match self {
@@ -258,14 +252,6 @@ mod tests {
     fn a_full_queue_is_not_tried_again() {
         assert!(!PublishError::Refused("flickr_rest").is_about_the_channel());
         assert!(PublishError::TimedOut.is_about_the_channel());
-    }
-
-    #[test]
-    fn a_queue_that_refuses_is_no_outage_of_the_broker() {
-        assert!(PublishError::TimedOut.is_transient());
-        assert!(PublishError::Connection(ConnectError::Timeout("RabbitMQ")).is_transient());
-        assert!(!PublishError::Refused("flickr_rest.dlq").is_transient());
-        assert!(!PublishError::NoQueue("flickr_rest.dlq").is_transient());
     }
 
     #[test]
