@@ -62,8 +62,6 @@ pub(super) async fn consume(runner: Arc<Runner>, rabbit: Rabbit, stop: Cancellat
             Err(error) => {
                 failures += 1;
                 tracing::warn!(queue = runner.queue.name(), %error, "cannot consume yet");
-                // Perhaps because the queue is gone.
-                topology::forget(&rabbit).await;
             }
         }
         pause(DATA_TIER.wait(failures), &stop).await;
