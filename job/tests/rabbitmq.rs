@@ -14,8 +14,10 @@ use flickrhub_job::queue::Queue;
 use flickrhub_job::topology::{DELIVERY_LIMIT, Publisher, REASON_HEADER, TRACEPARENT_HEADER, ensure};
 use lapin::message::BasicGetMessage;
 use lapin::options::{
-    BasicAckOptions, BasicGetOptions, BasicNackOptions, BasicRejectOptions, QueueDeleteOptions,
+    BasicAckOptions, BasicGetOptions, BasicNackOptions, BasicRejectOptions, QueueDeclareOptions,
+    QueueDeleteOptions,
 };
+use lapin::types::FieldTable;
 
 fn config() -> RabbitConfig {
     let path: PathBuf = std::env::var_os("FLICKRHUB_TEST_CONFIG").unwrap().into();
@@ -213,4 +215,29 @@ async fn queues_that_exist_are_left_as_they_are() {
     ensure(&rabbit, config.quorum_group_size).await.unwrap();
     ensure(&rabbit, config.quorum_group_size + 2).await.unwrap();
     rabbit.ping().await.unwrap();
+}
+
+#[tokio::test]
+#[ignore = "needs the data tier: make test"]
+async fn a_queue_with_other_arguments_does_not_keep_the_others_from_being_declared() {
+    let config = config();
+    let rabbit = Rabbit::connect(&config).await.unwrap();
+    ensure(&rabbit, config.quorum_group_size).await.unwrap();
+    let channel = rabbit.channel().await.unwrap();
+    let (other, missing) = (Queue::Rest.dead_letter_name(), Queue::Replace.dead_letter_name());
+    for name in [other, missing] {
+        let deleted = channel.queue_delete(name.into(), QueueDeleteOptions::default());
+        deleted.await.unwrap();
+    }
+    let options = QueueDeclareOptions::durable();
+    let declared = channel.queue_declare(other.into(), options, FieldTable::default());
+    declared.await.unwrap();
+
+    ensure(&rabbit, config.quorum_group_size).await.unwrap();
+    let found = channel.basic_get(missing.into(), BasicGetOptions::default());
+    assert!(found.await.unwrap().is_none());
+
+    let deleted = channel.queue_delete(other.into(), QueueDeleteOptions::default());
+    deleted.await.unwrap();
+    ensure(&rabbit, config.quorum_group_size).await.unwrap();
 }
