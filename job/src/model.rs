@@ -144,7 +144,7 @@ impl JobState {
             Self::Queued => matches!(next, Self::Dispatched | Self::Expired | Self::Cancelled),
             Self::Dispatched => matches!(
                 next,
-                Self::Queued | Self::Running | Self::Dead | Self::Expired | Self::Cancelled
+                Self::Queued | Self::Running | Self::Expired | Self::Cancelled
             ),
             Self::Running => matches!(next, Self::Queued | Self::Succeeded | Self::Failed | Self::Dead),
             Self::Succeeded | Self::Failed | Self::Dead | Self::Expired | Self::Cancelled => false,
@@ -264,7 +264,7 @@ pub struct Job {
     /// The Flickr method, `upload` or `replace`.
     pub method: String,
     /// The arguments of the method, by name; empty where jobs are read without their content
-    /// ([`JobStore::overdue`](crate::store::JobStore::overdue) and its like), for the dispatcher.
+    /// ([`JobStore::get_in_brief`](crate::store::JobStore::get_in_brief) and its like).
     #[serde(default)]
     pub params: BTreeMap<String, String>,
     /// The photo, for uploads and replacements.
@@ -333,6 +333,15 @@ mod tests {
                     .any(|next| next.is_final() && state.may_become(next))
             );
         }
+    }
+
+    #[test]
+    fn only_a_job_that_a_worker_had_can_die() {
+        let dies: Vec<_> = JobState::ALL
+            .into_iter()
+            .filter(|state| state.may_become(JobState::Dead))
+            .collect();
+        assert_eq!(dies, [JobState::Running]);
     }
 
     #[test]

@@ -64,8 +64,22 @@ pub struct CallbackView {
     pub attempts: u32,
 }
 
+impl From<Job> for JobView {
+    fn from(mut job: Job) -> Self {
+        let result = job.result.take();
+        Self::with_result(&job, result)
+    }
+}
+
 impl From<&Job> for JobView {
     fn from(job: &Job) -> Self {
+        Self::with_result(job, job.result.clone())
+    }
+}
+
+impl JobView {
+    /// Of everything in a job, only the result may be large.
+    fn with_result(job: &Job, result: Option<Value>) -> Self {
         Self {
             job_id: job.id,
             state: job.state,
@@ -74,7 +88,7 @@ impl From<&Job> for JobView {
             user_id: job.user_id.clone(),
             priority: job.priority,
             attempts: job.tries,
-            result: job.result.clone(),
+            result,
             error: job.error.clone(),
             trace_id: job.trace.trace_id.clone(),
             created_at: to_milliseconds(job.created_at),
@@ -137,6 +151,7 @@ mod tests {
             }),
             ..finished_job(JobState::Dead)
         };
+        assert_eq!(JobView::from(job.clone()), JobView::from(&job));
         let view = serde_json::to_value(JobView::from(&job)).unwrap_or_default();
         let error =
             json!({ "code": "timeout", "message": "Flickr did not answer in time.", "flickr_code": null });

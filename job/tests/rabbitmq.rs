@@ -13,7 +13,11 @@ use flickrhub_job::model::{JobId, TraceContext};
 use flickrhub_job::queue::Queue;
 use flickrhub_job::topology::{DELIVERY_LIMIT, Publisher, REASON_HEADER, TRACEPARENT_HEADER, ensure};
 use lapin::message::BasicGetMessage;
-use lapin::options::{BasicAckOptions, BasicGetOptions, BasicRejectOptions, QueueDeleteOptions};
+use lapin::options::{
+    BasicAckOptions, BasicGetOptions, BasicNackOptions, BasicRejectOptions, QueueDeclareOptions,
+    QueueDeleteOptions,
+};
+use lapin::types::FieldTable;
 
 fn config() -> RabbitConfig {
     let path: PathBuf = std::env::var_os("FLICKRHUB_TEST_CONFIG").unwrap().into();
@@ -95,6 +99,29 @@ async fn a_message_that_nobody_can_handle_ends_in_the_dead_letter_queue() {
             .unwrap();
     }
     let message = get(&channel, Queue::Upload.dead_letter_name(), &envelope).await;
+    message.ack(BasicAckOptions::default()).await.unwrap();
+}
+
+#[tokio::test]
+#[ignore = "needs the data tier: make test"]
+async fn a_message_that_is_given_back_unread_comes_as_often_as_it_takes() {
+    let config = config();
+    let rabbit = Rabbit::connect(&config).await.unwrap();
+    let publisher = Publisher::new(rabbit.clone(), config.quorum_group_size)
+        .await
+        .unwrap();
+    let envelope = envelope();
+    publisher.publish(Queue::Upload, &envelope).await.unwrap();
+    let channel = rabbit.channel().await.unwrap();
+    for _ in 0..2 * DELIVERY_LIMIT {
+        let message = get(&channel, Queue::Upload.name(), &envelope).await;
+        let given_back = BasicNackOptions {
+            requeue: true,
+            ..BasicNackOptions::default()
+        };
+        message.nack(given_back).await.unwrap();
+    }
+    let message = get(&channel, Queue::Upload.name(), &envelope).await;
     message.ack(BasicAckOptions::default()).await.unwrap();
 }
 
@@ -188,4 +215,29 @@ async fn queues_that_exist_are_left_as_they_are() {
     ensure(&rabbit, config.quorum_group_size).await.unwrap();
     ensure(&rabbit, config.quorum_group_size + 2).await.unwrap();
     rabbit.ping().await.unwrap();
+}
+
+#[tokio::test]
+#[ignore = "needs the data tier: make test"]
+async fn a_queue_with_other_arguments_does_not_keep_the_others_from_being_declared() {
+    let config = config();
+    let rabbit = Rabbit::connect(&config).await.unwrap();
+    ensure(&rabbit, config.quorum_group_size).await.unwrap();
+    let channel = rabbit.channel().await.unwrap();
+    let (other, missing) = (Queue::Rest.dead_letter_name(), Queue::Replace.dead_letter_name());
+    for name in [other, missing] {
+        let deleted = channel.queue_delete(name.into(), QueueDeleteOptions::default());
+        deleted.await.unwrap();
+    }
+    let options = QueueDeclareOptions::durable();
+    let declared = channel.queue_declare(other.into(), options, FieldTable::default());
+    declared.await.unwrap();
+
+    ensure(&rabbit, config.quorum_group_size).await.unwrap();
+    let found = channel.basic_get(missing.into(), BasicGetOptions::default());
+    assert!(found.await.unwrap().is_none());
+
+    let deleted = channel.queue_delete(other.into(), QueueDeleteOptions::default());
+    deleted.await.unwrap();
+    ensure(&rabbit, config.quorum_group_size).await.unwrap();
 }

@@ -76,6 +76,11 @@ impl After {
     }
 }
 
+/// The tries of a callback that is claimed, with the one that is to be made.
+const fn tries(callback: &Callback) -> u32 {
+    callback.attempts.saturating_add(1)
+}
+
 fn after(attempts: u32, outcome: &DeliveryOutcome, now: Timestamp, rng: &mut impl Rng) -> After {
     match outcome {
         DeliveryOutcome::Delivered => After::Delivered,
@@ -169,7 +174,7 @@ impl Callbacks {
                 job_id = %job.id,
                 user_id = job.user_id,
                 trace_id = job.trace.trace_id,
-                attempt = callback.attempts,
+                attempt = tries(callback),
             );
             self.try_once(&job, callback).instrument(span).await;
         }
@@ -213,8 +218,7 @@ impl Callbacks {
         if let DeliveryOutcome::Retry { reason, .. } = &outcome {
             tracing::info!(reason, "the receiver did not take the callback");
         }
-        let tries = callback.attempts.saturating_add(1);
-        let after = after(tries, &outcome, Timestamp::now(), &mut rand::rng());
+        let after = after(tries(callback), &outcome, Timestamp::now(), &mut rand::rng());
         match after {
             After::Delivered => self.store.callback_delivered(job.id).await?,
             After::Again { at } => self.store.callback_retry(job.id, at).await?,
@@ -251,6 +255,7 @@ impl Callbacks {
 
 #[cfg(test)]
 mod tests {
+    use flickrhub_job::model::CallbackState;
     use rand::SeedableRng;
     use rand::rngs::StdRng;
 
@@ -304,6 +309,17 @@ mod tests {
         assert!(counts(VaultError::Ciphertext.into()));
         assert!(counts(StoreError::Unreadable("a client".to_owned()).into()));
         assert!(counts(Panicked.into()));
+    }
+
+    #[test]
+    fn the_try_that_is_to_be_made_is_counted_in() {
+        let callback = Callback {
+            url: "https://acme.example/hook".to_owned(),
+            state: CallbackState::Pending,
+            attempts: 0,
+            next_at: None,
+        };
+        assert_eq!(tries(&callback), 1);
     }
 
     #[test]

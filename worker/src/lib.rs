@@ -25,7 +25,6 @@ pub mod dispatcher;
 mod fixtures;
 pub mod flickr_call;
 pub mod follow_up;
-
 pub mod panics;
 pub mod process;
 pub mod runner;

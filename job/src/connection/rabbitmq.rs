@@ -9,7 +9,7 @@ use std::time::Duration;
 use lapin::uri::{AMQPAuthority, AMQPQueryString, AMQPScheme, AMQPUri, AMQPUserInfo};
 use lapin::{Channel, Connection, ConnectionProperties};
 use secrecy::ExposeSecret;
-use tokio::sync::{Mutex, OnceCell};
+use tokio::sync::Mutex;
 use tokio::time::timeout;
 
 use super::ConnectError;
@@ -32,41 +32,7 @@ pub struct Rabbit {
 
 struct Shared {
     config: RabbitConfig,
-    connection: Mutex<Option<Open>>,
-}
-
-/// A connection, and whether its virtual host was prepared on it.
-struct Open {
-    connection: Connection,
-    prepared: Prepared,
-}
-
-/// Set once what every user of the connection needs is known to be there: it may be another cluster than before.
-pub(crate) type Prepared = Arc<OnceCell<()>>;
-
-impl Open {
-    async fn new(config: &RabbitConfig) -> Result<Self, ConnectError> {
-        Ok(Self {
-            connection: open(config).await?,
-            prepared: Prepared::default(),
-        })
-    }
-
-    fn is_alive(&self) -> bool {
-        self.connection.status().connected()
-    }
-
-    /// A channel; `None` when the connection is lost or its node hangs.
-    async fn channel(&self) -> Result<Option<Channel>, ConnectError> {
-        if !self.is_alive() {
-            return Ok(None);
-        }
-        match timeout(CHANNEL_TIMEOUT, self.connection.create_channel()).await {
-            Ok(Ok(channel)) => Ok(Some(channel)),
-            Ok(Err(error)) if self.is_alive() => Err(error.into()),
-            Ok(Err(_)) | Err(_) => Ok(None),
-        }
-    }
+    connection: Mutex<Option<Connection>>,
 }
 
 impl Rabbit {
@@ -76,11 +42,11 @@ impl Rabbit {
     /// When the password cannot be read, an address is not `host:port`, or no node accepts; then the error is that of
     /// the last node asked.
     pub async fn connect(config: &RabbitConfig) -> Result<Self, ConnectError> {
-        let open = Open::new(config).await?;
+        let connection = open(config).await?;
         Ok(Self {
             shared: Arc::new(Shared {
                 config: config.clone(),
-                connection: Mutex::new(Some(open)),
+                connection: Mutex::new(Some(connection)),
             }),
         })
     }
@@ -93,34 +59,17 @@ impl Rabbit {
         let mut slot = self.shared.connection.lock().await;
         // The connection stays in its slot while it is asked: a caller that stops waiting must not take it, and every
         // consumer on it, down.
-        if let Some(open) = slot.as_ref()
-            && let Some(channel) = open.channel().await?
+        if let Some(connection) = slot.as_ref()
+            && let Some(channel) = channel_of(connection).await?
         {
             return Ok(channel);
         }
-        let open = Open::new(&self.shared.config).await?;
-        let channel = timeout(CHANNEL_TIMEOUT, open.connection.create_channel())
+        let connection = open(&self.shared.config).await?;
+        let channel = timeout(CHANNEL_TIMEOUT, connection.create_channel())
             .await
             .map_err(|_| ConnectError::Timeout(SERVICE))??;
-        *slot = Some(open);
+        *slot = Some(connection);
         Ok(channel)
-    }
-
-    /// What was prepared on the present connection, or on a new one if that is lost.
-    pub(crate) async fn prepared(&self) -> Result<Prepared, ConnectError> {
-        let mut slot = self.shared.connection.lock().await;
-        if let Some(open) = slot.as_ref().filter(|open| open.is_alive()) {
-            return Ok(Arc::clone(&open.prepared));
-        }
-        let open = Open::new(&self.shared.config).await?;
-        Ok(Arc::clone(&slot.insert(open).prepared))
-    }
-
-    /// Something that was prepared is gone: it is prepared again.
-    pub(crate) async fn forget_prepared(&self) {
-        if let Some(open) = self.shared.connection.lock().await.as_mut() {
-            open.prepared = Prepared::default();
-        }
     }
 
     /// Whether a channel can be opened.
@@ -132,6 +81,19 @@ impl Rabbit {
         // 200 is the reply code of a close without an error (AMQP 0-9-1 section 1.1).
         channel.close(200, "".into()).await?;
         Ok(())
+    }
+}
+
+/// A channel; `None` when the connection is lost or its node hangs.
+async fn channel_of(connection: &Connection) -> Result<Option<Channel>, ConnectError> {
+    let is_alive = || connection.status().connected();
+    if !is_alive() {
+        return Ok(None);
+    }
+    match timeout(CHANNEL_TIMEOUT, connection.create_channel()).await {
+        Ok(Ok(channel)) => Ok(Some(channel)),
+        Ok(Err(error)) if is_alive() => Err(error.into()),
+        Ok(Err(_)) | Err(_) => Ok(None),
     }
 }
 

@@ -19,8 +19,8 @@ use crate::queue::Queue;
 pub const RESERVATION: Duration = Duration::from_secs(60);
 /// Most jobs that one release gives, so that no call blocks Redis for long.
 pub const MAX_RELEASE: usize = 1000;
-/// Most jobs that one [`Lanes::missing`] looks for, so that no call blocks Redis for long.
-pub const MAX_LOOK: usize = 100;
+/// Most jobs that [`Lanes::missing`] looks for in one call, so that none blocks Redis for long.
+const MAX_LOOK: usize = 100;
 /// Most users named in [`LaneDepth::heaviest`].
 pub const HEAVIEST: usize = 20;
 /// The pause after a failed wait, so that a caller that waits in a loop does not spin while there is no master.
@@ -149,23 +149,23 @@ impl Lanes {
     }
 
     /// Which of these queued jobs of `queue` are not where they belong: in their lane, delayed or in the window. Changes
-    /// nothing, so that a look at every job costs Redis no write. Of at most [`MAX_LOOK`] jobs; others are not looked at.
+    /// nothing, so that a look at every job costs Redis no write.
     ///
     /// # Errors
     /// When Redis fails.
     pub async fn missing(&self, queue: Queue, entries: &[LaneEntry]) -> Result<HashSet<JobId>, LaneError> {
-        if entries.is_empty() {
-            return Ok(HashSet::new());
+        let mut missing = HashSet::new();
+        for entries in entries.chunks(MAX_LOOK) {
+            let mut call = self.call(&scripts::MISSING, queue);
+            for entry in entries {
+                call.arg(&entry.user_id).arg(entry.job_id.to_string());
+            }
+            let jobs: Vec<String> = self.shared.redis.script(&call).await?;
+            for job in jobs {
+                missing.insert(job.parse().map_err(|_| LaneError::NotAJob(job))?);
+            }
         }
-        let mut call = self.call(&scripts::MISSING, queue);
-        for entry in entries.iter().take(MAX_LOOK) {
-            call.arg(&entry.user_id).arg(entry.job_id.to_string());
-        }
-        let missing: Vec<String> = self.shared.redis.script(&call).await?;
-        missing
-            .into_iter()
-            .map(|job| job.parse().map_err(|_| LaneError::NotAJob(job)))
-            .collect()
+        Ok(missing)
     }
 
     /// Releases up to `max` jobs (at most [`MAX_RELEASE`]) in fair order, as long as fewer than `window` are in the

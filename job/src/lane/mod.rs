@@ -58,4 +58,4 @@ mod retry_after;
 mod scripts;
 
 pub use entry::{Admission, AdmissionLimits, LaneDepth, LaneEntry, Released};
-pub use lanes::{HEAVIEST, LaneError, Lanes, MAX_LOOK, MAX_RELEASE, RESERVATION};
+pub use lanes::{HEAVIEST, LaneError, Lanes, MAX_RELEASE, RESERVATION};

@@ -1,9 +1,10 @@
 //! The callbacks of finished jobs: which is due, and what became of a try.
 //!
-//! A callback is claimed by moving `next_at` to the end of a lease, and its try counted when everything is at hand to make
-//! it, before it is made. So an outage of ours costs it no try, and a callback that kills its process does. If the process
-//! dies after the claim, the callback is due again when the lease is over; if it dies after the delivery and before it
-//! said so, the receiver gets the callback twice, with the same webhook id.
+//! A callback is claimed by moving `next_at` to the end of a lease. Its try is counted when everything is at hand to make
+//! it, before it is made. So an outage of ours costs it no try, and a callback that kills its process comes to its last
+//! try, if it does so from the moment its try is counted. If the process dies after the claim, the callback is due again
+//! when the lease is over; if it dies after the delivery and before it said so, the receiver gets the callback twice, with
+//! the same webhook id.
 
 use bson::{Document, doc};
 use jiff::{SignedDuration, Timestamp};
@@ -16,13 +17,14 @@ use crate::model::{CallbackState, Job, JobId};
 
 impl JobStore {
     /// A job whose callback is due, the longest waiting first. It is the caller's for `lease`, until its `next_at`; no try
-    /// is counted yet.
+    /// is counted yet. The job comes without its parameters, which no callback tells.
     pub async fn claim_callback(&self, lease: SignedDuration) -> Result<Option<Job>, StoreError> {
         let (filter, update) = claim(now(), lease);
         let change = self
             .jobs
             .find_one_and_update(filter, update)
             .sort(doc! { "callback.next_at": 1 })
+            .projection(doc! { "params": 0 })
             .return_document(ReturnDocument::After);
         within(change).await
     }

@@ -16,8 +16,8 @@ use crate::model::{Job, JobId, JobState};
 /// Jobs fetched at a time where all jobs of a state are read.
 const BATCH: u32 = 200;
 
-/// What is not read where many jobs are read or moved at once: parameters and results have up to 15 MB, so a batch
-/// of them could be more than a process has memory.
+/// What is not read except for whom it is: parameters and results have up to 15 MB, so those of many jobs at once could
+/// be more than a process has memory.
 pub(super) fn without_content() -> Document {
     doc! { "params": 0, "result": 0 }
 }
@@ -71,6 +71,12 @@ impl JobStore {
     /// One job.
     pub async fn get(&self, id: JobId) -> Result<Option<Job>, StoreError> {
         within(self.jobs.find_one(doc! { "_id": id::to_bson(id) })).await
+    }
+
+    /// One job, without its parameters and result.
+    pub async fn get_in_brief(&self, id: JobId) -> Result<Option<Job>, StoreError> {
+        let find = self.jobs.find_one(doc! { "_id": id::to_bson(id) });
+        within(find.projection(without_content())).await
     }
 
     /// One job, if it belongs to the client.

@@ -13,7 +13,7 @@ use crate::queue::Queue;
 use crate::view::JobView;
 
 /// What the jobs of one page may have together, in bytes as they are stored. A job that has more is a page by itself.
-pub const PAGE_BYTES: usize = 8 * 1024 * 1024;
+const PAGE_BYTES: usize = 8 * 1024 * 1024;
 
 /// Which jobs of a client to list.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -69,7 +69,7 @@ impl JobStore {
             }
             let job: Job = bson::deserialize_from_slice(bytes)
                 .map_err(|error| StoreError::Unreadable(error.to_string()))?;
-            list.jobs.push(JobView::from(&job));
+            list.jobs.push(JobView::from(job));
         }
         Ok(list)
     }

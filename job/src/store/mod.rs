@@ -36,7 +36,7 @@ pub use error::StoreError;
 pub use holder::Holder;
 pub use jobs::JobStore;
 pub use json_text::MAX_RESULT_BYTES;
-pub use list::{JobFilter, JobList, PAGE_BYTES};
+pub use list::{JobFilter, JobList};
 pub use oauth_requests::{OauthRequest, OauthRequestStore};
 pub use replay::replay_of;
 pub use transitions::CancelOutcome;

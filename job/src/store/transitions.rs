@@ -1,6 +1,7 @@
 //! The jobs: how they move. Each method is one atomic operation; [`super::transition`] says what it guards and sets.
 //!
-//! What the dispatcher does gives the job without its parameters and result, which it has no use for: it moves many at a time.
+//! A job that moved comes without its parameters and result: who moves it knows them or has no use for them, and the
+//! dispatcher moves many at a time. Only [`JobStore::claim`] gives a job whole.
 //!
 //! `None` (or `false`) always means that the guard did not hold and nothing changed: the job does not exist, is in
 //! another state, or belongs to a later attempt.
@@ -42,13 +43,13 @@ impl JobStore {
     ) -> Result<Option<Job>, StoreError> {
         let clock = self.clock();
         if let Some(job) = self
-            .apply_in_brief(&transition::dispatch(id, holder, lease, clock))
+            .apply(&transition::dispatch(id, holder, lease, clock))
             .await?
         {
             return Ok(Some(job));
         }
         let (filter, update) = transition::take_again(id, JobState::Dispatched, None, holder, lease, clock);
-        self.change(filter, update, Some(without_content())).await
+        self.change(filter, update, without_content()).await
     }
 
     /// `queued | dispatched → expired`, if its time is over.
@@ -58,7 +59,7 @@ impl JobStore {
 
     /// `dispatched → running`: a worker begins, which counts as a try. Not for an earlier attempt, nor after the job's `expires_at`.
     ///
-    /// Repeated by the same holder, it gives the job again while that runs.
+    /// Repeated by the same holder, it gives the job again while that runs. The job comes whole.
     pub async fn claim(
         &self,
         id: JobId,
@@ -67,15 +68,15 @@ impl JobStore {
         lease: SignedDuration,
     ) -> Result<Option<Job>, StoreError> {
         let clock = self.clock();
-        if let Some(job) = self
-            .apply(&transition::claim(id, attempt, holder, lease, clock))
-            .await?
-        {
+        // A projection that names nothing is of the whole document.
+        let whole = Document::new;
+        let claim = transition::claim(id, attempt, holder, lease, clock);
+        if let Some(job) = self.change(claim.filter.clone(), claim.update(), whole()).await? {
             return Ok(Some(job));
         }
         let (filter, update) =
             transition::take_again(id, JobState::Running, Some(attempt), holder, lease, clock);
-        self.change(filter, update, None).await
+        self.change(filter, update, whole()).await
     }
 
     /// Lengthens the lease of a dispatched or running job to `lease` from now; never shortens it.
@@ -106,7 +107,7 @@ impl JobStore {
             .await
     }
 
-    /// `running → failed`, or `dispatched | running → dead`: no further attempt.
+    /// `running → failed | dead`: no further attempt.
     ///
     /// A state other than [`JobState::Failed`] means [`JobState::Dead`].
     pub async fn fail(
@@ -128,7 +129,7 @@ impl JobStore {
         error: &JobError,
     ) -> Result<Option<Job>, StoreError> {
         let clock = self.clock();
-        self.apply_in_brief(&ending(id, attempt, state, error, clock).if_overdue(clock))
+        self.apply(&ending(id, attempt, state, error, clock).if_overdue(clock))
             .await
     }
 
@@ -139,7 +140,7 @@ impl JobStore {
         attempt: u32,
         error: &JobError,
     ) -> Result<Option<Job>, StoreError> {
-        self.apply_in_brief(&transition::take_back(id, attempt, error, self.clock()))
+        self.apply(&transition::take_back(id, attempt, error, self.clock()))
             .await
     }
 
@@ -177,7 +178,7 @@ impl JobStore {
     ///
     /// The caller looks first whether the job has tries left; if not, [`JobStore::fail_overdue`] ends it.
     pub async fn requeue_overdue(&self, id: JobId, attempt: u32) -> Result<Option<Job>, StoreError> {
-        self.apply_in_brief(&transition::requeue_overdue(id, attempt, self.clock()))
+        self.apply(&transition::requeue_overdue(id, attempt, self.clock()))
             .await
     }
 
@@ -211,33 +212,21 @@ impl JobStore {
     }
 
     async fn apply(&self, transition: &Transition) -> Result<Option<Job>, StoreError> {
-        self.change(transition.filter.clone(), transition.update(), None)
+        self.change(transition.filter.clone(), transition.update(), without_content())
             .await
-    }
-
-    /// [`JobStore::apply`], of which the job comes without its content.
-    async fn apply_in_brief(&self, transition: &Transition) -> Result<Option<Job>, StoreError> {
-        self.change(
-            transition.filter.clone(),
-            transition.update(),
-            Some(without_content()),
-        )
-        .await
     }
 
     async fn change(
         &self,
         filter: Document,
         update: impl Into<UpdateModifications>,
-        projection: Option<Document>,
+        fields: Document,
     ) -> Result<Option<Job>, StoreError> {
-        let mut change = self
+        let change = self
             .jobs
             .find_one_and_update(filter, update)
+            .projection(fields)
             .return_document(ReturnDocument::After);
-        if let Some(fields) = projection {
-            change = change.projection(fields);
-        }
         within(change).await
     }
 }

@@ -9,12 +9,13 @@
 //! read them, and they must not fill the disks of the cluster. The oldest go first. Nothing is lost with a letter: the job
 //! is in MongoDB, where it can be listed, inspected and replayed for as long as it is kept.
 //!
-//! A queue that exists keeps the arguments that it was declared with.
+//! A queue that exists keeps the arguments that it was declared with, so only a new dead-letter queue has these bounds.
 //!
 //! Only arguments that RabbitMQ 4.0 knows are used.
 
 mod publisher;
 
+use std::future::Future;
 use std::time::Duration;
 
 use lapin::options::QueueDeclareOptions;
@@ -28,7 +29,10 @@ use crate::connection::ConnectError;
 use crate::connection::rabbitmq::{Rabbit, SERVICE};
 use crate::queue::Queue;
 
-/// How often a message comes back unacknowledged before it is dead-lettered: it is delivered once more than this.
+/// How often a message comes back before it is dead-lettered: it is delivered once more than this.
+///
+/// What counts is a `basic.reject` with `requeue`, and a channel that is lost with the message. A `basic.nack` does not:
+/// to RabbitMQ 4.3 and later it says that the message was not looked at.
 pub const DELIVERY_LIMIT: i32 = 5;
 /// Most letters in a dead-letter queue.
 pub const MAX_DEAD_LETTERS: i64 = 10_000;
@@ -43,19 +47,6 @@ const UNLIMITED: i32 = -1;
 /// 0-9-1 section 1.2).
 const NOT_FOUND: u16 = 404;
 
-/// Declares every queue and its dead-letter queue; `group_size` members each, where there are as many nodes.
-///
-/// # Errors
-/// When the connection is lost, or a queue exists with other arguments (`PRECONDITION_FAILED`).
-pub async fn declare(channel: &Channel, group_size: u32) -> Result<(), lapin::Error> {
-    for (name, arguments) in definitions(group_size) {
-        channel
-            .queue_declare(name.into(), QueueDeclareOptions::durable(), arguments)
-            .await?;
-    }
-    Ok(())
-}
-
 /// Every queue with its arguments; its dead-letter queue before it, so that no message is dead-lettered into nothing.
 fn definitions(group_size: u32) -> impl Iterator<Item = (&'static str, FieldTable)> {
     Queue::ALL.into_iter().flat_map(move |queue| {
@@ -66,33 +57,34 @@ fn definitions(group_size: u32) -> impl Iterator<Item = (&'static str, FieldTabl
     })
 }
 
-/// Declares the queues that do not exist; once for each connection, whoever asks.
+/// Declares the queues that do not exist, on connections of `rabbit`.
+///
+/// # Errors
+/// As [`declare_missing`], and when the broker does not answer in time.
+pub async fn ensure(rabbit: &Rabbit, group_size: u32) -> Result<(), ConnectError> {
+    timeout(ENSURE_TIMEOUT, declare_missing(|| rabbit.channel(), group_size))
+        .await
+        .map_err(|_| ConnectError::Timeout(SERVICE))?
+}
+
+/// Declares the queues that do not exist, on channels that `open` opens; `group_size` members each, where there are as
+/// many nodes.
 ///
 /// Queues that exist are left as they are: members may have been added to them since, and their arguments cannot be
 /// changed by a declaration anyway.
 ///
 /// # Errors
-/// When there is no connection, or the broker does not answer in time.
-pub async fn ensure(rabbit: &Rabbit, group_size: u32) -> Result<(), ConnectError> {
-    let prepared = rabbit.prepared().await?;
-    let ensured = prepared.get_or_try_init(|| declare_missing(rabbit, group_size));
-    timeout(ENSURE_TIMEOUT, ensured)
-        .await
-        .map_err(|_| ConnectError::Timeout(SERVICE))??;
-    Ok(())
-}
-
-/// To be called when a queue is missing that [`ensure`] found: the next [`ensure`] looks again.
-pub async fn forget(rabbit: &Rabbit) {
-    rabbit.forget_prepared().await;
-}
-
-async fn declare_missing(rabbit: &Rabbit, group_size: u32) -> Result<(), ConnectError> {
-    let mut channel = rabbit.channel().await?;
+/// When the connection is lost, or `open` fails.
+pub async fn declare_missing<E, C>(open: impl Fn() -> C, group_size: u32) -> Result<(), E>
+where
+    E: From<lapin::Error>,
+    C: Future<Output = Result<Channel, E>>,
+{
+    let mut channel = open().await?;
     for (name, arguments) in definitions(group_size) {
         if !exists(&channel, name).await? {
             // The broker closed the channel that asked for a queue which is missing.
-            channel = rabbit.channel().await?;
+            channel = open().await?;
             channel
                 .queue_declare(name.into(), QueueDeclareOptions::durable(), arguments)
                 .await?;

@@ -13,7 +13,7 @@ use lapin::{BasicProperties, Channel, Confirmation};
 use tokio::sync::Mutex;
 use tokio::time::{Instant, sleep, timeout};
 
-use super::{ensure, forget};
+use super::ensure;
 use crate::connection::ConnectError;
 use crate::connection::rabbitmq::Rabbit;
 use crate::envelope::{Envelope, InvalidEnvelope};
@@ -30,7 +30,7 @@ pub const REASON_HEADER: &str = "x-flickrhub-reason";
 const PERSISTENT: u8 = 2;
 /// How long one confirmation may take.
 const CONFIRM_TIMEOUT: Duration = Duration::from_secs(5);
-/// How long opening the channel may take, with a new connection and the queues.
+/// How long opening the channel may take, with a new connection.
 const CHANNEL_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long publishing goes on being tried; a try that is under way is waited for.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -40,19 +40,19 @@ const LONGEST_PAUSE: Duration = Duration::from_millis(500);
 /// The message is not known to be in its queue.
 #[derive(Debug, thiserror::Error)]
 pub enum PublishError {
-    /// There is no connection. Transient.
+    /// There is no connection.
     #[error(transparent)]
     Connection(#[from] ConnectError),
-    /// The connection was lost before the broker confirmed; the message may be in the queue. Transient.
+    /// The connection was lost before the broker confirmed; the message may be in the queue.
     #[error("RabbitMQ did not confirm the message: {0}")]
     Unconfirmed(#[from] lapin::Error),
-    /// The broker did not confirm in time; the message may be in the queue. Transient.
+    /// The broker did not confirm in time; the message may be in the queue.
     #[error("RabbitMQ did not confirm the message in time")]
     TimedOut,
-    /// The broker refused the message: the queue is full, or has no majority. Transient, but not soon over.
+    /// The broker refused the message: the queue is full, or has no majority. It may be taken later, but not soon.
     #[error("RabbitMQ refused the message for {0}")]
     Refused(&'static str),
-    /// The queue does not exist, although it was declared a moment ago.
+    /// The queue does not exist, although it was declared.
     #[error("the queue {0} does not exist in RabbitMQ")]
     NoQueue(&'static str),
     /// The envelope has no JSON form.
@@ -61,12 +61,6 @@ pub enum PublishError {
 }
 
 impl PublishError {
-    /// Whether RabbitMQ is away, which concerns every message: the same one may be published later.
-    #[must_use]
-    pub const fn is_transient(&self) -> bool {
-        matches!(self, Self::Connection(_) | Self::Unconfirmed(_) | Self::TimedOut)
-    }
-
     /// Whether the same message may get through at once, over a new channel.
     const fn is_about_the_channel(&self) -> bool {
         match self {
@@ -90,6 +84,7 @@ impl Publisher {
     /// # Errors
     /// When there is no connection, or a queue cannot be declared.
     pub async fn new(rabbit: Rabbit, group_size: u32) -> Result<Self, PublishError> {
+        ensure(&rabbit, group_size).await?;
         let publisher = Self {
             rabbit,
             group_size,
@@ -102,7 +97,7 @@ impl Publisher {
     /// Publishes a job and waits until the broker confirms it.
     ///
     /// # Errors
-    /// When the broker refuses the message, or none confirms it within about 25 s. The message may be in the queue
+    /// When the broker refuses the message, or none confirms it within about 25 s, or 35 s if its queue is missing. The message may be in the queue
     /// nevertheless.
     pub async fn publish(&self, queue: Queue, envelope: &Envelope) -> Result<(), PublishError> {
         self.publish_to(queue.name(), envelope, headers(envelope)).await
@@ -160,7 +155,8 @@ impl Publisher {
             .map_err(|_| PublishError::TimedOut)??;
         let outcome = confirmed(&channel, name, body, properties).await;
         if matches!(outcome, Err(PublishError::NoQueue(_))) {
-            forget(&self.rabbit).await;
+            // It was deleted, or the cluster is a new one. The next try finds it.
+            ensure(&self.rabbit, self.group_size).await?;
         }
         if outcome.as_ref().is_err_and(PublishError::is_about_the_channel) {
             self.give_up(&channel).await;
@@ -168,14 +164,12 @@ impl Publisher {
         outcome
     }
 
-    /// The channel, or a new one, which one task opens for all. The queues are ensured before, since the cluster may be a
-    /// new one.
+    /// The channel, or a new one, which one task opens for all.
     async fn channel(&self) -> Result<Channel, PublishError> {
         let mut slot = self.channel.lock().await;
         if let Some(channel) = slot.as_ref().filter(|channel| channel.status().connected()) {
             return Ok(channel.clone());
         }
-        ensure(&self.rabbit, self.group_size).await?;
         let channel = self.rabbit.channel().await?;
         channel
             .confirm_select(ConfirmSelectOptions::default())
@@ -258,14 +252,6 @@ mod tests {
     fn a_full_queue_is_not_tried_again() {
         assert!(!PublishError::Refused("flickr_rest").is_about_the_channel());
         assert!(PublishError::TimedOut.is_about_the_channel());
-    }
-
-    #[test]
-    fn a_queue_that_refuses_is_no_outage_of_the_broker() {
-        assert!(PublishError::TimedOut.is_transient());
-        assert!(PublishError::Connection(ConnectError::Timeout("RabbitMQ")).is_transient());
-        assert!(!PublishError::Refused("flickr_rest.dlq").is_transient());
-        assert!(!PublishError::NoQueue("flickr_rest.dlq").is_transient());
     }
 
     #[test]

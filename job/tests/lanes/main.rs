@@ -336,6 +336,29 @@ async fn only_jobs_without_a_place_are_missing_and_the_look_writes_nothing() {
 
 #[tokio::test]
 #[ignore = "needs the data tier: make test"]
+async fn of_any_number_of_jobs_every_one_is_looked_for() {
+    let redis = connect().await;
+    let (lanes, prefix) = lanes(&redis);
+    let template = jobs()[0].clone();
+    let all: Vec<_> = (0..250)
+        .map(|_| LaneEntry {
+            job_id: JobId::new(),
+            ..template.clone()
+        })
+        .collect();
+    let (first, last) = (&all[0], &all[249]);
+    for job in [first, last] {
+        lanes.push(job).await.unwrap();
+    }
+    let missing = lanes.missing(template.queue, &all).await.unwrap();
+    assert_eq!(missing.len(), 248);
+    assert!(!missing.contains(&first.job_id) && !missing.contains(&last.job_id));
+    assert!(lanes.missing(template.queue, &[]).await.unwrap().is_empty());
+    remove(&redis, &prefix).await;
+}
+
+#[tokio::test]
+#[ignore = "needs the data tier: make test"]
 async fn a_push_wakes_a_dispatcher_and_silence_does_not() {
     let redis = connect().await;
     let (lanes, prefix) = lanes(&redis);

@@ -53,6 +53,8 @@ async fn a_callback_is_tried_by_one_process_at_a_time_until_it_is_settled() {
         .await
         .expect("MongoDB answers")
         .expect("due");
+    assert_eq!(first.result, Some(Value::Null), "the receiver is told");
+    assert!(first.params.is_empty(), "nobody is told of these");
     let first = first.callback.expect("it has a callback");
     assert_eq!(first.attempts, 0, "no try is made yet");
     let until = first.next_at.expect("the end of the lease");

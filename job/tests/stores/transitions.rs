@@ -34,7 +34,9 @@ async fn a_job_runs_once_and_ends_with_its_result_and_a_due_callback() {
         .expect("MongoDB answers")
         .expect("succeeded");
     assert_eq!(done.state, JobState::Succeeded);
-    assert_eq!(done.result, Some(result));
+    assert_eq!(done.result, None, "who brought it knows it");
+    let stored = store.get(job.id).await.expect("MongoDB answers");
+    assert_eq!(stored.and_then(|job| job.result), Some(result));
     assert_eq!(done.lease_until, None);
     assert_eq!(done.finished_at, Some(done.updated_at));
     assert_eq!(
@@ -449,6 +451,9 @@ async fn a_job_that_was_not_started_in_time_expires_and_is_replayed_as_a_new_one
         .expect("MongoDB answers")
         .expect("expired");
     assert_eq!(expired.state, JobState::Expired);
+    assert!(expired.params.is_empty(), "a dispatcher has no use for them");
+    let brief = store.get_in_brief(late.id).await.expect("MongoDB answers");
+    assert_eq!(brief, Some(expired));
 
     assert_eq!(
         store.replay("other", late.id).await.expect("MongoDB answers"),

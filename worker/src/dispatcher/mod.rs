@@ -17,10 +17,12 @@
 //! | `release` | the way of a job from its lane to RabbitMQ |
 //! | `overdue` | jobs whose lease has ended |
 //! | `reconcile` | lanes from MongoDB: after Redis lost them, and now and then for single jobs that are in none |
+//! | `apart` | one job of many, without harm to the others |
 //! | `turn` | which dispatcher does what one of them is enough for |
 //! | `depth` | how much waits, for the metrics |
 //! | `orphans` | photos that no job needs any more |
 
+mod apart;
 mod depth;
 mod orphans;
 mod overdue;
@@ -38,7 +40,7 @@ use flickrhub_job::lane::{LaneError, Lanes};
 use flickrhub_job::queue::Queue;
 use flickrhub_job::store::{BodyStore, JobStore, StoreError};
 use flickrhub_job::telemetry::Metrics;
-use flickrhub_job::topology::{PublishError, Publisher};
+use flickrhub_job::topology::Publisher;
 use futures::future::join_all;
 use jiff::Timestamp;
 use tokio_util::sync::CancellationToken;
@@ -91,9 +93,6 @@ enum RecoveryError {
     /// Redis failed.
     #[error(transparent)]
     Redis(#[from] RedisError),
-    /// RabbitMQ failed.
-    #[error(transparent)]
-    Publish(#[from] PublishError),
 }
 
 impl RecoveryError {
@@ -103,7 +102,6 @@ impl RecoveryError {
             Self::Store(error) => error.is_transient(),
             Self::Lanes(error) => error.is_transient(),
             Self::Redis(error) => error.is_transient(),
-            Self::Publish(error) => error.is_transient(),
         }
     }
 }

@@ -18,27 +18,32 @@
 //! | the update to `dead` | `dead`, still in the lanes | its place in the window ends, its release is refused, the lanes forget it |
 //! | the lanes were told | `dead` | over |
 //!
-//! The dead letter comes first, so that none is missing. The price: two dispatchers that see the job at once write one
-//! each, and should its worker come back in the instant between, there is a dead letter of a job that lives. MongoDB
+//! The dead letter comes first, so that no crash leaves it out. The price: two dispatchers that see the job at once write
+//! one each, and should its worker come back in the instant between, there is a dead letter of a job that lives. MongoDB
 //! says what is true.
+//!
+//! A dead-letter queue that takes nothing holds up no other job: those that are to die come last in a turn, and the first
+//! letter that is refused is the last one for its queue in this turn. Nor does it hold up these for long: after
+//! [`LETTER_PATIENCE`] a job ends without its letter.
 //!
 //! Messages that waited in the same worker come back each time it dies, too. One that came back too often is moved to the
 //! dead letters by the broker, although its job is not at fault: that was only dispatched, and is queued again here.
 
+use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::time::Duration;
 
 use flickrhub_job::envelope::Envelope;
 use flickrhub_job::lane::LaneEntry;
 use flickrhub_job::model::{Job, JobError, JobState};
+use flickrhub_job::queue::Queue;
 use flickrhub_job::telemetry::lifecycle;
 use jiff::Timestamp;
-use tracing::Instrument;
 
+use super::apart::apart;
 use super::{Dispatcher, RecoveryError};
 use crate::decision::{Attempt, Decision, Failure, FailureKind, Outcome, decide};
 use crate::flickr_call::repeat;
-use crate::panics::caught;
 
 /// How much longer than its lease a job is left to its holder: clocks differ, and a holder that has a result tries to
 /// store it every few seconds.
@@ -48,7 +53,12 @@ const PATIENCE: Duration = Duration::from_secs(15);
 /// comes 15 s later.
 const GRACE: Duration = Duration::from_secs(45);
 
-/// Most overdue jobs that one turn takes.
+/// How long after its lease a job waits for a queue that does not take its dead letter: the letter is for looking at, and
+/// its client waits for the end of the job.
+const LETTER_PATIENCE: Duration = Duration::from_mins(10);
+
+/// Most overdue jobs that one turn takes, the longest overdue first. So many that wait for a dead letter would hold up the
+/// others, as long as [`LETTER_PATIENCE`] lasts.
 const BATCH: i64 = 200;
 
 /// While MongoDB was away no holder could extend its lease. When it answers again, holders go first for [`GRACE`]; also
@@ -101,15 +111,21 @@ enum Recovery {
     Wait,
     /// Back to its lane.
     Requeue,
-    /// It ends.
-    End(JobState, JobError),
+    /// It fails.
+    Fail(JobError),
+    /// It dies, and has a dead letter.
+    Die(JobError),
+}
+
+/// Whether `patience` since the end of the job's lease is over by `now`.
+fn is_over(patience: Duration, job: &Job, now: Timestamp) -> bool {
+    job.lease_until
+        .and_then(|lease| lease.saturating_add(patience).ok())
+        .is_none_or(|end| end <= now)
 }
 
 fn recovery(job: &Job, max_attempts: u32, now: Timestamp) -> Recovery {
-    let patience_ends = job
-        .lease_until
-        .and_then(|lease| lease.saturating_add(PATIENCE).ok());
-    if patience_ends.is_some_and(|end| now < end) {
+    if !is_over(PATIENCE, job, now) {
         return Recovery::Wait;
     }
     if job.state != JobState::Running {
@@ -132,8 +148,8 @@ fn recovery(job: &Job, max_attempts: u32, now: Timestamp) -> Recovery {
     };
     match decide(attempt, Outcome::Failed(lost), now, &mut rand::rng()) {
         Decision::Retry { .. } | Decision::Postpone { .. } | Decision::Succeed(_) => Recovery::Requeue,
-        Decision::Fail(error) => Recovery::End(JobState::Failed, error),
-        Decision::Dead(error) => Recovery::End(JobState::Dead, error),
+        Decision::Fail(error) => Recovery::Fail(error),
+        Decision::Dead(error) => Recovery::Die(error),
     }
 }
 
@@ -151,36 +167,32 @@ impl Dispatcher {
         if grace.holds(Timestamp::now()) {
             return Ok(());
         }
+        let mut dying = Vec::new();
         for job in overdue {
-            let span = tracing::info_span!(
-                "recovery",
-                job_id = %job.id, user_id = job.user_id, trace_id = job.trace.trace_id, attempt = job.attempt,
-            );
-            // What is wrong with this job alone must not keep the others waiting.
-            let recovered = async {
-                match caught(self.recover(&job)).await {
-                    Ok(Err(error)) if error.is_transient() => return Err(error),
-                    Ok(Err(error)) => tracing::error!(%error, "the job cannot be recovered"),
-                    Err(panicked) => tracing::error!(%panicked, "the job cannot be recovered"),
-                    Ok(Ok(())) => {}
-                }
-                Ok(())
-            };
-            recovered.instrument(span).await?;
+            if let Some(error) = apart(&job, self.recover(&job)).await?.flatten() {
+                dying.push((job, error));
+            }
+        }
+        let mut refusing = BTreeSet::new();
+        for (job, error) in &dying {
+            apart(job, self.end_dead(job, error, &mut refusing)).await?;
         }
         Ok(())
     }
 
-    async fn recover(&self, job: &Job) -> Result<(), RecoveryError> {
+    /// Recovers a job, unless it is to die: then this is why.
+    async fn recover(&self, job: &Job) -> Result<Option<JobError>, RecoveryError> {
         let max_attempts = self
             .queues
             .get(&job.queue)
             .map_or(1, |settings| settings.max_attempts);
         match recovery(job, max_attempts, Timestamp::now()) {
-            Recovery::Wait => Ok(()),
-            Recovery::Requeue => self.requeue(job).await,
-            Recovery::End(state, error) => self.end(job, state, &error).await,
+            Recovery::Wait => {}
+            Recovery::Requeue => self.requeue(job).await?,
+            Recovery::Fail(error) => self.end(job, JobState::Failed, &error).await?,
+            Recovery::Die(error) => return Ok(Some(error)),
         }
+        Ok(None)
     }
 
     /// A crash between the two steps leaves a queued job in no lane, which [`super::reconcile`] finds.
@@ -200,23 +212,51 @@ impl Dispatcher {
         Ok(())
     }
 
-    /// Ends a job, a dead one after its dead letter is in the queue of those.
-    async fn end(&self, job: &Job, state: JobState, error: &JobError) -> Result<(), RecoveryError> {
-        if state == JobState::Dead {
-            // The list may be seconds old: a holder that has given a sign of life since is left alone.
-            if !self.store.is_overdue(job.id, job.attempt).await? {
+    /// Ends a job as dead, after its dead letter is in the queue of those or has been waited for long enough.
+    ///
+    /// `refusing` are the queues of which no dead letter was taken in this turn.
+    async fn end_dead(
+        &self,
+        job: &Job,
+        error: &JobError,
+        refusing: &mut BTreeSet<Queue>,
+    ) -> Result<(), RecoveryError> {
+        // The list may be old by now: a holder that has given a sign of life since is left alone.
+        if !self.store.is_overdue(job.id, job.attempt).await? {
+            return Ok(());
+        }
+        if !self.write_letter(job, error, refusing).await {
+            if !is_over(LETTER_PATIENCE, job, Timestamp::now()) {
                 return Ok(());
             }
-            let envelope = Envelope {
-                job_id: job.id,
-                attempt: job.attempt,
-                user_id: job.user_id.clone(),
-                trace: job.trace.child(),
-            };
-            self.publisher
-                .dead_letter(job.queue, &envelope, &error.code)
-                .await?;
+            tracing::error!("the job ends without a dead letter, which its queue has not taken for long");
         }
+        self.end(job, JobState::Dead, error).await
+    }
+
+    /// Whether the dead letter of the job is in its queue.
+    async fn write_letter(&self, job: &Job, error: &JobError, refusing: &mut BTreeSet<Queue>) -> bool {
+        if refusing.contains(&job.queue) {
+            return false;
+        }
+        let envelope = Envelope {
+            job_id: job.id,
+            attempt: job.attempt,
+            user_id: job.user_id.clone(),
+            trace: job.trace.child(),
+        };
+        let written = self
+            .publisher
+            .dead_letter(job.queue, &envelope, &error.code)
+            .await;
+        if let Err(error) = &written {
+            tracing::warn!(%error, queue = job.queue.name(), "dead letters are not taken; their jobs end later");
+            refusing.insert(job.queue);
+        }
+        written.is_ok()
+    }
+
+    async fn end(&self, job: &Job, state: JobState, error: &JobError) -> Result<(), RecoveryError> {
         if let Some(ended) = self.store.fail_overdue(job.id, job.attempt, state, error).await? {
             lifecycle::report(&ended, &self.metrics);
             self.lanes.done(&LaneEntry::from(&ended)).await?;
@@ -258,6 +298,14 @@ mod tests {
     }
 
     #[test]
+    fn a_dead_letter_is_waited_for_only_so_long() {
+        let now = Timestamp::now();
+        let lost = |lease| job().state(JobState::Running).lease_until(lease).build();
+        assert!(!is_over(LETTER_PATIENCE, &lost(now - 9.minutes()), now));
+        assert!(is_over(LETTER_PATIENCE, &lost(now - 10.minutes()), now));
+    }
+
+    #[test]
     fn a_read_whose_worker_was_lost_is_queued_again_until_its_tries_are_used_up() {
         let read = |tries| {
             job()
@@ -270,7 +318,7 @@ mod tests {
         assert_eq!(recovery(&read(4), 5, Timestamp::now()), Recovery::Requeue);
         assert!(matches!(
             recovery(&read(5), 5, Timestamp::now()),
-            Recovery::End(JobState::Dead, error) if error.code == "worker_lost"
+            Recovery::Die(error) if error.code == "worker_lost"
         ));
     }
 
@@ -285,7 +333,7 @@ mod tests {
             .build();
         assert!(matches!(
             recovery(&upload, 5, Timestamp::now()),
-            Recovery::End(JobState::Failed, error) if error.code == "outcome_unknown"
+            Recovery::Fail(error) if error.code == "outcome_unknown"
         ));
     }
 

@@ -11,7 +11,7 @@ use std::collections::HashSet;
 use std::future::ready;
 use std::time::Duration;
 
-use flickrhub_job::lane::{LaneEntry, MAX_LOOK};
+use flickrhub_job::lane::{LaneEntry, LaneError};
 use flickrhub_job::model::{Job, JobId, JobState};
 use flickrhub_job::queue::Queue;
 use flickrhub_job::telemetry::lifecycle;
@@ -20,7 +20,11 @@ use futures::{StreamExt, TryStreamExt};
 use jiff::{SignedDuration, Timestamp};
 use tokio_util::sync::CancellationToken;
 
+use super::apart::apart;
 use super::{Dispatcher, RECONCILE_PERIOD, RecoveryError};
+
+/// Jobs whose places are looked for at a time.
+const BATCH: usize = 200;
 
 /// Jobs that are put into their places at a time.
 const AT_A_TIME: usize = 32;
@@ -93,7 +97,7 @@ impl Dispatcher {
             .queued()
             .take_until(stop.cancelled())
             .try_filter(|job| ready(job.updated_at <= unchanged_since))
-            .try_chunks(MAX_LOOK)
+            .try_chunks(BATCH)
             .map_err(|TryChunksError(_, error)| RecoveryError::from(error))
             .try_for_each(|jobs| self.place_missing(jobs))
             .await
@@ -104,15 +108,29 @@ impl Dispatcher {
         for queue in Queue::ALL {
             let of_queue = jobs.iter().filter(|job| job.queue == queue);
             let entries: Vec<_> = of_queue.map(LaneEntry::from).collect();
-            missing.extend(self.lanes.missing(queue, &entries).await?);
+            missing.extend(self.missing(queue, &entries).await?);
         }
         let now = Timestamp::now();
         let moves = jobs
             .iter()
             .filter_map(|job| Some((job, due_move(job, missing.contains(&job.id), now)?)));
         stream::iter(moves.map(Ok))
-            .try_for_each_concurrent(AT_A_TIME, |(job, place)| self.place(job, place))
+            .try_for_each_concurrent(AT_A_TIME, |(job, place)| async move {
+                apart(job, self.place(job, place)).await.map(drop)
+            })
             .await
+    }
+
+    /// Which of these jobs of `queue` have no place in the lanes; all of them when the lanes cannot tell, since putting a job
+    /// where it is already changes nothing.
+    async fn missing(&self, queue: Queue, entries: &[LaneEntry]) -> Result<HashSet<JobId>, LaneError> {
+        match self.lanes.missing(queue, entries).await {
+            Err(error) if !error.is_transient() => {
+                tracing::error!(%error, queue = queue.name(), "the lanes cannot tell which jobs they lack");
+                Ok(entries.iter().map(|entry| entry.job_id).collect())
+            }
+            told => told,
+        }
     }
 
     async fn place(&self, job: &Job, place: Place) -> Result<(), RecoveryError> {
@@ -137,16 +155,20 @@ impl Dispatcher {
             .take_until(stop.cancelled())
             .map_err(RecoveryError::from)
             .try_for_each_concurrent(AT_A_TIME, |job| async move {
-                let left = job
-                    .lease_until
-                    .map(|until| until.duration_since(Timestamp::now()));
-                let left = left.and_then(|left| Duration::try_from(left).ok());
-                self.lanes
-                    .hold(&LaneEntry::from(&job), left.unwrap_or_default())
-                    .await?;
-                Ok(())
+                apart(&job, self.hold(&job)).await.map(drop)
             })
             .await
+    }
+
+    async fn hold(&self, job: &Job) -> Result<(), RecoveryError> {
+        let left = job
+            .lease_until
+            .map(|until| until.duration_since(Timestamp::now()));
+        let left = left.and_then(|left| Duration::try_from(left).ok());
+        self.lanes
+            .hold(&LaneEntry::from(job), left.unwrap_or_default())
+            .await?;
+        Ok(())
     }
 }
 

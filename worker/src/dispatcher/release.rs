@@ -234,7 +234,7 @@ impl Dispatcher {
         if let Some(job) = self.store.dispatch(released.job_id, holder, lease).await? {
             return Ok(Some(job));
         }
-        let stored = self.store.get(released.job_id).await?;
+        let stored = self.store.get_in_brief(released.job_id).await?;
         let entry = stored
             .as_ref()
             .map_or_else(|| entry_of_lost(queue, released), LaneEntry::from);

@@ -33,8 +33,11 @@ pub(super) enum Settlement {
     Acknowledge,
     /// The job is dead, or the message is none: the broker moves it to the dead-letter queue.
     DeadLetter,
-    /// This worker stops before it could do the work.
+    /// This worker stops before it could do the work: the message comes again, and nothing is held against it.
     GiveBack,
+    /// The work failed by a bug: the message comes again, but not more often than
+    /// [`DELIVERY_LIMIT`](topology::DELIVERY_LIMIT).
+    Broken,
 }
 
 /// How long cancelling the consumer, giving back what was not begun and closing the channel may take, each.
@@ -59,8 +62,6 @@ pub(super) async fn consume(runner: Arc<Runner>, rabbit: Rabbit, stop: Cancellat
             Err(error) => {
                 failures += 1;
                 tracing::warn!(queue = runner.queue.name(), %error, "cannot consume yet");
-                // Perhaps because the queue is gone.
-                topology::forget(&rabbit).await;
             }
         }
         pause(DATA_TIER.wait(failures), &stop).await;
@@ -200,7 +201,7 @@ async fn answer(
 /// it comes too often the broker moves it to the dead letters.
 fn after_panic(panicked: Panicked) -> Settlement {
     tracing::error!(%panicked, "the message is given back");
-    Settlement::GiveBack
+    Settlement::Broken
 }
 
 /// The ids that every line about a message carries.
@@ -219,6 +220,8 @@ async fn settle(delivery: &Delivery, settlement: Settlement) {
     let told = match settlement {
         Settlement::Acknowledge => delivery.ack(BasicAckOptions::default()).await,
         Settlement::DeadLetter => delivery.reject(BasicRejectOptions { requeue: false }).await,
+        // Not a nack, which the broker would not count.
+        Settlement::Broken => delivery.reject(BasicRejectOptions { requeue: true }).await,
         Settlement::GiveBack => {
             let options = BasicNackOptions {
                 multiple: false,
@@ -234,5 +237,15 @@ async fn settle(delivery: &Delivery, settlement: Settlement) {
         Err(error) => {
             tracing::warn!(%error, ?settlement, "the broker could not be told; the message comes again");
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_message_whose_work_panics_comes_back_as_a_failure_that_counts() {
+        assert_eq!(after_panic(Panicked), Settlement::Broken);
     }
 }

@@ -101,7 +101,7 @@ impl Runner {
             lifecycle::report(&expired, &self.metrics);
             return Ok(Some(expired));
         }
-        self.store.get(id).await
+        self.store.get_in_brief(id).await
     }
 
     async fn settle(&self, job: &Job, attempt: u32, stop: &CancellationToken) -> Settlement {

@@ -24,7 +24,8 @@
 //! tries of the job ([`flickrhub_job::model`]), and the job comes as near to `dead` as it was before.
 //!
 //! A panic is a bug, and ends the work on one message only. In the attempt itself it is a failure of that attempt, with the
-//! code `internal_error`; anywhere else the message is given back, as if the process had died there.
+//! code `internal_error`; anywhere else the message is rejected and comes again, as if the process had died there; one that
+//! fails like this each time ends among the dead letters.
 
 mod attempt;
 mod claim;

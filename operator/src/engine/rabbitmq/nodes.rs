@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use flickrhub_job::topology::declare_missing;
 use futures::future::join_all;
 use lapin::uri::{AMQPAuthority, AMQPQueryString, AMQPScheme, AMQPUri, AMQPUserInfo};
 use lapin::{Connection, ConnectionProperties};
@@ -21,8 +22,7 @@ pub enum ActionError {
     /// No node of the cluster accepts a connection.
     #[error("no node accepts an AMQP connection")]
     NoNode,
-    /// The node refused, or the connection was lost. A queue that exists with other arguments is refused with
-    /// `PRECONDITION_FAILED` and has to be deleted by a person once it is empty.
+    /// The node refused, or the connection was lost.
     #[error("RabbitMQ said: {0}")]
     Refused(#[from] lapin::Error),
     /// No answer in time.
@@ -132,7 +132,7 @@ impl<'a> Nodes<'a> {
         }
     }
 
-    /// Declares through the first node that accepts a connection.
+    /// Declares what is missing, through the first node that accepts a connection.
     async fn declare(&self) -> Result<(), ActionError> {
         for address in &self.desired.amqp {
             let Some(uri) = self.uri(address) else { continue };
@@ -143,8 +143,7 @@ impl<'a> Nodes<'a> {
                     continue;
                 }
             };
-            let channel = connection.create_channel().await?;
-            let declared = flickrhub_job::topology::declare(&channel, self.desired.group_size).await;
+            let declared = declare_missing(|| connection.create_channel(), self.desired.group_size).await;
             // What was declared stays; the connection is of no use any more, however its end goes.
             let _ = connection.close(200, "OK".into()).await;
             return Ok(declared?);
