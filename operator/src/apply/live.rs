@@ -20,6 +20,16 @@ pub struct Live {
 }
 
 impl Live {
+    /// These objects.
+    #[cfg(test)]
+    pub(crate) fn of(objects: impl IntoIterator<Item = (Kind, String, Value)>) -> Self {
+        let objects = objects.into_iter();
+        Self {
+            objects: objects.map(|(kind, name, object)| ((kind, name), object)).collect(),
+            unread: BTreeSet::new(),
+        }
+    }
+
     /// The object of this kind and name.
     pub fn get(&self, kind: Kind, name: &str) -> Option<&Value> {
         self.objects.get(&(kind, name.to_owned()))
