@@ -125,7 +125,7 @@ fn without_keys(observed: &Observed, desired: &Desired) -> Decision<Action, Find
             Finding::InitialisationInterrupted(initialised)
         } else {
             Finding::KeysLost {
-                secret: desired.keys_secret(),
+                secret: desired.keys_secret.clone(),
                 members: initialised,
             }
         });

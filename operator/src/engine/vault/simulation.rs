@@ -13,6 +13,7 @@ pub(super) fn desired(standard: Standard) -> Desired {
         hub: "gallery".to_owned(),
         namespace: "photos".to_owned(),
         kubernetes_host: "https://kubernetes.default.svc".to_owned(),
+        keys_secret: "gallery-vault-keys".to_owned(),
         standard,
     }
 }
