@@ -145,13 +145,12 @@ pub async fn reconcile(context: &Context, hub: &ValidatedHub, secrets: &Secrets)
             ..PartStatus::ready("The default API client is registered.")
         },
         Err(error) => {
-            let pause = if matches!(error, ClientError::Key(_)) {
-                LATER
-            } else {
-                2 * SOON
-            };
             let message = format!("The default API client cannot be registered: {error}.");
-            PartStatus::waiting("ClientNotRegistered", message, pause)
+            if matches!(error, ClientError::Key(_)) {
+                PartStatus::stalled("ClientNotRegistered", message, LATER)
+            } else {
+                PartStatus::waiting("ClientNotRegistered", message, 2 * SOON)
+            }
         }
     }
 }

@@ -216,6 +216,7 @@ fn key_state(record: Result<KeyRecord, KeyStoreError>) -> KeyState {
         Ok(KeyRecord::Absent) => KeyState::Absent,
         Ok(KeyRecord::Intended) => KeyState::Intended,
         Ok(KeyRecord::Stored(_)) => KeyState::Stored,
+        Err(error @ KeyStoreError::Incomplete(_)) => KeyState::Incomplete(error.to_string()),
         Err(error) => KeyState::Unknown(error.to_string()),
     }
 }
@@ -276,6 +277,16 @@ mod tests {
         assert!(matches!(
             save(true).await,
             Err(ActionError::Keys(KeyStoreError::OtherKeys(_)))
+        ));
+    }
+
+    #[test]
+    fn a_secret_without_keys_is_told_from_one_that_cannot_be_read() {
+        let incomplete = key_state(Err(KeyStoreError::Incomplete("keys".to_owned())));
+        assert!(matches!(incomplete, KeyState::Incomplete(what) if what.contains("restore it from a backup")));
+        assert!(matches!(
+            key_state(Err(KeyStoreError::TimedOut)),
+            KeyState::Unknown(_)
         ));
     }
 

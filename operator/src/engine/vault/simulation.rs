@@ -111,6 +111,13 @@ fn each_state_has_its_finding() {
             ("KeysUnreadable", false),
         ),
         (
+            blank(),
+            KeyState::Incomplete("Secret x lacks unseal-key".to_owned()),
+            unknown(),
+            complete,
+            ("SecretIncomplete", false),
+        ),
+        (
             [Standby, Standby, gone()],
             KeyState::Stored,
             unknown(),
