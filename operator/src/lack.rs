@@ -65,7 +65,8 @@ pub fn withheld(objects: &[Object], lacks: &[Lack], config: &str, live: &Live) -
         .iter()
         .filter_map(|object| Some(((object.kind(), object.name()), lack_of(object)?)))
         .collect();
-    if let Some(lack) = settings_wait_for(&withheld, live).filter(|_| settings_change(objects, config, live)) {
+    if let Some(lack) = settings_wait_for(&withheld, live).filter(|_| settings_change(objects, config, live))
+    {
         let sharing = objects
             .iter()
             .filter(|object| object.kind() == Kind::Deployment)
@@ -159,8 +160,15 @@ mod tests {
     fn settings_do_not_change_under_pods_that_go_on_with_an_old_template() {
         let live = with_other_settings(&[]);
         let withheld = withheld(&objects(), &[lack("flickr-app")], "gallery-config", &live);
-        let message = |kind, name: &str| withheld.get(&(kind, name.to_owned())).map(|lack| lack.message.as_str());
-        assert_eq!(message(Kind::Deployment, "gallery-api"), Some("Create flickr-app."));
+        let message = |kind, name: &str| {
+            withheld
+                .get(&(kind, name.to_owned()))
+                .map(|lack| lack.message.as_str())
+        };
+        assert_eq!(
+            message(Kind::Deployment, "gallery-api"),
+            Some("Create flickr-app.")
+        );
         for (kind, name) in [
             (Kind::ConfigMap, "gallery-config"),
             (Kind::Deployment, "gallery-dispatcher"),
@@ -172,7 +180,11 @@ mod tests {
                 "{name}"
             );
         }
-        assert!(names(withheld).iter().all(|name| !name.starts_with("StatefulSet")));
+        assert!(
+            names(withheld)
+                .iter()
+                .all(|name| !name.starts_with("StatefulSet"))
+        );
     }
 
     #[test]

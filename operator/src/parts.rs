@@ -142,7 +142,9 @@ fn process(
     deployments: &[String],
 ) -> PartStatus {
     let is_held = |name: &String| is_held(hub, live, Kind::Deployment, name);
-    if deployments.iter().any(is_held) && let Some(wait) = waits_for_data(data) {
+    if deployments.iter().any(is_held)
+        && let Some(wait) = waits_for_data(data)
+    {
         return wait;
     }
     let worst = deployments

@@ -24,7 +24,7 @@ use crate::part::{Part, PartStatus};
 use crate::secrets::{self, SecretError, Secrets};
 use crate::status::{self, Outcome};
 use crate::validate::{References, SecretDigest, ValidatedHub, referenced_secrets, validate};
-use crate::{backoff, engine, event, parts};
+use crate::{backoff, engine, event, parts, pods};
 
 /// How long a hub at rest is left alone when nothing changes.
 const REST: Duration = Duration::from_secs(300);
@@ -180,6 +180,7 @@ async fn bring_on(
     let mut processes = parts::processes(validated, &live, &all, &withheld);
     add_client(ctx, validated, &secrets, &all, &mut processes).await;
     all.extend(processes);
+    pods::explain(ctx, validated, &mut all).await;
     Ok(Brought {
         parts: all,
         lacks,

@@ -25,7 +25,9 @@ impl Live {
     pub(crate) fn of(objects: impl IntoIterator<Item = (Kind, String, Value)>) -> Self {
         let objects = objects.into_iter();
         Self {
-            objects: objects.map(|(kind, name, object)| ((kind, name), object)).collect(),
+            objects: objects
+                .map(|(kind, name, object)| ((kind, name), object))
+                .collect(),
             unread: BTreeSet::new(),
         }
     }

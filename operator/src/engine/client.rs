@@ -421,7 +421,12 @@ mod tests {
             fingerprint(&SecretString::from(key), &SecretString::from(secret), vault)
         };
         assert_eq!(of("a", "b", "v"), of("a", "b", "v"));
-        for other in [of("a", "c", "v"), of("c", "b", "v"), of("a", "b", "w"), of("a", "bv", "")] {
+        for other in [
+            of("a", "c", "v"),
+            of("c", "b", "v"),
+            of("a", "b", "w"),
+            of("a", "bv", ""),
+        ] {
             assert_ne!(of("a", "b", "v"), other);
         }
     }

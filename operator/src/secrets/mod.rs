@@ -142,9 +142,11 @@ pub enum SecretLoss {
 }
 
 /// What to do where an engine knows a value that is missing.
-const OLD_VALUE: &str = "The engine still knows the old value: restore it from a backup of the Secret; it is not made up anew";
+const OLD_VALUE: &str =
+    "The engine still knows the old value: restore it from a backup of the Secret; it is not made up anew";
 /// What to do where nothing but clients knows a value that is missing.
-const NEW_VALUE: &str = "Add the key, or delete the Secret and a new one is made; clients then need the new API key";
+const NEW_VALUE: &str =
+    "Add the key, or delete the Secret and a new one is made; clients then need the new API key";
 
 impl SecretLoss {
     /// What waits for the Secret, and why.
@@ -250,7 +252,7 @@ async fn get(api: &Api<Secret>, name: &str) -> Result<Option<Secret>, SecretErro
 /// The claims of the volumes of a hub.
 async fn claims(ctx: &Context, hub: &ValidatedHub) -> Result<Vec<PersistentVolumeClaim>, SecretError> {
     let api: Api<PersistentVolumeClaim> = Api::namespaced(ctx.client.clone(), hub.names.namespace());
-    let params = ListParams::default().labels(&labels::of_claims(hub.names.hub()));
+    let params = ListParams::default().labels(&labels::of_hub(hub.names.hub()));
     Ok(api.list(&params).await.map_err(SecretError::Claims)?.items)
 }
 

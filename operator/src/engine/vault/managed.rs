@@ -283,7 +283,9 @@ mod tests {
     #[test]
     fn a_secret_without_keys_is_told_from_one_that_cannot_be_read() {
         let incomplete = key_state(Err(KeyStoreError::Incomplete("keys".to_owned())));
-        assert!(matches!(incomplete, KeyState::Incomplete(what) if what.contains("restore it from a backup")));
+        assert!(
+            matches!(incomplete, KeyState::Incomplete(what) if what.contains("restore it from a backup"))
+        );
         assert!(matches!(
             key_state(Err(KeyStoreError::TimedOut)),
             KeyState::Unknown(_)
