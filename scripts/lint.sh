@@ -5,7 +5,7 @@ cd "$ROOT"
 
 "$ROOT/scripts/install.sh" --lint
 step "rustfmt" cargo fmt --all --check
-step "clippy" cargo clippy --locked --workspace --all-targets -- -D warnings
+step "clippy" cargo clippy --locked --workspace --all-targets --keep-going -- -D warnings
 step "cargo deny (bans, licences, sources)" cargo deny --offline check bans licenses sources
 step "cargo machete (unused dependencies)" cargo machete
 generated_files_agree() {

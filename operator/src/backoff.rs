@@ -5,7 +5,7 @@ use std::time::Duration;
 use rand::RngExt;
 
 const FIRST: Duration = Duration::from_secs(1);
-const LONGEST: Duration = Duration::from_secs(300);
+const LONGEST: Duration = Duration::from_mins(5);
 
 /// Twice as long after each failure in a row, from one second to five minutes, less up to half of it by chance, so
 /// that hubs that failed together do not try again together.
@@ -19,7 +19,7 @@ pub fn jittered(duration: Duration) -> Duration {
 }
 
 /// How long something is looked at as often as it asks for.
-const HASTE: Duration = Duration::from_secs(120);
+const HASTE: Duration = Duration::from_mins(2);
 /// The longest pause that waiting for long leads to.
 const CALM: Duration = Duration::from_secs(20);
 
@@ -57,7 +57,7 @@ mod tests {
         assert_eq!(after(150), Duration::from_millis(2_700));
         assert_eq!((after(600), after(1_000_000)), (CALM, CALM));
         let rare = Duration::from_secs(30);
-        assert_eq!(calmed(rare, Duration::from_secs(600)), rare);
+        assert_eq!(calmed(rare, Duration::from_mins(10)), rare);
     }
 
     #[test]

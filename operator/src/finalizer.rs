@@ -225,7 +225,7 @@ async fn claims(
     api: &Api<PersistentVolumeClaim>,
     hub: &Leaving<'_>,
 ) -> Result<Vec<PersistentVolumeClaim>, FinalizerError> {
-    let params = ListParams::default().labels(&labels::of_claims(hub.names.hub()));
+    let params = ListParams::default().labels(&labels::of_hub(hub.names.hub()));
     let found = api.list(&params).await.map_err(failed("volumes"))?.items;
     let claims = found.into_iter();
     Ok(claims.filter(|claim| hub.has_claim(&claim.name_any())).collect())

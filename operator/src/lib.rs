@@ -14,6 +14,7 @@
 //! | [`apply`] | server-side apply, written only where something differs; prunes |
 //! | [`engine`] | the steps inside MongoDB, Redis, RabbitMQ and Vault |
 //! | [`parts`], [`rollout`] | where each part stands |
+//! | [`pods`] | why pods do not run |
 //! | [`status`], [`event`] | what is told to people and machines |
 //! | [`reconcile`] | the steps in their order |
 //! | [`controller`], [`leader`] | when they run, and in which process |
@@ -38,6 +39,7 @@ pub mod metrics;
 pub mod names;
 pub mod part;
 pub mod parts;
+pub mod pods;
 pub mod reconcile;
 pub mod rollout;
 pub mod secrets;

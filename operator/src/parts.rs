@@ -8,7 +8,7 @@ use crate::apply::Live;
 use crate::build::Kind;
 use crate::context::Context;
 use crate::engine;
-use crate::lack::Lack;
+use crate::lack::{Lack, Withheld};
 use crate::part::{Part, PartStatus};
 use crate::rollout::Rollout;
 use crate::secrets::Secrets;
@@ -88,12 +88,19 @@ fn rolling_out(clause: &str) -> PartStatus {
     PartStatus::waiting("RollingOut", format!("Waits for pods: {clause}."), SOON)
 }
 
+/// Whether an object waits for the data tier: a process that does not exist, of a hub whose data tier never worked. It
+/// could do nothing but fail until then.
+pub fn is_held(hub: &ValidatedHub, live: &Live, kind: Kind, name: &str) -> bool {
+    let is_process = matches!(kind, Kind::Deployment | Kind::HorizontalPodAutoscaler);
+    is_process && !hub.data_was_ready() && live.get(kind, name).is_none()
+}
+
 /// The parts that hold no data. `withheld` are the workloads that wait for a Secret.
 pub fn processes(
     hub: &ValidatedHub,
     live: &Live,
     data: &BTreeMap<Part, PartStatus>,
-    withheld: &BTreeMap<(Kind, String), Lack>,
+    withheld: &Withheld,
 ) -> BTreeMap<Part, PartStatus> {
     [
         (Part::Api, vec![hub.names.api()]),
@@ -120,7 +127,7 @@ pub fn processes(
 
 /// That a process is left as it is because it mounts a Secret that is missing; `None` if none is. Pods that still run
 /// go on, but not with the settings of this generation.
-fn waits_for_secret(withheld: &BTreeMap<(Kind, String), Lack>, deployments: &[String]) -> Option<PartStatus> {
+fn waits_for_secret(withheld: &Withheld, deployments: &[String]) -> Option<PartStatus> {
     let mut lacks = deployments
         .iter()
         .filter_map(|name| withheld.get(&(Kind::Deployment, name.clone())));
@@ -134,10 +141,10 @@ fn process(
     part: Part,
     deployments: &[String],
 ) -> PartStatus {
-    let is_held = deployments
-        .iter()
-        .any(|name| live.get(Kind::Deployment, name).is_none());
-    if is_held && let Some(wait) = waits_for_data(data) {
+    let is_held = |name: &String| is_held(hub, live, Kind::Deployment, name);
+    if deployments.iter().any(is_held)
+        && let Some(wait) = waits_for_data(data)
+    {
         return wait;
     }
     let worst = deployments
@@ -176,7 +183,10 @@ pub fn with_client(api: PartStatus, client: PartStatus) -> PartStatus {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
+    use crate::fixtures;
 
     fn well() -> PartStatus {
         PartStatus::ready("It runs.")
@@ -216,6 +226,24 @@ mod tests {
         let wait = waits_for_data(&data);
         assert!(wait.is_some_and(|status| status.message.ends_with("waits for VaultReady.")));
         assert_eq!(waits_for_data(&BTreeMap::from([(Part::Redis, well())])), None);
+    }
+
+    #[test]
+    fn only_the_first_start_of_a_process_waits_for_the_data_tier() {
+        let mut hub = fixtures::validated(&fixtures::minimal());
+        let api = (Kind::Deployment, "gallery-api".to_owned(), json!({}));
+        let (absent, live) = (Live::default(), Live::of([api]));
+        let held = |hub: &ValidatedHub, live: &Live| is_held(hub, live, Kind::Deployment, "gallery-api");
+        assert!(held(&hub, &absent) && !held(&hub, &live));
+        assert!(!is_held(&hub, &absent, Kind::Service, "gallery-api"));
+        hub.ready_generations.insert(Part::Redis, 1);
+        assert!(held(&hub, &absent));
+        hub.ready_generations.extend(Part::DATA.map(|part| (part, 1)));
+        assert!(!held(&hub, &absent));
+        let away = PartStatus::waiting("NoMaster", "There is no master.", SOON);
+        let data = BTreeMap::from([(Part::Redis, away)]);
+        let deleted = process(&hub, &absent, &data, Part::Api, &["gallery-api".to_owned()]);
+        assert_eq!(deleted.reason, "RollingOut");
     }
 
     #[test]

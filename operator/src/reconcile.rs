@@ -24,10 +24,10 @@ use crate::part::{Part, PartStatus};
 use crate::secrets::{self, SecretError, Secrets};
 use crate::status::{self, Outcome};
 use crate::validate::{References, SecretDigest, ValidatedHub, referenced_secrets, validate};
-use crate::{backoff, engine, event, parts};
+use crate::{backoff, engine, event, parts, pods};
 
 /// How long a hub at rest is left alone when nothing changes.
-const REST: Duration = Duration::from_secs(300);
+const REST: Duration = Duration::from_mins(5);
 /// When to look again at a hub of which only the status may have changed, which triggers nothing.
 const SOON: Duration = Duration::from_secs(1);
 
@@ -156,13 +156,12 @@ async fn bring_on(
     failures.extend(unread);
 
     let lacks = [validated.lacks.clone(), secrets.lacks()].concat();
-    let withheld = withheld(&objects, &lacks);
+    let withheld = withheld(&objects, &lacks, &validated.names.config(), &live);
     let wanted = objects
         .iter()
         .filter(|object| !withheld.contains_key(&(object.kind(), object.name())));
-    // Processes that never ran wait for the data tier: they could do nothing but fail until it works.
-    let (held, at_once): (Vec<&Object>, Vec<&Object>) = wanted
-        .partition(|object| is_process(object.kind()) && live.get(object.kind(), &object.name()).is_none());
+    let (held, at_once): (Vec<&Object>, Vec<&Object>) =
+        wanted.partition(|object| parts::is_held(validated, &live, object.kind(), &object.name()));
     failures.extend(apply::apply(ctx, validated, at_once, &mut live).await);
     failures.extend(apply::prune(ctx, validated, &objects, &mut live).await);
 
@@ -172,22 +171,21 @@ async fn bring_on(
     }
     for (queue, plan) in &validated.queues {
         let name = validated.names.queue_worker(*queue);
+        if withheld.contains_key(&(Kind::Deployment, name.clone())) {
+            continue;
+        }
         let raised = apply::raise_replicas(ctx, validated, &name, plan.min_replicas, &live).await;
         failures.extend(raised.err());
     }
     let mut processes = parts::processes(validated, &live, &all, &withheld);
     add_client(ctx, validated, &secrets, &all, &mut processes).await;
     all.extend(processes);
+    pods::explain(ctx, validated, &mut all).await;
     Ok(Brought {
         parts: all,
         lacks,
         failures,
     })
-}
-
-/// Whether objects of this kind only make sense once the data tier works.
-const fn is_process(kind: Kind) -> bool {
-    matches!(kind, Kind::Deployment | Kind::HorizontalPodAutoscaler)
 }
 
 /// Registers the client that every hub starts with, which the API is not ready without.

@@ -21,7 +21,7 @@ pub const RECONCILING: &str = "Reconciling";
 pub const STALLED: &str = "Stalled";
 
 /// How long `Ready` stays `True` while reconciliations fail.
-const KEEP_READY: Duration = Duration::from_secs(60);
+const KEEP_READY: Duration = Duration::from_mins(1);
 /// The reason of `Ready` where nobody could look for longer.
 const NOT_OBSERVED: &str = "NotObserved";
 
@@ -174,18 +174,15 @@ fn add_waiting(conditions: &mut Conditions<'_>, parts: &BTreeMap<Part, PartStatu
 
 fn applied(conditions: &mut Conditions<'_>, parts: &BTreeMap<Part, PartStatus>) {
     let waiting: Vec<(&Part, &PartStatus)> = parts.iter().filter(|(_, status)| !status.ready).collect();
-    match waiting.first() {
-        None => {
-            let message = "Every part does its work.";
-            conditions.add(READY, Truth::True, "AllPartsReady", message.to_owned());
-            conditions.add(RECONCILING, Truth::False, "UpToDate", String::new());
-        }
-        Some(_) => {
-            add_waiting(conditions, parts);
-            let names: Vec<&str> = waiting.iter().map(|(part, _)| part.condition()).collect();
-            let message = format!("Waits for {}.", names.join(", "));
-            conditions.add(RECONCILING, Truth::True, "Progressing", message);
-        }
+    if waiting.is_empty() {
+        let message = "Every part does its work.";
+        conditions.add(READY, Truth::True, "AllPartsReady", message.to_owned());
+        conditions.add(RECONCILING, Truth::False, "UpToDate", String::new());
+    } else {
+        add_waiting(conditions, parts);
+        let names: Vec<&str> = waiting.iter().map(|(part, _)| part.condition()).collect();
+        let message = format!("Waits for {}.", names.join(", "));
+        conditions.add(RECONCILING, Truth::True, "Progressing", message);
     }
     conditions.add(STALLED, Truth::False, "NotStalled", String::new());
     conditions.add_parts(parts);

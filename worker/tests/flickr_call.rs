@@ -264,7 +264,7 @@ async fn a_photo_that_flickr_cannot_process_fails_for_good() {
 
 #[tokio::test]
 async fn an_upload_that_flickr_does_not_finish_in_time_has_an_unknown_outcome_and_names_its_ticket() {
-    let setting = Setting::with(MockFlickr::builder().ticket_delay(Duration::from_secs(3600))).await;
+    let setting = Setting::with(MockFlickr::builder().ticket_delay(Duration::from_hours(1))).await;
     let failure = setting.failure(&setting.upload(1000)).await;
     assert_eq!(failure.kind, FailureKind::Unknown);
     assert!(

@@ -102,14 +102,7 @@ mod tests {
         let (cache, start) = (VerifiedKeys::new(Duration::from_secs(30), 4), Instant::now());
         for digest in 0..100_u8 {
             cache.insert([digest; 32], caller("a"), start);
-            assert!(
-                cache
-                    .entries
-                    .lock()
-                    .map(|entries| entries.len())
-                    .unwrap_or(usize::MAX)
-                    <= 4
-            );
+            assert!(cache.entries.lock().map_or(usize::MAX, |entries| entries.len()) <= 4);
         }
     }
 

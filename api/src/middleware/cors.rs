@@ -9,7 +9,7 @@ use tower_http::cors::CorsLayer;
 use super::trace::X_TRACE_ID;
 
 /// For how long a browser may remember the answer to its preflight.
-const MAX_AGE: Duration = Duration::from_secs(600);
+const MAX_AGE: Duration = Duration::from_mins(10);
 
 /// Allows the listed origins, and none when the list is empty. Credentials are keys in a header, never cookies, so
 /// none are allowed to be sent by the browser itself.

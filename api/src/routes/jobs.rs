@@ -284,7 +284,7 @@ mod tests {
         let job = || {
             order
                 .clone()
-                .into_job(&caller, trace.clone(), now(), Duration::from_secs(60))
+                .into_job(&caller, trace.clone(), now(), Duration::from_mins(1))
         };
         (0..count).map(|_| job()).collect()
     }

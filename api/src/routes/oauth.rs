@@ -4,14 +4,15 @@
 //! | --- | --- |
 //! | start: Flickr gives a request token; stored, encrypted, for an hour | the token runs out; start again |
 //! | the user agrees at Flickr, the browser comes back | nothing was lost; the callback can be loaded again |
-//! | callback: the request is taken out, so that it works once | start again |
-//! | the client's secret, which signs the way back, is decrypted | start again |
+//! | callback: the request is read, and what Vault keeps of it and of the client's way back is decrypted | the same |
+//! | the request is taken out, so that it works once | start again |
 //! | Flickr gives the access token | it is lost, unused; start again |
 //! | Flickr tells what the token allows | the same |
 //! | the token is encrypted | the same |
 //! | token and grant are stored, in one update | the client may act for the user, whose browser learns nothing; starting again does no harm |
 //!
-//! A failure of a step is as a crash after the step before: nothing is stored unless everything was found out before.
+//! A failure of a step is as a crash after the step before: nothing is stored unless everything was found out before. So
+//! while Vault is away the callback can be loaded again.
 
 use std::path::Path;
 use std::time::Duration;
@@ -46,7 +47,7 @@ use crate::state::AppState;
 use crate::validate::{CallbackQuery, StartAuthorisation};
 
 /// How long an authorisation may be under way; the store forgets it then.
-const LIFETIME: Duration = Duration::from_secs(3600);
+const LIFETIME: Duration = Duration::from_hours(1);
 /// Where Flickr sends the user's browser back to, below the public address.
 const CALLBACK_PATH: &str = "/api/v1/oauth/callback";
 
@@ -162,16 +163,30 @@ async fn finish(state: &AppState, trace: &TraceContext, query: CallbackQuery) ->
     let data = state.data()?;
     let request = data
         .oauth_requests
-        .take(&query.token)
+        .get(&query.token)
         .await?
         .ok_or(Problem::AuthorisationUnknown)?;
-    let Some(address) = request.return_url.as_deref().and_then(|url| Url::parse(url).ok()) else {
-        let user = exchange(state, trace, &request, query).await?;
-        return Ok(Json(user).into_response());
-    };
     // Before anything is stored: without a signature there is no way back.
-    let secret = signing_secret(data, &request.client_id).await?;
-    let done = exchange(state, trace, &request, query).await;
+    let way_back = match request.return_url.as_deref().and_then(|url| Url::parse(url).ok()) {
+        Some(address) => Some((address, signing_secret(data, &request.client_id).await?)),
+        None => None,
+    };
+    let token = query.token.clone();
+    let proof = match proof(data, &request, query).await {
+        // Nothing is used up: the browser may come again.
+        Err(Problem::Unavailable) => return Err(Problem::Unavailable),
+        proof => proof,
+    };
+    // Of two that come at once, one gets it.
+    let taken = data.oauth_requests.take(&token).await?;
+    taken.ok_or(Problem::AuthorisationUnknown)?;
+    let done = match proof {
+        Ok(proof) => exchange(state, trace, &request, proof).await,
+        Err(problem) => Err(problem),
+    };
+    let Some((address, secret)) = way_back else {
+        return Ok(Json(done?).into_response());
+    };
     let outcome = match &done {
         Ok(user) => Outcome::Authorised {
             user_id: &user.user_id,
@@ -204,6 +219,30 @@ async fn signing_secret(data: &DataTier, client_id: &str) -> Result<SecretString
     Ok(secret)
 }
 
+/// What Flickr gives an access token for.
+struct Proof {
+    /// The request token with its secret.
+    token: RequestToken,
+    /// That the user agreed.
+    verifier: String,
+}
+
+/// What the callback and the stored request prove.
+///
+/// # Errors
+/// When the user refused, or Vault cannot decrypt the secret of the request.
+async fn proof(data: &DataTier, request: &OauthRequest, query: CallbackQuery) -> Result<Proof, Problem> {
+    let verifier = query.verifier.ok_or(Problem::AuthorisationRefused)?;
+    let secret = data
+        .vault
+        .decrypt(TransitKey::AppCredentials, &request.client_id, &request.secret)
+        .await?;
+    Ok(Proof {
+        token: RequestToken(UserToken::new(query.token, secret)),
+        verifier,
+    })
+}
+
 /// Trades the request token for an access token, and stores that.
 ///
 /// A token that is stored already and allows more is not asked about: if the user withdrew it at Flickr and then grants
@@ -212,9 +251,8 @@ async fn exchange(
     state: &AppState,
     trace: &TraceContext,
     request: &OauthRequest,
-    query: CallbackQuery,
+    Proof { token, verifier }: Proof,
 ) -> Result<AuthorisedUser, Problem> {
-    let verifier = query.verifier.ok_or(Problem::AuthorisationRefused)?;
     let data = state.data()?;
     let app = state
         .config
@@ -224,11 +262,6 @@ async fn exchange(
         .find(|app| app.name == request.app);
     // The application was removed from the hub since.
     let app = app.ok_or(Problem::AuthorisationUnknown)?;
-    let secret = data
-        .vault
-        .decrypt(TransitKey::AppCredentials, &request.client_id, &request.secret)
-        .await?;
-    let token = RequestToken(UserToken::new(query.token, secret));
     let (credentials, headers) = (credentials(app)?, trace_headers(trace));
     let grant = state
         .flickr

@@ -19,7 +19,7 @@ use crate::validate::PHOTO_PART;
 /// How long the next piece may take.
 pub(super) const IDLE: Duration = Duration::from_secs(30);
 /// How long the whole body may take: 100 MB at 28 kB/s.
-const OVERALL: Duration = Duration::from_secs(3600);
+const OVERALL: Duration = Duration::from_hours(1);
 /// What may come between two parts: the headers of a part, in pieces that may also hold the beginning of its content.
 const BETWEEN_PARTS: u64 = 1024 * 1024;
 

@@ -54,6 +54,10 @@ pub struct JobSubmission {
     expires_in: Option<i64>,
     #[serde(flatten)]
     #[schema(ignore)]
+    #[expect(
+        clippy::zero_sized_map_values,
+        reason = "serde flattens into maps, not into sets"
+    )]
     unknown: BTreeMap<String, IgnoredAny>,
 }
 
@@ -209,7 +213,7 @@ mod tests {
         );
         assert_eq!(job.params.get("flag").map(String::as_str), Some("1"));
         assert_eq!(job.options.priority, Priority::High);
-        assert_eq!(job.options.expires_in, Some(Duration::from_secs(60)));
+        assert_eq!(job.options.expires_in, Some(Duration::from_mins(1)));
     }
 
     #[test]

@@ -32,6 +32,10 @@ pub struct StartAuthorisation {
     return_url: Option<String>,
     #[serde(flatten)]
     #[schema(ignore)]
+    #[expect(
+        clippy::zero_sized_map_values,
+        reason = "serde flattens into maps, not into sets"
+    )]
     unknown: BTreeMap<String, IgnoredAny>,
 }
 

@@ -192,7 +192,7 @@ async fn a_token_that_flickr_does_not_tell_about_is_not_stored() {
 async fn a_wrong_verifier_stores_nothing() {
     let hub = Hub::start(|_| {}).await;
     let address = visit_flickr(&hub, &json!({"permission": "read"}), "gnats", "").await;
-    let answer = browse(&hub, &format!("{}x", address)).await;
+    let answer = browse(&hub, &format!("{address}x")).await;
     assert_eq!((answer.status, answer.code()), (403, "authorisation_refused"));
     assert_eq!(hub.users_of_client().await, 0);
 }

@@ -20,7 +20,7 @@ use crate::model::TraceContext;
 /// How much of an answer is read, in bytes, so that its connection can be used again; the rest is not waited for.
 const ANSWER_BOUND: usize = 16 * 1024;
 /// Longest pause that a receiver may ask for.
-const LONGEST_RETRY_AFTER: Duration = Duration::from_secs(24 * 3600);
+const LONGEST_RETRY_AFTER: Duration = Duration::from_hours(24);
 /// How long a connection that nobody uses is kept.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
 
@@ -177,7 +177,7 @@ async fn discard_body(answer: &mut Response) {
 
 fn kind_of_failure(error: &reqwest::Error) -> &'static str {
     let mut causes = std::iter::successors(error.source(), |&cause| cause.source());
-    if causes.any(|cause| cause.is::<NotPermitted>()) {
+    if causes.any(<dyn std::error::Error>::is::<NotPermitted>) {
         "the host has no address that a callback may go to"
     } else if error.is_timeout() {
         "no answer in time"
@@ -214,7 +214,7 @@ mod tests {
                 post(|| async { (StatusCode::SERVICE_UNAVAILABLE, [("retry-after", "120")]) }),
             )
             .route("/long", post(|| async { "x".repeat(1 << 20) }))
-            .route("/slow", post(|| tokio::time::sleep(Duration::from_secs(60))));
+            .route("/slow", post(|| tokio::time::sleep(Duration::from_mins(1))));
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
         let address = listener.local_addr()?;
         tokio::spawn(async move { axum::serve(listener, routes).await });
@@ -282,7 +282,7 @@ mod tests {
     #[tokio::test]
     async fn a_busy_receiver_says_when_to_come_back() {
         let outcome = deliver(&LOOPBACK, "127.0.0.1", "/busy").await;
-        let retry_after = Some(Duration::from_secs(120));
+        let retry_after = Some(Duration::from_mins(2));
         let reason = "status 503".to_owned();
         assert_eq!(outcome, DeliveryOutcome::Retry { reason, retry_after });
     }
@@ -329,7 +329,7 @@ mod tests {
         };
         assert_eq!(
             pause("Wed, 21 Oct 2015 07:28:00 GMT"),
-            Some(Duration::from_secs(60))
+            Some(Duration::from_mins(1))
         );
         assert_eq!(pause("Wed, 21 Oct 2015 07:26:00 GMT"), Some(Duration::ZERO));
         assert_eq!(pause("99999999"), Some(LONGEST_RETRY_AFTER));

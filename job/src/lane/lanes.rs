@@ -16,7 +16,7 @@ use crate::model::JobId;
 use crate::queue::Queue;
 
 /// For how long the place of a job is kept between its admission and its push; longer than storing it may take.
-pub const RESERVATION: Duration = Duration::from_secs(60);
+pub const RESERVATION: Duration = Duration::from_mins(1);
 /// Most jobs that one release gives, so that no call blocks Redis for long.
 pub const MAX_RELEASE: usize = 1000;
 /// Most jobs that [`Lanes::missing`] looks for in one call, so that none blocks Redis for long.

@@ -133,6 +133,7 @@ mod tests {
 
     use super::*;
 
+    #[expect(clippy::unnecessary_wraps, reason = "what the code under test takes")]
     fn chunk(n: u32, bytes: &[u8]) -> Option<Chunk> {
         Some(Chunk {
             n,

@@ -9,7 +9,7 @@ use mongodb::options::IndexOptions;
 use crate::model::CallbackState;
 
 /// How long an OAuth request waits for the user, who has to log in at Flickr meanwhile.
-pub(super) const OAUTH_REQUEST_LIFETIME: Duration = Duration::from_secs(3600);
+pub(super) const OAUTH_REQUEST_LIFETIME: Duration = Duration::from_hours(1);
 
 /// The indexes of `jobs`. Most are partial: they hold only the jobs that are still in motion, which are few.
 pub(super) fn jobs() -> Vec<IndexModel> {

@@ -26,7 +26,6 @@ pub(super) fn encode(result: &Value) -> Result<String, StoreError> {
 }
 
 /// Writes a string or null.
-#[expect(clippy::ref_option, reason = "serde calls it with a reference to the field")]
 pub fn serialize<S: Serializer>(result: &Option<Value>, serializer: S) -> Result<S::Ok, S::Error> {
     match result {
         Some(value) => serializer.serialize_some(&encode(value).map_err(ser::Error::custom)?),

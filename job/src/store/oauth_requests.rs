@@ -1,6 +1,6 @@
 //! OAuth requests that wait for their user to come back from Flickr (OAuth 1.0, RFC 5849 section 2).
 
-use bson::doc;
+use bson::{Document, doc};
 use jiff::Timestamp;
 use mongodb::{Collection, Database};
 use serde::{Deserialize, Serialize};
@@ -54,13 +54,22 @@ impl OauthRequestStore {
         }
     }
 
+    /// A request that still works. `None`: unknown, used, or older than an hour.
+    pub async fn get(&self, token: &str) -> Result<Option<OauthRequest>, StoreError> {
+        within(self.requests.find_one(working(token))).await
+    }
+
     /// Takes a request out, so that it works once. `None`: unknown, used, or older than an hour.
     pub async fn take(&self, token: &str) -> Result<Option<OauthRequest>, StoreError> {
-        // The index deletes old requests about once a minute, which is not exact enough for a credential.
-        let oldest = now()
-            .checked_sub(OAUTH_REQUEST_LIFETIME)
-            .unwrap_or(Timestamp::MIN);
-        let filter = doc! { "_id": token, "created_at": { "$gt": to_bson(oldest) } };
-        within(self.requests.find_one_and_delete(filter)).await
+        within(self.requests.find_one_and_delete(working(token))).await
     }
+}
+
+/// The request of this token, unless it is too old.
+fn working(token: &str) -> Document {
+    // The index deletes old requests about once a minute, which is not exact enough for a credential.
+    let oldest = now()
+        .checked_sub(OAUTH_REQUEST_LIFETIME)
+        .unwrap_or(Timestamp::MIN);
+    doc! { "_id": token, "created_at": { "$gt": to_bson(oldest) } }
 }

@@ -41,7 +41,6 @@ pub mod option {
     use super::{DateTime, Deserialize, Deserializer, Serialize, Serializer, Timestamp, read, to_bson};
 
     /// Writes a BSON date or null.
-    #[expect(clippy::ref_option, reason = "serde calls it with a reference to the field")]
     pub fn serialize<S: Serializer>(time: &Option<Timestamp>, serializer: S) -> Result<S::Ok, S::Error> {
         time.map(to_bson).serialize(serializer)
     }

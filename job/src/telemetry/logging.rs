@@ -84,7 +84,7 @@ where
         for span in context
             .event_scope(event)
             .into_iter()
-            .flat_map(|spans| spans.from_root())
+            .flat_map(tracing_subscriber::registry::Scope::from_root)
         {
             if let Some(Fields(fields)) = span.extensions().get() {
                 line.extend(fields.clone());

@@ -9,7 +9,7 @@ use super::session::{Lease, Session};
 use super::{Inner, VaultError};
 
 /// How often to look at a token that needs no care.
-const IDLE: Duration = Duration::from_secs(3600);
+const IDLE: Duration = Duration::from_hours(1);
 /// The bounds of the pause after a failure.
 const SHORTEST_PAUSE: Duration = Duration::from_secs(1);
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
@@ -131,8 +131,9 @@ pub(super) async fn keep_alive(vault: Weak<Inner>) {
 mod tests {
     use super::*;
 
-    const HOUR: Duration = Duration::from_secs(3600);
+    const HOUR: Duration = Duration::from_hours(1);
 
+    #[expect(clippy::unnecessary_wraps, reason = "what the code under test takes")]
     fn lease(duration: Duration, renewable: bool) -> Option<Lease> {
         Some(Lease { duration, renewable })
     }

@@ -22,7 +22,7 @@ use uuid::Uuid;
 
 const QUEUES: [Queue; 2] = [Queue::Rest, Queue::Upload];
 const USERS: [&str; 3] = ["12345678@N00", "user|with:signs", "z"];
-const HOUR: Duration = Duration::from_secs(3600);
+const HOUR: Duration = Duration::from_hours(1);
 
 /// One operation on one of a few jobs; `soon` is whether the time it sets has run out by the next operation.
 #[derive(Clone, Debug)]
@@ -190,7 +190,7 @@ async fn step(
             };
             let lanes = lanes.clone().with_reservation(lease(soon));
             let answer = lanes.admit(&jobs[job], &limits).await.unwrap();
-            let expected = oracle.admit(&jobs[job], &limits, soon);
+            let expected = oracle.admit(&jobs[job], limits, soon);
             prop_assert_eq!(verdict(answer), verdict(expected), "{:?}", operation);
         }
         Operation::Push { job } => {

@@ -165,7 +165,13 @@ async fn an_oauth_request_works_once_and_for_an_hour() {
     for request in [&fresh, &fresh, &old] {
         requests.insert(request).await.expect("stored");
     }
+    assert_eq!(requests.get("old").await.expect("MongoDB answers"), None);
     assert_eq!(requests.take("old").await.expect("MongoDB answers"), None);
+    // To read it does not use it up.
+    for _ in 0..2 {
+        let found = requests.get("fresh").await.expect("MongoDB answers");
+        assert_eq!(found.as_ref(), Some(&fresh));
+    }
     assert_eq!(
         requests.take("fresh").await.expect("MongoDB answers"),
         Some(fresh)

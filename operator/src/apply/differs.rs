@@ -3,6 +3,10 @@
 //! `managedFields` tell what the operator owns. What others own makes no difference: their fields, defaults, status, and
 //! their items of lists that have keys (`containers` by name, `ports` by number), into which admission webhooks and
 //! injectors put items of their own. A list without keys belongs to one writer as a whole, so there every item counts.
+//!
+//! Every wanted field has to be owned too. Who changes a field of the operator's takes it over, and who adds to a map that
+//! has one owner as a whole (the selector of a Service) takes over the whole map, where all that was wanted is still found.
+//! A forced apply always regains a field, so this ends after one write.
 
 use serde_json::{Map, Value};
 
@@ -17,10 +21,25 @@ type Fields = Map<String, Value>;
 ///
 /// A write where this is false would change nothing.
 pub fn differs(desired: &Value, live: &Value) -> bool {
+    let desired = without_identity(desired);
     match own_fields(live) {
-        Some(own) => !contains(None, desired, live, Some(own)) || !covers(desired, own),
+        Some(own) => !contains(None, &desired, live, Some(own)) || !covers(&desired, own),
         None => true,
     }
+}
+
+/// An object without what it is found by, which nobody owns and nobody can change.
+fn without_identity(object: &Value) -> Value {
+    let mut object = object.clone();
+    if let Some(fields) = object.as_object_mut() {
+        fields.remove("apiVersion");
+        fields.remove("kind");
+    }
+    if let Some(meta) = object.get_mut("metadata").and_then(Value::as_object_mut) {
+        meta.remove("name");
+        meta.remove("namespace");
+    }
+    object
 }
 
 /// What the operator owns of an object by its last apply; `None` if it never applied it.
@@ -32,27 +51,23 @@ fn own_fields(live: &Value) -> Option<&Fields> {
     own?["fieldsV1"].as_object()
 }
 
-/// Whether `live` has everything of `desired`. `key` is the field that holds both, `own` what the operator owns in it.
+/// Whether `live` has everything of `desired`, as the operator's own. `key` is the field that holds both, `own` what the
+/// operator owns in it; `None` if it owns it as a whole.
 fn contains(key: Option<&str>, desired: &Value, live: &Value, own: Option<&Fields>) -> bool {
     match (desired, live) {
-        (Value::Object(desired), Value::Object(live)) => {
-            desired.iter().all(|(key, value)| match live.get(key) {
-                Some(live) => contains(Some(key), value, live, owned(own, &format!("f:{key}"))),
-                None => is_empty(value),
-            })
-        }
-        // Nothing is wanted of it, and nothing in it is the operator's.
-        (Value::Array(desired), Value::Array(_)) if desired.is_empty() && own.is_none() => true,
-        (Value::Array(desired), Value::Array(live)) => match own.map_or(List::Whole, List::of) {
-            List::Keyed => desired.iter().all(|item| has_keyed(live, item, own)),
-            List::Set => desired.iter().all(|item| live.contains(item)),
-            List::Whole => {
+        (Value::Object(desired), Value::Object(live)) => desired
+            .iter()
+            .all(|(key, value)| has_field(live, key, value, own)),
+        (Value::Array(desired), Value::Array(live)) => match own {
+            None => {
                 desired.len() == live.len()
                     && desired
                         .iter()
                         .zip(live)
                         .all(|(item, live)| contains(None, item, live, None))
             }
+            Some(own) if is_set(own) => desired.iter().all(|item| live.contains(item)),
+            Some(own) => desired.iter().all(|item| has_keyed(live, item, own)),
         },
         (Value::String(desired), Value::String(live)) => {
             desired == live || (is_amount(key) && same_amount(desired, live))
@@ -61,42 +76,38 @@ fn contains(key: Option<&str>, desired: &Value, live: &Value, own: Option<&Field
     }
 }
 
-/// How the items of a list belong to those who wrote them.
-enum List {
-    /// Each item, by its keys, to its own writers.
-    Keyed,
-    /// Each value to its own writers.
-    Set,
-    /// All of them to one.
-    Whole,
-}
-
-impl List {
-    /// Told by how the operator's own part of the list is noted.
-    fn of(own: &Fields) -> Self {
-        let has = |kind: &str| own.keys().any(|selector| selector.starts_with(kind));
-        if has("k:") {
-            Self::Keyed
-        } else if has("v:") {
-            Self::Set
-        } else {
-            Self::Whole
-        }
+/// Whether `live` has a wanted field, as the operator's own.
+fn has_field(live: &Map<String, Value>, key: &str, desired: &Value, own: Option<&Fields>) -> bool {
+    let inner = match own.map(|own| own.get(&format!("f:{key}"))) {
+        // What is wanted of it is nothing, and nothing in it is the operator's.
+        Some(None) => return is_empty(desired),
+        Some(Some(inner)) => parts_of(inner),
+        None => None,
+    };
+    match live.get(key) {
+        Some(live) => contains(Some(key), desired, live, inner),
+        None => is_empty(desired),
     }
 }
 
-fn owned<'a>(own: Option<&'a Fields>, selector: &str) -> Option<&'a Fields> {
-    own?.get(selector)?.as_object()
+/// What is owned within something that is owned; `None` if it is owned as a whole.
+fn parts_of(owned: &Value) -> Option<&Fields> {
+    owned.as_object().filter(|parts| !parts.is_empty())
+}
+
+/// Whether a list of which parts are owned is one of values. Otherwise its items have keys.
+fn is_set(own: &Fields) -> bool {
+    own.keys().any(|selector| selector.starts_with("v:"))
 }
 
 /// Whether a list with keys has an item that the operator owns and that is `desired`.
-fn has_keyed(live: &[Value], desired: &Value, own: Option<&Fields>) -> bool {
-    own.into_iter().flatten().any(|(selector, inner)| {
+fn has_keyed(live: &[Value], desired: &Value, own: &Fields) -> bool {
+    own.iter().any(|(selector, inner)| {
         let Some(keys) = keys_of(selector).filter(|keys| may_have(desired, keys)) else {
             return false;
         };
         let item = live.iter().find(|item| has(item, &keys));
-        item.is_some_and(|item| contains(None, desired, item, inner.as_object()))
+        item.is_some_and(|item| contains(None, desired, item, parts_of(inner)))
     })
 }
 

@@ -20,6 +20,18 @@ pub struct Live {
 }
 
 impl Live {
+    /// These objects.
+    #[cfg(test)]
+    pub(crate) fn of(objects: impl IntoIterator<Item = (Kind, String, Value)>) -> Self {
+        let objects = objects.into_iter();
+        Self {
+            objects: objects
+                .map(|(kind, name, object)| ((kind, name), object))
+                .collect(),
+            unread: BTreeSet::new(),
+        }
+    }
+
     /// The object of this kind and name.
     pub fn get(&self, kind: Kind, name: &str) -> Option<&Value> {
         self.objects.get(&(kind, name.to_owned()))
@@ -119,9 +131,10 @@ pub(super) fn ownership(hub: &ValidatedHub, object: &DynamicObject) -> Ownership
         && labels.get(MANAGED_BY.0).is_some_and(|by| by == MANAGED_BY.1);
     if object.namespace().is_none() {
         let namespace = object.annotations().get(HUB_NAMESPACE);
-        return match is_ours && namespace.is_some_and(|name| name == hub.names.namespace()) {
-            true => Ownership::Own,
-            false => Ownership::Foreign,
+        return if is_ours && namespace.is_some_and(|name| name == hub.names.namespace()) {
+            Ownership::Own
+        } else {
+            Ownership::Foreign
         };
     }
     let owners = object.owner_references();

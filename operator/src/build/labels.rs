@@ -33,8 +33,8 @@ pub(crate) fn selector_labels(hub: &ValidatedHub, component: &str) -> BTreeMap<S
     ])
 }
 
-/// The label selector of the volumes of every component of a hub.
-pub(crate) fn of_claims(hub: &str) -> String {
+/// The label selector of the pods and the volumes of every component of a hub.
+pub(crate) fn of_hub(hub: &str) -> String {
     format!("{}={},{INSTANCE}={hub}", NAME.0, NAME.1)
 }
 

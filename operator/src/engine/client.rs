@@ -1,8 +1,10 @@
 //! The API client that every hub starts with: its document in MongoDB, from the values in its Secret.
 //!
 //! The document is written in one update, so a process that dies leaves either the old or the new one. Stored are the
-//! bcrypt hash of the key's secret part, the webhook secret encrypted by Vault, and a fingerprint of it, because the
-//! operator may encrypt and not decrypt: by the fingerprint it sees whether the ciphertext is current.
+//! bcrypt hash of the key's secret part, the webhook secret encrypted by Vault, and a fingerprint of it and of the Vault,
+//! because the operator may encrypt and not decrypt: by the fingerprint it sees whether the ciphertext is current, and of
+//! the keys that the hub has now. A ciphertext of other keys is as good as none. Which Vault it is must be known first;
+//! until then nothing is written.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -48,6 +50,9 @@ pub enum ClientError {
     /// The webhook secret cannot be encrypted.
     #[error("the webhook secret cannot be encrypted: {0}")]
     Encrypt(#[from] EncryptError),
+    /// The Vault does not say which it is.
+    #[error("Vault does not say which cluster it is: {0}")]
+    VaultUnknown(#[source] EncryptError),
     /// The secret of the key cannot be hashed.
     #[error("the key cannot be hashed: {0}")]
     Hash(#[from] bcrypt::BcryptError),
@@ -65,13 +70,14 @@ pub struct Desired {
     pub key_secret: SecretString,
     /// What signs its callbacks.
     pub webhook_secret: SecretString,
-    /// Tells one webhook secret from another without giving it away.
+    /// Tells one webhook secret, and one Vault, from another without giving it away.
     pub fingerprint: String,
 }
 
 impl Desired {
-    /// Reads `fh_<key id>_<secret>`; `None` if it is something else.
-    pub fn new(api_key: &SecretString, webhook_secret: &SecretString) -> Option<Self> {
+    /// Reads `fh_<key id>_<secret>`; `None` if it is something else. `vault` tells whose keys encrypt the webhook secret,
+    /// see [`vault::transit_identity`].
+    pub fn new(api_key: &SecretString, webhook_secret: &SecretString, vault: &str) -> Option<Self> {
         let (key_id, key_secret) = api_key.expose_secret().strip_prefix("fh_")?.split_once('_')?;
         if key_id.is_empty() || key_secret.is_empty() {
             return None;
@@ -80,7 +86,7 @@ impl Desired {
             key_id: key_id.to_owned(),
             key_secret: SecretString::from(key_secret),
             webhook_secret: webhook_secret.clone(),
-            fingerprint: fingerprint(api_key, webhook_secret)?,
+            fingerprint: fingerprint(api_key, webhook_secret, vault)?,
         })
     }
 }
@@ -139,13 +145,12 @@ pub async fn reconcile(context: &Context, hub: &ValidatedHub, secrets: &Secrets)
             ..PartStatus::ready("The default API client is registered.")
         },
         Err(error) => {
-            let pause = if matches!(error, ClientError::Key(_)) {
-                LATER
-            } else {
-                2 * SOON
-            };
             let message = format!("The default API client cannot be registered: {error}.");
-            PartStatus::waiting("ClientNotRegistered", message, pause)
+            if matches!(error, ClientError::Key(_)) {
+                PartStatus::stalled("ClientNotRegistered", message, LATER)
+            } else {
+                PartStatus::waiting("ClientNotRegistered", message, 2 * SOON)
+            }
         }
     }
 }
@@ -163,7 +168,9 @@ async fn register(
     wanted: &DefaultClient,
     app_password: &SecretString,
 ) -> Result<(), ClientError> {
-    let desired = Desired::new(&wanted.api_key, &wanted.webhook_secret)
+    let vault = vault::transit_identity(context, hub).await;
+    let vault = vault.map_err(ClientError::VaultUnknown)?;
+    let desired = Desired::new(&wanted.api_key, &wanted.webhook_secret, &vault)
         .ok_or_else(|| ClientError::Key(hub.names.default_client()))?;
     let mongodb = connect(hub, app_password)?;
     let clients = mongodb
@@ -283,18 +290,16 @@ fn read(document: &Document) -> Stored {
     }
 }
 
-/// HMAC-SHA256 of the webhook secret in hexadecimal. Its key is the API key, which MongoDB does not hold, so a copy of
-/// the database does not help to guess a weak webhook secret.
-fn fingerprint(api_key: &SecretString, webhook_secret: &SecretString) -> Option<String> {
+/// HMAC-SHA256 of the webhook secret and of what tells the Vault, in hexadecimal. Its key is the API key, which MongoDB
+/// does not hold, so a copy of the database does not help to guess a weak webhook secret.
+fn fingerprint(api_key: &SecretString, webhook_secret: &SecretString, vault: &str) -> Option<String> {
     let mut mac = Hmac::<Sha256>::new_from_slice(api_key.expose_secret().as_bytes()).ok()?;
     mac.update(webhook_secret.expose_secret().as_bytes());
-    Some(
-        mac.finalize()
-            .into_bytes()
-            .iter()
-            .map(|byte| format!("{byte:02x}"))
-            .collect(),
-    )
+    // In no text of a Secret, so that no two pairs run into the same bytes.
+    mac.update(&[0]);
+    mac.update(vault.as_bytes());
+    let bytes = mac.finalize().into_bytes();
+    Some(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
 }
 
 #[cfg(test)]
@@ -302,8 +307,12 @@ mod tests {
     use super::*;
 
     fn desired() -> Desired {
+        desired_with("cluster-1  transit")
+    }
+
+    fn desired_with(vault: &str) -> Desired {
         let key = SecretString::from("fh_k1_secret");
-        let Some(desired) = Desired::new(&key, &SecretString::from("whsec_a")) else {
+        let Some(desired) = Desired::new(&key, &SecretString::from("whsec_a"), vault) else {
             panic!("the key is one");
         };
         desired
@@ -365,10 +374,36 @@ mod tests {
     }
 
     #[test]
+    fn another_vault_takes_a_ciphertext_of_its_own_once() {
+        for vault in ["cluster-2  transit", "cluster-1 team transit", "cluster-1  other"] {
+            let wanted = desired_with(vault);
+            let matches = |hash: &str| hash == "hash of secret";
+            let only_webhook_secret = Change {
+                webhook_secret: true,
+                ..Change::default()
+            };
+            assert_eq!(
+                decide(Some(&stored()), &wanted, matches),
+                only_webhook_secret,
+                "{vault}"
+            );
+            let written = Stored {
+                fingerprint: Some(wanted.fingerprint.clone()),
+                ..stored()
+            };
+            assert_eq!(
+                decide(Some(&written), &wanted, matches),
+                Change::default(),
+                "{vault}"
+            );
+        }
+    }
+
+    #[test]
     fn a_key_without_its_three_parts_is_refused() {
         for key in ["fh_k1", "fh__secret", "fh_k1_", "other_k1_secret", ""] {
             assert!(
-                Desired::new(&SecretString::from(key), &SecretString::from("w")).is_none(),
+                Desired::new(&SecretString::from(key), &SecretString::from("w"), "v").is_none(),
                 "{key}"
             );
         }
@@ -376,11 +411,19 @@ mod tests {
     }
 
     #[test]
-    fn the_fingerprint_changes_with_either_secret() {
-        let of = |key: &str, secret: &str| fingerprint(&SecretString::from(key), &SecretString::from(secret));
-        assert_eq!(of("a", "b"), of("a", "b"));
-        assert_ne!(of("a", "b"), of("a", "c"));
-        assert_ne!(of("a", "b"), of("c", "b"));
+    fn the_fingerprint_changes_with_either_secret_and_with_the_vault() {
+        let of = |key: &str, secret: &str, vault: &str| {
+            fingerprint(&SecretString::from(key), &SecretString::from(secret), vault)
+        };
+        assert_eq!(of("a", "b", "v"), of("a", "b", "v"));
+        for other in [
+            of("a", "c", "v"),
+            of("c", "b", "v"),
+            of("a", "b", "w"),
+            of("a", "bv", ""),
+        ] {
+            assert_ne!(of("a", "b", "v"), other);
+        }
     }
 
     #[test]

@@ -9,31 +9,10 @@ use kube::ResourceExt;
 
 use crate::names::set_of_claim;
 
-/// What tells of data of an engine.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Traces {
-    /// The hub remembers that the engine was ready.
-    pub(super) was_ready: bool,
-    /// The engine has volumes that stay.
-    pub(super) has_volumes: bool,
-}
-
-/// What follows for a Secret that does not exist.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Verdict {
-    /// Its engine was never set up.
-    MakeUp,
-    /// Its values are lost.
-    Lost,
-}
-
-/// Judges a Secret that does not exist by the traces of its engine.
-pub(super) const fn judge(traces: Traces) -> Verdict {
-    if traces.was_ready || traces.has_volumes {
-        Verdict::Lost
-    } else {
-        Verdict::MakeUp
-    }
+/// Whether the values of a Secret that does not exist are lost: the hub remembers that its engine was ready, or the engine
+/// has volumes that stay. Otherwise it was never set up.
+pub(super) const fn is_lost(was_ready: bool, has_volumes: bool) -> bool {
+    was_ready || has_volumes
 }
 
 /// Whether a StatefulSet has volumes that stay. One that is about to go keeps no data for anybody.
@@ -63,15 +42,9 @@ mod tests {
 
     #[test]
     fn only_an_engine_without_any_trace_of_data_gets_new_values() {
-        let verdict = |was_ready, has_volumes| {
-            judge(Traces {
-                was_ready,
-                has_volumes,
-            })
-        };
-        assert_eq!(verdict(false, false), Verdict::MakeUp);
+        assert!(!is_lost(false, false));
         for (was_ready, has_volumes) in [(true, false), (false, true), (true, true)] {
-            assert_eq!(verdict(was_ready, has_volumes), Verdict::Lost);
+            assert!(is_lost(was_ready, has_volumes));
         }
     }
 

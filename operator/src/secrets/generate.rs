@@ -10,6 +10,9 @@ use rand::distr::{Alphanumeric, SampleString};
 use crate::names::HubNames;
 use crate::part::Part;
 
+/// How a value is made up.
+type Draw = fn() -> String;
+
 /// An engine that is set up with made-up values and keeps them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Engine {
@@ -28,7 +31,7 @@ pub(super) struct Wanted {
     /// The engine that knows its values and whose data only they open; `None` where others can take their place.
     pub(super) engine: Option<Engine>,
     /// Its keys, each with how its value is drawn.
-    pub(super) keys: &'static [(&'static str, fn() -> String)],
+    pub(super) keys: &'static [(&'static str, Draw)],
 }
 
 impl Wanted {

@@ -28,7 +28,6 @@ use crate::lack::{Lack, SECRET_LOST};
 use crate::names::HubNames;
 use crate::validate::ValidatedHub;
 
-use absent::{Traces, Verdict};
 use generate::Wanted;
 
 pub use read::SecretsChecksums;
@@ -131,16 +130,23 @@ pub enum SecretLoss {
         set: String,
     },
     /// The Secret exists but lacks a key.
-    #[error(
-        "Secret {name:?} has no text under {key:?}. The engine still knows the old value: restore it from a backup of the Secret; it is not made up anew."
-    )]
+    #[error("Secret {name:?} has no text under {key:?}. {}.", .set.as_ref().map_or(NEW_VALUE, |_| OLD_VALUE))]
     Incomplete {
         /// The name of the Secret.
         name: String,
         /// The key.
         key: &'static str,
+        /// The StatefulSet with data that knows its values; `None` if others can take their place.
+        set: Option<String>,
     },
 }
+
+/// What to do where an engine knows a value that is missing.
+const OLD_VALUE: &str =
+    "The engine still knows the old value: restore it from a backup of the Secret; it is not made up anew";
+/// What to do where nothing but clients knows a value that is missing.
+const NEW_VALUE: &str =
+    "Add the key, or delete the Secret and a new one is made; clients then need the new API key";
 
 impl SecretLoss {
     /// What waits for the Secret, and why.
@@ -173,20 +179,38 @@ pub struct Ensured {
 /// When the API server fails.
 pub async fn ensure(ctx: &Context, hub: &ValidatedHub) -> Result<Ensured, SecretError> {
     let api: Api<Secret> = Api::namespaced(ctx.client.clone(), hub.names.namespace());
+    let wanted = generate::wanted(&hub.names);
+    let mut existing = BTreeMap::new();
+    for Wanted { name, .. } in &wanted {
+        existing.extend(get(&api, name).await?.map(|secret| (name.clone(), secret)));
+    }
+    let claims = if wanted.iter().all(|wanted| existing.contains_key(&wanted.name)) {
+        Vec::new()
+    } else {
+        claims(ctx, hub).await?
+    };
+    let is_lost = |wanted: &Wanted| {
+        wanted.engine.as_ref().is_some_and(|engine| {
+            absent::is_lost(
+                hub.was_ready(engine.part),
+                absent::has_volumes(&engine.set, &claims),
+            )
+        })
+    };
     let mut found = BTreeMap::new();
     let mut created = Vec::new();
     let mut failures = Vec::new();
-    for wanted in generate::wanted(&hub.names) {
-        let secret = if let Some(secret) = get(&api, &wanted.name).await? {
-            secret
-        } else if is_lost(ctx, hub, &wanted).await? {
-            continue;
-        } else {
-            let (secret, is_new) = create(&api, &wanted).await?;
-            if is_new {
-                created.push(wanted.name.clone());
+    for wanted in wanted {
+        let secret = match existing.remove(&wanted.name) {
+            Some(secret) => secret,
+            None if is_lost(&wanted) => continue,
+            None => {
+                let (secret, is_new) = create(&api, &wanted).await?;
+                if is_new {
+                    created.push(wanted.name.clone());
+                }
+                secret
             }
-            secret
         };
         let meta = labels::free_meta(hub, &wanted.name, wanted.component);
         failures.extend(apply_metadata(&ctx.client, &secret, meta).await.err());
@@ -225,19 +249,11 @@ async fn get(api: &Api<Secret>, name: &str) -> Result<Option<Secret>, SecretErro
     })
 }
 
-/// Whether a Secret that does not exist must not be made up anew.
-async fn is_lost(ctx: &Context, hub: &ValidatedHub, wanted: &Wanted) -> Result<bool, SecretError> {
-    let Some(engine) = &wanted.engine else {
-        return Ok(false);
-    };
+/// The claims of the volumes of a hub.
+async fn claims(ctx: &Context, hub: &ValidatedHub) -> Result<Vec<PersistentVolumeClaim>, SecretError> {
     let api: Api<PersistentVolumeClaim> = Api::namespaced(ctx.client.clone(), hub.names.namespace());
-    let params = ListParams::default().labels(&labels::of_claims(hub.names.hub()));
-    let claims = api.list(&params).await.map_err(SecretError::Claims)?.items;
-    let verdict = absent::judge(Traces {
-        was_ready: hub.was_ready(engine.part),
-        has_volumes: absent::has_volumes(&engine.set, &claims),
-    });
-    Ok(verdict == Verdict::Lost)
+    let params = ListParams::default().labels(&labels::of_hub(hub.names.hub()));
+    Ok(api.list(&params).await.map_err(SecretError::Claims)?.items)
 }
 
 /// Creates a Secret with new values; `false` if somebody else did. Whoever comes second takes what the first one made up.

@@ -26,10 +26,10 @@ pub struct SecretsChecksums {
 
 /// Reads the Secrets of a hub from `found`, by name. One that is not found is lost: it would have been created otherwise.
 pub(super) fn read(names: &HubNames, found: &BTreeMap<String, Secret>) -> Secrets {
-    let redis = Source::new(found, names.redis_auth(), names.redis());
-    let mongodb = Source::new(found, names.mongodb_auth(), names.mongodb());
-    let rabbitmq = Source::new(found, names.rabbitmq_auth(), names.rabbitmq());
-    let client = Source::new(found, names.default_client(), names.mongodb());
+    let redis = Source::new(found, names.redis_auth(), Some(names.redis()));
+    let mongodb = Source::new(found, names.mongodb_auth(), Some(names.mongodb()));
+    let rabbitmq = Source::new(found, names.rabbitmq_auth(), Some(names.rabbitmq()));
+    let client = Source::new(found, names.default_client(), None);
     Secrets {
         redis: redis_secrets(&redis),
         mongodb: mongodb_secrets(&mongodb),
@@ -76,26 +76,26 @@ fn client_secrets(source: &Source<'_>) -> Result<DefaultClient, SecretLoss> {
 /// One Secret, which may not exist.
 struct Source<'a> {
     name: String,
-    /// The StatefulSet with the data that it opens.
-    set: String,
+    /// The StatefulSet with the data that it opens; `None` if other values can take the place of its own.
+    set: Option<String>,
     secret: Option<&'a Secret>,
 }
 
 impl<'a> Source<'a> {
-    fn new(found: &'a BTreeMap<String, Secret>, name: String, set: String) -> Self {
+    fn new(found: &'a BTreeMap<String, Secret>, name: String, set: Option<String>) -> Self {
         let secret = found.get(&name);
         Self { name, set, secret }
     }
 
     fn text(&self, key: &'static str) -> Result<SecretString, SecretLoss> {
-        let secret = self.secret.ok_or_else(|| SecretLoss::Gone {
-            name: self.name.clone(),
-            set: self.set.clone(),
-        })?;
-        secret
-            .data
-            .as_ref()
-            .and_then(|data| data.get(key))
+        if let (None, Some(set)) = (self.secret, &self.set) {
+            return Err(SecretLoss::Gone {
+                name: self.name.clone(),
+                set: set.clone(),
+            });
+        }
+        self.secret
+            .and_then(|secret| secret.data.as_ref()?.get(key))
             .and_then(|value| std::str::from_utf8(&value.0).ok())
             .map(str::trim)
             .filter(|text| !text.is_empty())
@@ -103,6 +103,7 @@ impl<'a> Source<'a> {
             .ok_or_else(|| SecretLoss::Incomplete {
                 name: self.name.clone(),
                 key,
+                set: self.set.clone(),
             })
     }
 
@@ -165,6 +166,21 @@ mod tests {
         let lack = lacks.first().map(|lack| (lack.secret.as_str(), lack.reason));
         assert_eq!(lack, Some(("gallery-redis-auth", "SecretIncomplete")));
         assert!(lacks.iter().all(|lack| lack.message.contains("restore")));
+    }
+
+    #[test]
+    fn a_client_without_a_key_can_be_made_anew() {
+        let mut found = made_up();
+        found.insert("gallery-client-default".to_owned(), secret([]));
+        let lacks = read(&names(), &found).lacks();
+        let message = lacks.first().map(|lack| lack.message.as_str());
+        assert_eq!(
+            message,
+            Some(
+                "Secret \"gallery-client-default\" has no text under \"api-key\". Add the key, or delete the Secret \
+                 and a new one is made; clients then need the new API key."
+            )
+        );
     }
 
     #[test]

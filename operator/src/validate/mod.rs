@@ -80,6 +80,12 @@ impl ValidatedHub {
         self.ready_generations.contains_key(&part)
     }
 
+    /// Whether every part that holds data has ever been ready: from then on processes run whatever becomes of the data
+    /// tier, and do what they can without the part that is away.
+    pub fn data_was_ready(&self) -> bool {
+        Part::DATA.into_iter().all(|part| self.was_ready(part))
+    }
+
     /// Whether the part has been ready with the settings of this generation: from then on it stays ready while some of
     /// its pods are away, as long as the others do its work.
     pub fn is_settled(&self, part: Part) -> bool {

@@ -133,6 +133,7 @@ mod tests {
             .map_err(|error| error.to_string())
     }
 
+    #[expect(clippy::unnecessary_wraps, reason = "what the code under test takes")]
     fn amounts(request: &str, limit: &str) -> Result<(String, String), String> {
         Ok((request.to_owned(), limit.to_owned()))
     }

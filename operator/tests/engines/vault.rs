@@ -1,5 +1,6 @@
 //! The vault step against a real OpenBao of three members. `FLICKRHUB_TEST_BAO` is the path of the `bao` program.
 
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -7,7 +8,7 @@ use std::time::Duration;
 use crate::servers::{Folder, Server, free_ports, until_ready};
 use flickrhub_operator::engine::Standard;
 use flickrhub_operator::engine::vault::{
-    Desired, KeyRecord, KeyStore, KeyStoreError, Keys, reconcile_desired,
+    Api, Desired, KeyRecord, KeyStore, KeyStoreError, Keys, reconcile_desired,
 };
 use secrecy::ExposeSecret as _;
 use tokio_util::task::TaskTracker;
@@ -117,6 +118,8 @@ async fn blank_members_become_an_unsealed_and_configured_openbao_that_survives_a
         )
     };
     let mut members = [start(0), start(1), start(2)];
+    let client = reqwest::Client::builder().tls_certs_only([]).no_proxy().build();
+    let client = client.expect("a client for plain HTTP can be made");
     let saves = TaskTracker::new();
     let keys = MemoryKeys(Arc::new(Mutex::new(KeyRecord::Absent)));
     let mut desired = Desired {
@@ -130,6 +133,7 @@ async fn blank_members_become_an_unsealed_and_configured_openbao_that_survives_a
         hub: "gallery".to_owned(),
         namespace: "photos".to_owned(),
         kubernetes_host: "https://kubernetes.default.svc".to_owned(),
+        keys_secret: "gallery-vault-keys".to_owned(),
         standard: Standard::Complete,
     };
     let status = until_ready(async || reconcile_desired(&desired, keys.clone(), &saves).await).await;
@@ -138,6 +142,12 @@ async fn blank_members_become_an_unsealed_and_configured_openbao_that_survives_a
         panic!("the keys are stored");
     };
     until_all_vote(&desired.members[0], stored.root_token.expose_secret()).await;
+    let mut clusters = BTreeSet::new();
+    for address in &desired.members {
+        let api = Api::new(client.clone(), address.clone(), None);
+        clusters.insert(api.cluster_id().await.expect("every unsealed member knows it"));
+    }
+    assert_eq!(clusters.len(), 1, "{clusters:?}");
 
     desired.standard = Standard::Serving;
     members[0].kill();

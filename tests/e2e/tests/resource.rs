@@ -19,7 +19,7 @@ use serde_json::{Value, json};
 
 const REPAIRED_WITHIN: Duration = Duration::from_secs(20);
 
-fn resource(name: &str, spec: Value) -> DynamicObject {
+fn resource(name: &str, spec: &Value) -> DynamicObject {
     serde_json::from_value(json!({
         "apiVersion": "flickrhub.dev/v1alpha1",
         "kind": "FlickrHub",
@@ -130,7 +130,7 @@ async fn the_api_server_refuses_what_cannot_work_with_a_sentence() {
     ];
     for (spec, sentence) in table {
         let error = hubs
-            .create(&dry, &resource("refused", spec.clone()))
+            .create(&dry, &resource("refused", &spec))
             .await
             .expect_err("refused");
         assert!(error.to_string().contains(sentence), "{spec}: {error}");
@@ -150,7 +150,7 @@ async fn a_strict_create_refuses_a_field_that_does_not_exist_and_names_it() {
             ),
             (json!({"flickr": flickr("a"), "replicas": 3}), "spec.replicas"),
         ] {
-            let hub = resource("misspelt", spec.clone());
+            let hub = resource("misspelt", &spec);
             let error = create_strictly(&scene.client, &namespace, &hub)
                 .await
                 .expect_err("refused");
@@ -175,7 +175,7 @@ async fn a_missing_credentials_secret_is_told_and_creating_it_heals() {
         let hubs = hubs(client, &namespace);
         hubs.create(
             &PostParams::default(),
-            &resource("waiting", scene::small_hub("absent")),
+            &resource("waiting", &scene::small_hub("absent")),
         )
         .await
         .expect("accepted");
@@ -203,10 +203,10 @@ async fn a_missing_credentials_secret_is_told_and_creating_it_heals() {
         })
         .await;
         let served = cluster::hubs(client, &cluster::namespace());
-        ready(&served, &cluster::hub(), Duration::from_secs(60)).await;
+        ready(&served, &cluster::hub(), Duration::from_mins(1)).await;
 
         create_credentials(client, &namespace, "absent").await;
-        eventually("the operator goes on", Duration::from_secs(60), || async {
+        eventually("the operator goes on", Duration::from_mins(1), || async {
             let stalled = condition(&hubs.get("waiting").await.ok()?, "Stalled")?;
             (stalled.status == "False").then_some(())
         })
@@ -271,7 +271,7 @@ async fn a_deleted_or_edited_child_is_repaired() {
         (after == before).then_some(())
     })
     .await;
-    ready(&hubs(&client, &namespace), &hub, Duration::from_secs(120)).await;
+    ready(&hubs(&client, &namespace), &hub, Duration::from_mins(2)).await;
 }
 
 #[tokio::test]
@@ -287,7 +287,7 @@ async fn every_container_has_requests_limits_and_a_restricted_security_context()
         .items;
     assert!(pods.len() >= 15, "{} pods", pods.len());
     for pod in pods {
-        for container in pod.spec.as_ref().expect("a spec").containers.iter() {
+        for container in &pod.spec.as_ref().expect("a spec").containers {
             let place = format!("{}/{}", pod.name_any(), container.name);
             let resources = container.resources.as_ref().expect("resources");
             let requests = resources
@@ -322,17 +322,17 @@ async fn a_small_hub_becomes_ready_and_deletion_by_policy_delete_leaves_nothing(
         let hubs = hubs(client, &namespace);
         hubs.create(
             &PostParams::default(),
-            &resource("small", scene::small_hub("flickr-app")),
+            &resource("small", &scene::small_hub("flickr-app")),
         )
         .await
         .expect("accepted");
-        ready(&hubs, "small", Duration::from_secs(300)).await;
+        ready(&hubs, "small", Duration::from_mins(5)).await;
 
         hubs.delete("small", &DeleteParams::default())
             .await
             .expect("deleted");
         let instance = ListParams::default().labels("app.kubernetes.io/instance=small");
-        eventually("nothing of the hub is left", Duration::from_secs(180), || async {
+        eventually("nothing of the hub is left", Duration::from_mins(3), || async {
             let gone = hubs.get_opt("small").await.ok()?.is_none();
             let sets: Api<StatefulSet> = Api::namespaced(client.clone(), &namespace);
             let claims: Api<PersistentVolumeClaim> = Api::namespaced(client.clone(), &namespace);

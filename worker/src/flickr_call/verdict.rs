@@ -145,7 +145,7 @@ mod tests {
 
     #[test]
     fn a_rate_limit_is_transient_and_its_wait_is_kept() {
-        let wait = Some(Duration::from_secs(60));
+        let wait = Some(Duration::from_mins(1));
         let failure = failed(
             &error("flickr.photos.search", Cause::RateLimited { retry_after: wait }),
             1,

@@ -18,7 +18,7 @@ impl Runner {
         let started = Instant::now();
         let call = |signers: Signers| async move {
             let open = |body: &Body| self.bodies.open(body);
-            self.flickr.call(job, &signers, open, &self.metrics).await
+            Box::pin(self.flickr.call(job, &signers, open, &self.metrics)).await
         };
         let outcome = outcome(self.prepare(job), call).await;
         let attempt = Attempt {
@@ -94,11 +94,12 @@ mod tests {
         }
     }
 
+    #[expect(clippy::unused_async, reason = "it stands for work that waits")]
     async fn prepared() -> Result<(), PrepareError> {
         Ok(())
     }
 
-    async fn done(_: ()) -> Outcome {
+    async fn done((): ()) -> Outcome {
         Outcome::Done(Value::Null)
     }
 

@@ -9,7 +9,7 @@ fn applied(object: &Value) -> Value {
     live["metadata"]["managedFields"] = json!([{
         "manager": FIELD_MANAGER,
         "operation": "Apply",
-        "fieldsV1": fields_of(object),
+        "fieldsV1": fields_of(&without_identity(object)),
     }]);
     live
 }
@@ -152,6 +152,58 @@ fn an_item_that_somebody_else_took_over_differs() {
     assert!(differs(&deployment(), &live));
 }
 
+/// The selector of a Service belongs to one writer as a whole, and with it everything below its `f:selector`.
+#[test]
+fn a_key_that_somebody_adds_to_a_map_of_one_writer_differs_until_it_is_regained() {
+    let service = json!({
+        "apiVersion": "v1", "kind": "Service",
+        "metadata": {"name": "gallery-api", "namespace": "photos"},
+        "spec": {"clusterIP": "None", "selector": {"app": "api"}},
+    });
+    let mut live = applied(&service);
+    let own = json!({"f:spec": {"f:clusterIP": {}, "f:selector": {}}});
+    live["metadata"]["managedFields"][0]["fieldsV1"] = own.clone();
+    assert!(!differs(&service, &live));
+    live["metadata"]["managedFields"][0]["fieldsV1"] = json!({"f:spec": {"f:clusterIP": {}}});
+    live["spec"]["selector"]["extra"] = json!("of another");
+    assert!(differs(&service, &live));
+    live["metadata"]["managedFields"][0]["fieldsV1"] = own;
+    live["spec"]["selector"] = json!({"app": "api"});
+    assert!(!differs(&service, &live));
+}
+
+#[test]
+fn defaults_within_what_is_owned_as_a_whole_make_no_difference() {
+    let mut object = deployment();
+    object["spec"]["fieldRef"] = json!({"fieldPath": "metadata.name"});
+    let mut live = applied(&object);
+    live["metadata"]["managedFields"][0]["fieldsV1"]["f:spec"]["f:fieldRef"] = json!({});
+    live["spec"]["fieldRef"]["apiVersion"] = json!("v1");
+    assert!(!differs(&object, &live));
+}
+
+#[test]
+fn what_is_empty_needs_no_owner() {
+    let mut object = deployment();
+    object["spec"]["strategy"] = json!({"options": {}, "items": [], "nothing": null});
+    let mut live = applied(&object);
+    assert!(!differs(&object, &live));
+    live["spec"]["strategy"] = json!({"options": {"theirs": 1}, "items": [1], "nothing": "theirs"});
+    assert!(!differs(&object, &live));
+}
+
+#[test]
+fn an_owner_reference_is_owned_as_a_whole() {
+    let mut object = deployment();
+    object["metadata"]["ownerReferences"] = json!([{"uid": "1", "kind": "FlickrHub", "name": "gallery"}]);
+    let mut live = applied(&object);
+    live["metadata"]["managedFields"][0]["fieldsV1"]["f:metadata"]["f:ownerReferences"] =
+        json!({r#"k:{"uid":"1"}"#: {}});
+    assert!(!differs(&object, &live));
+    live["metadata"]["ownerReferences"][0]["name"] = json!("another");
+    assert!(differs(&object, &live));
+}
+
 #[test]
 fn an_item_more_in_a_list_without_keys_differs() {
     let mut rules = deployment();
@@ -227,7 +279,10 @@ fn any_object() -> impl Strategy<Value = Value> {
     });
     prop::collection::btree_map("[a-z]{1,6}", value, 0..5).prop_map(|fields| {
         let mut object: Map<String, Value> = fields.into_iter().collect();
-        object.insert("metadata".to_owned(), json!({"name": "any"}));
+        object.insert(
+            "metadata".to_owned(),
+            json!({"name": "any", "labels": {"app": "any"}}),
+        );
         Value::Object(object)
     })
 }
@@ -294,6 +349,32 @@ fn without(mut live: Value, path: &str) -> Value {
     live
 }
 
+/// The paths of all selectors in a set of fields, each as its parts.
+fn selectors(fields: &Value, path: &[String]) -> Vec<Vec<String>> {
+    let inner = fields.as_object().into_iter().flatten();
+    inner
+        .flat_map(|(selector, inner)| {
+            let path: Vec<String> = path.iter().chain([selector]).cloned().collect();
+            let mut found = selectors(inner, &path);
+            found.push(path);
+            found
+        })
+        .collect()
+}
+
+/// A set of fields without one of them.
+fn disowned(fields: &mut Value, path: &[String]) {
+    match path {
+        [selector] => drop(fields.as_object_mut().and_then(|fields| fields.remove(selector))),
+        [selector, rest @ ..] => {
+            // What is left of it is not owned as a whole.
+            fields[selector]["."] = json!({});
+            disowned(&mut fields[selector], rest);
+        }
+        [] => {}
+    }
+}
+
 fn changed(mut live: Value, path: &str) -> Value {
     if let Some(value) = live.pointer_mut(path) {
         *value = json!("CHANGED");
@@ -320,11 +401,23 @@ proptest! {
         object in any_object(), at in any::<prop::sample::Index>(), removed in any::<bool>(),
         choices in prop::collection::vec(any::<bool>(), 64),
     ) {
-        let leaves = leaves(&object, "");
+        let leaves = leaves(&without_identity(&object), "");
         let path = at.get(&leaves);
         let live = applied(&object);
         let live = if removed { without(live, path) } else { changed(live, path) };
         let live = with_additions(live, &mut choices.into_iter().cycle());
         prop_assert!(differs(&object, &live), "{path}: {live}");
+    }
+
+    #[test]
+    fn every_field_that_somebody_took_over_is_seen_although_it_is_as_wanted(
+        object in any_object(), at in any::<prop::sample::Index>(),
+    ) {
+        let mut live = applied(&object);
+        let own = &mut live["metadata"]["managedFields"][0]["fieldsV1"];
+        let selectors = selectors(own, &[]);
+        let path = at.get(&selectors);
+        disowned(own, path);
+        prop_assert!(differs(&object, &live), "{path:?}: {live}");
     }
 }

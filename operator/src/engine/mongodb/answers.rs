@@ -34,7 +34,7 @@ pub(super) fn read_configuration(stored: &Document) -> Configuration {
         id: stored
             .get_document("settings")
             .and_then(|settings| settings.get_object_id("replicaSetId"))
-            .map(|id| id.to_hex())
+            .map(mongodb::bson::oid::ObjectId::to_hex)
             .unwrap_or_default(),
         replica_set: stored.get_str("_id").unwrap_or_default().to_owned(),
         version: integer(stored.get("version")).unwrap_or_default(),

@@ -59,7 +59,7 @@ impl From<Finding> for PartStatus {
                 "Waits until the members have elected a primary.",
                 SOON,
             ),
-            Finding::KeyRefused(hosts) => Self::waiting(
+            Finding::KeyRefused(hosts) => Self::stalled(
                 "KeyRefused",
                 format!(
                     "The key file in the Secret is not the one that {} started with; restore the Secret, or restart \
@@ -68,7 +68,7 @@ impl From<Finding> for PartStatus {
                 ),
                 LATER,
             ),
-            Finding::DataWithoutReplicaSet(hosts) => Self::waiting(
+            Finding::DataWithoutReplicaSet(hosts) => Self::stalled(
                 "DataWithoutReplicaSet",
                 format!(
                     "{} has data but belongs to no replica set, so it is left alone; move the data away, or delete \
@@ -77,24 +77,24 @@ impl From<Finding> for PartStatus {
                 ),
                 LATER,
             ),
-            Finding::DataLost => Self::waiting(
+            Finding::DataLost => Self::stalled(
                 "DataLost",
                 "Every member is empty although this hub was ready before: its volumes are gone. Restore a backup; \
                  to start empty instead, delete the FlickrHub and create it again.",
                 LATER,
             ),
-            Finding::OtherReplicaSet(name) => Self::waiting(
+            Finding::OtherReplicaSet(name) => Self::stalled(
                 "OtherReplicaSet",
                 format!("The members belong to replica set {name}; give the hub volumes of its own."),
                 LATER,
             ),
-            Finding::SeveralReplicaSets => Self::waiting(
+            Finding::SeveralReplicaSets => Self::stalled(
                 "SeveralReplicaSets",
                 "The members belong to different replica sets of the same name; find out whose data is wanted and \
                  delete the volumes of the others, they will copy it.",
                 LATER,
             ),
-            Finding::MembersDiffer { missing, unwanted } => Self::waiting(
+            Finding::MembersDiffer { missing, unwanted } => Self::stalled(
                 "MembersDiffer",
                 format!(
                     "The replica set has other members than spec.mongodb.members asks for (missing: {}; not wanted: \
@@ -128,5 +128,31 @@ fn list(hosts: &[String]) -> String {
         "none".to_owned()
     } else {
         hosts.join(", ")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_waits_for_somebody_stalls_and_what_passes_does_not() {
+        let host = || vec!["host".to_owned()];
+        for finding in [
+            Finding::KeyRefused(host()),
+            Finding::DataWithoutReplicaSet(host()),
+            Finding::DataLost,
+            Finding::OtherReplicaSet("rs1".to_owned()),
+            Finding::SeveralReplicaSets,
+            Finding::MembersDiffer {
+                missing: host(),
+                unwanted: Vec::new(),
+            },
+        ] {
+            assert!(PartStatus::from(finding.clone()).stalled, "{finding:?}");
+        }
+        for finding in [Finding::WaitForMembers(host()), Finding::WaitForPrimary] {
+            assert!(!PartStatus::from(finding.clone()).stalled, "{finding:?}");
+        }
     }
 }

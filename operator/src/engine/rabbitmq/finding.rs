@@ -30,7 +30,7 @@ impl From<Finding> for PartStatus {
                 format!("Waits for RabbitMQ: {}.", which.join("; ")),
                 SOON,
             ),
-            Finding::PasswordRefused(which) => Self::waiting(
+            Finding::PasswordRefused(which) => Self::stalled(
                 "PasswordRefused",
                 format!(
                     "{} refuses the password in the Secret; restore the Secret, or change the user's password in \
@@ -39,7 +39,7 @@ impl From<Finding> for PartStatus {
                 ),
                 LATER,
             ),
-            Finding::SeveralClusters(clusters) => Self::waiting(
+            Finding::SeveralClusters(clusters) => Self::stalled(
                 "SeveralClusters",
                 format!(
                     "The nodes have formed {} ({}). Keep the one with the queues, mostly the largest. For each NODE \
@@ -88,6 +88,24 @@ impl From<Finding> for PartStatus {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_waits_for_somebody_stalls_and_what_passes_does_not() {
+        let which = || vec!["rabbit@a".to_owned()];
+        for finding in [
+            Finding::PasswordRefused(which()),
+            Finding::SeveralClusters(which()),
+        ] {
+            assert!(PartStatus::from(finding.clone()).stalled, "{finding:?}");
+        }
+        for finding in [
+            Finding::WaitForNodes(which()),
+            Finding::Partitioned(which()),
+            Finding::Alarm(which()),
+        ] {
+            assert!(!PartStatus::from(finding.clone()).stalled, "{finding:?}");
+        }
+    }
 
     #[test]
     fn who_left_a_cluster_is_forgotten_before_it_joins_again() {

@@ -35,7 +35,7 @@ pub enum Finding {
 impl From<Finding> for PartStatus {
     fn from(finding: Finding) -> Self {
         match finding {
-            Finding::PasswordRefused(which) => Self::waiting(
+            Finding::PasswordRefused(which) => Self::stalled(
                 "PasswordRefused",
                 format!(
                     "The password in the Secret is not the one that {} started with; restore the Secret, or restart \
@@ -79,6 +79,25 @@ impl From<Finding> for PartStatus {
                 requeue_after: Some(STEADY),
                 ..Self::ready(format!("{master} is master of {}.", count(replicas, "replica")))
             },
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_waits_for_somebody_stalls_and_what_passes_does_not() {
+        let which = || vec!["gallery-redis-0".to_owned()];
+        assert!(PartStatus::from(Finding::PasswordRefused(which())).stalled);
+        for finding in [
+            Finding::NoMaster(which()),
+            Finding::SeveralMasters(which()),
+            Finding::SentinelsDisagree(which()),
+            Finding::WaitForMembers(which()),
+        ] {
+            assert!(!PartStatus::from(finding.clone()).stalled, "{finding:?}");
         }
     }
 }

@@ -12,7 +12,7 @@ use url::Url;
 use crate::engine::{OBSERVE_TIMEOUT, http};
 
 /// How long an initialisation may take. Far longer than other actions: an answer that nobody waits for is lost.
-pub(super) const INITIALISE_TIMEOUT: Duration = Duration::from_secs(120);
+pub(super) const INITIALISE_TIMEOUT: Duration = Duration::from_mins(2);
 
 /// A request failed.
 #[derive(Debug, thiserror::Error)]
@@ -59,6 +59,12 @@ pub struct Health {
     pub standby: bool,
 }
 
+/// The part of the answer of `GET sys/health` that only an unsealed server gives.
+#[derive(Deserialize)]
+struct Cluster {
+    cluster_id: Option<String>,
+}
+
 #[derive(Deserialize)]
 struct Initialised {
     keys_base64: Vec<SecretString>,
@@ -91,6 +97,17 @@ impl Api {
 
     /// Whether it is initialised, sealed, active. Needs no token.
     pub async fn health(&self) -> Result<Health, ApiError> {
+        self.sys_health().await
+    }
+
+    /// The id of the cluster, drawn when it was initialised. Needs no token; a server that is sealed does not know it.
+    pub async fn cluster_id(&self) -> Result<String, ApiError> {
+        let cluster: Cluster = self.sys_health().await?;
+        let id = cluster.cluster_id.filter(|id| !id.is_empty());
+        id.ok_or(ApiError::Incomplete("the id of the cluster"))
+    }
+
+    async fn sys_health<T: DeserializeOwned>(&self) -> Result<T, ApiError> {
         // Every state is an answer here, not an error.
         let states = [
             ("standbyok", "true"),

@@ -47,6 +47,8 @@ pub enum MemberState {
 pub enum KeyState {
     /// It cannot be read; why.
     Unknown(String),
+    /// It is there and holds neither keys nor an intent; what to do.
+    Incomplete(String),
     /// It does not exist.
     Absent,
     /// It marks that an initialisation was intended.
@@ -102,6 +104,7 @@ impl fmt::Display for Action {
 pub fn decide(observed: &Observed, desired: &Desired) -> Decision<Action, Finding> {
     match &observed.keys {
         KeyState::Unknown(why) => Decision::Report(Finding::KeysUnreadable(why.clone())),
+        KeyState::Incomplete(what) => Decision::Report(Finding::KeysIncomplete(what.clone())),
         KeyState::Absent | KeyState::Intended => without_keys(observed, desired),
         KeyState::Stored => with_keys(observed, desired),
     }
@@ -125,7 +128,7 @@ fn without_keys(observed: &Observed, desired: &Desired) -> Decision<Action, Find
             Finding::InitialisationInterrupted(initialised)
         } else {
             Finding::KeysLost {
-                secret: desired.keys_secret(),
+                secret: desired.keys_secret.clone(),
                 members: initialised,
             }
         });

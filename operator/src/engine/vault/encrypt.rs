@@ -14,7 +14,7 @@ use crate::engine::http;
 use crate::names::{APP_CREDENTIALS_KEY, TRANSIT_MOUNT};
 use crate::validate::{ValidatedHub, VaultPlan};
 
-/// Nothing was encrypted.
+/// Vault cannot be asked, or nothing was encrypted.
 #[derive(Debug, thiserror::Error)]
 pub enum EncryptError {
     /// The HTTP client cannot be set up.
@@ -59,6 +59,26 @@ pub async fn encrypt_app_credential(
             Ok(encrypt(&api, &token, &plan.transit_mount, key_context, plain).await?)
         }
     }
+}
+
+/// What tells the transit keys of a hub from those of any other Vault: its cluster, the namespace in it, and where the
+/// transit engine is mounted. What was encrypted under another identity cannot be decrypted any more.
+///
+/// # Errors
+/// When Vault cannot be reached or is sealed.
+pub async fn transit_identity(context: &Context, hub: &ValidatedHub) -> Result<String, EncryptError> {
+    let (api, namespace, mount) = match &hub.vault {
+        VaultPlan::Managed(plan) => {
+            let api = Api::new(http::client()?, plan.address.clone(), None);
+            (api, None, TRANSIT_MOUNT)
+        }
+        VaultPlan::External(plan) => {
+            let api = login::connect(context, hub, plan).await?;
+            (api, plan.namespace.as_deref(), plan.transit_mount.as_str())
+        }
+    };
+    let cluster = api.cluster_id().await?;
+    Ok(format!("{cluster} {} {mount}", namespace.unwrap_or_default()))
 }
 
 /// A token for one use, that may encrypt and nothing else.

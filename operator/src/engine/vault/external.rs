@@ -112,13 +112,13 @@ impl From<ExternalFinding> for PartStatus {
                 format!("Vault does not answer ({why}); see that spec.vault.external.address is right."),
                 LATER,
             ),
-            ExternalFinding::Uninitialised => Self::waiting(
+            ExternalFinding::Uninitialised => Self::stalled(
                 "Uninitialised",
                 "Vault is not initialised; initialise and unseal it.",
                 LATER,
             ),
-            ExternalFinding::Sealed => Self::waiting("Sealed", "Vault is sealed; unseal it.", LATER),
-            ExternalFinding::KeysMissing(keys) => Self::waiting(
+            ExternalFinding::Sealed => Self::stalled("Sealed", "Vault is sealed; unseal it.", LATER),
+            ExternalFinding::KeysMissing(keys) => Self::stalled(
                 "TransitKeysMissing",
                 format!(
                     "Vault lacks the transit keys {}; create them with type aes256-gcm96 and derived=true.",
@@ -167,9 +167,11 @@ mod tests {
                     (APP_CREDENTIALS_KEY, presence),
                 ],
             };
+            let status = PartStatus::from(judge_external(&observed));
+            let waits_for_somebody = !matches!(reason, "Ready" | "Unreachable");
             assert_eq!(
-                PartStatus::from(judge_external(&observed)).reason,
-                reason,
+                (status.reason, status.stalled),
+                (reason, waits_for_somebody),
                 "{observed:?}"
             );
         }

@@ -13,6 +13,8 @@ pub enum Finding {
     WaitForActive(Vec<String>),
     /// The Secret with the keys cannot be read.
     KeysUnreadable(String),
+    /// The Secret is there and holds no keys; what to do.
+    KeysIncomplete(String),
     /// The Secret is gone, and members need it.
     KeysLost {
         /// Its name.
@@ -59,6 +61,7 @@ impl From<Finding> for PartStatus {
                 format!("The keys of OpenBao cannot be read: {why}."),
                 LATER,
             ),
+            Finding::KeysIncomplete(what) => Self::stalled("SecretIncomplete", format!("{what}."), LATER),
             Finding::KeysLost { secret, members } => Self::stalled(
                 SECRET_LOST,
                 format!(
@@ -69,7 +72,7 @@ impl From<Finding> for PartStatus {
                 ),
                 LATER,
             ),
-            Finding::InitialisationInterrupted(members) => Self::waiting(
+            Finding::InitialisationInterrupted(members) => Self::stalled(
                 "InitialisationInterrupted",
                 format!(
                     "The operator was interrupted between the initialisation of OpenBao and the storing of its keys. \
@@ -79,14 +82,14 @@ impl From<Finding> for PartStatus {
                 ),
                 LATER,
             ),
-            Finding::DataLost => Self::waiting(
+            Finding::DataLost => Self::stalled(
                 "DataLost",
                 "Every member of OpenBao is empty although it was initialised before: its volumes are gone. Restore \
                  a backup; to start empty instead, delete the FlickrHub and the Secret with the unseal key, and \
                  create the FlickrHub again.",
                 LATER,
             ),
-            Finding::TokenRefused => Self::waiting(
+            Finding::TokenRefused => Self::stalled(
                 "RootTokenRefused",
                 "OpenBao refuses the root token in the Secret; restore the Secret, or put a new root token into it \
                  (bao operator generate-root).",
@@ -97,7 +100,7 @@ impl From<Finding> for PartStatus {
                 format!("OpenBao does not tell its settings: {why}."),
                 SOON,
             ),
-            Finding::SettingConflict(which) => Self::waiting(
+            Finding::SettingConflict(which) => Self::stalled(
                 "SettingConflict",
                 format!(
                     "In OpenBao, {} exists with properties that cannot be changed; rename or delete what is there.",
@@ -117,6 +120,40 @@ impl From<Finding> for PartStatus {
                 requeue_after: Some(STEADY),
                 ..Self::ready(format!("{}, unsealed and configured.", count(members, "member")))
             },
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_waits_for_somebody_stalls_and_what_passes_does_not() {
+        let text = || "text".to_owned();
+        for finding in [
+            Finding::KeysIncomplete(text()),
+            Finding::KeysLost {
+                secret: text(),
+                members: vec![text()],
+            },
+            Finding::InitialisationInterrupted(vec![text()]),
+            Finding::DataLost,
+            Finding::TokenRefused,
+            Finding::SettingConflict(vec![text()]),
+        ] {
+            let status = PartStatus::from(finding.clone());
+            assert!(status.stalled && !status.ready, "{finding:?}");
+        }
+        for finding in [
+            Finding::WaitForMembers(vec![text()]),
+            Finding::WaitForActive(vec![text()]),
+            Finding::KeysUnreadable(text()),
+            Finding::SettingsUnreadable(text()),
+            Finding::Degraded(vec![text()]),
+            Finding::Healthy(3),
+        ] {
+            assert!(!PartStatus::from(finding.clone()).stalled, "{finding:?}");
         }
     }
 }

@@ -19,9 +19,9 @@ const SAVE_PAUSE: Duration = Duration::from_millis(100);
 /// The longest pause between two tries to store the keys.
 const LONGEST_SAVE_PAUSE: Duration = Duration::from_secs(5);
 /// How long the keys are tried to be stored: longer than a restart of the Kubernetes API takes.
-const SAVE_PATIENCE: Duration = Duration::from_secs(600);
+const SAVE_PATIENCE: Duration = Duration::from_mins(10);
 /// How long one try may take.
-const SAVE_TIMEOUT: Duration = Duration::from_secs(60);
+const SAVE_TIMEOUT: Duration = Duration::from_mins(1);
 /// The longest that an initialisation takes, from the request to the keys in their Secret, before it is given up.
 pub const INITIALISATION_LIMIT: Duration = INITIALISE_TIMEOUT
     .saturating_add(SAVE_PATIENCE)
@@ -216,6 +216,7 @@ fn key_state(record: Result<KeyRecord, KeyStoreError>) -> KeyState {
         Ok(KeyRecord::Absent) => KeyState::Absent,
         Ok(KeyRecord::Intended) => KeyState::Intended,
         Ok(KeyRecord::Stored(_)) => KeyState::Stored,
+        Err(error @ KeyStoreError::Incomplete(_)) => KeyState::Incomplete(error.to_string()),
         Err(error) => KeyState::Unknown(error.to_string()),
     }
 }
@@ -276,6 +277,18 @@ mod tests {
         assert!(matches!(
             save(true).await,
             Err(ActionError::Keys(KeyStoreError::OtherKeys(_)))
+        ));
+    }
+
+    #[test]
+    fn a_secret_without_keys_is_told_from_one_that_cannot_be_read() {
+        let incomplete = key_state(Err(KeyStoreError::Incomplete("keys".to_owned())));
+        assert!(
+            matches!(incomplete, KeyState::Incomplete(what) if what.contains("restore it from a backup"))
+        );
+        assert!(matches!(
+            key_state(Err(KeyStoreError::TimedOut)),
+            KeyState::Unknown(_)
         ));
     }
 

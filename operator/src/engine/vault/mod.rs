@@ -27,7 +27,7 @@ mod simulation;
 
 pub use api::{Api, ApiError, Health, Keys};
 pub use decide::{Action, KeyState, Member, MemberState, Observed, SettingsState, decide};
-pub use encrypt::{EncryptError, encrypt_app_credential};
+pub use encrypt::{EncryptError, encrypt_app_credential, transit_identity};
 pub use external::{ExternalFinding, ExternalObserved, KeyPresence, judge_external};
 pub use finding::Finding;
 pub use key_store::{KeyRecord, KeyStore, KeyStoreError, SecretKeyStore};
@@ -39,7 +39,7 @@ use url::Url;
 
 use super::{Decision, Engine, Standard, drive, http};
 use crate::context::Context;
-use crate::names::{self, HubNames};
+use crate::names;
 use crate::part::{Part, PartStatus};
 use crate::validate::{ManagedVaultPlan, ValidatedHub, VaultPlan};
 
@@ -54,6 +54,8 @@ pub struct Desired {
     pub namespace: String,
     /// The address of the Kubernetes API as the members reach it.
     pub kubernetes_host: String,
+    /// The name of the Secret with the keys.
+    pub keys_secret: String,
     /// What it takes to be ready.
     pub standard: Standard,
 }
@@ -73,13 +75,9 @@ impl Desired {
             hub: hub.names.hub().to_owned(),
             namespace: hub.names.namespace().to_owned(),
             kubernetes_host: "https://kubernetes.default.svc".to_owned(),
+            keys_secret: hub.names.vault_keys(),
             standard: Standard::of(hub.was_ready(Part::Vault)),
         })
-    }
-
-    /// The name of the Secret with the keys.
-    fn keys_secret(&self) -> String {
-        HubNames::new(&self.hub, &self.namespace, "").vault_keys()
     }
 }
 

@@ -134,12 +134,9 @@ fn transit_key(key: &str) -> Setting {
 }
 
 fn policy(name: &str, uses: &[(&str, &str)]) -> Setting {
-    let text: String = uses
-        .iter()
-        .map(|(operation, key)| {
-            format!("path \"{TRANSIT_MOUNT}/{operation}/{key}\" {{\n  capabilities = [\"update\"]\n}}\n")
-        })
-        .collect();
+    let text = uses.iter().fold(String::new(), |text, (operation, key)| {
+        text + &format!("path \"{TRANSIT_MOUNT}/{operation}/{key}\" {{\n  capabilities = [\"update\"]\n}}\n")
+    });
     Setting {
         method: Method::PUT,
         ..Setting::new(

@@ -13,6 +13,7 @@ pub(super) fn desired(standard: Standard) -> Desired {
         hub: "gallery".to_owned(),
         namespace: "photos".to_owned(),
         kubernetes_host: "https://kubernetes.default.svc".to_owned(),
+        keys_secret: "gallery-vault-keys".to_owned(),
         standard,
     }
 }
@@ -108,6 +109,13 @@ fn each_state_has_its_finding() {
             unknown(),
             complete,
             ("KeysUnreadable", false),
+        ),
+        (
+            blank(),
+            KeyState::Incomplete("Secret x lacks unseal-key".to_owned()),
+            unknown(),
+            complete,
+            ("SecretIncomplete", false),
         ),
         (
             [Standby, Standby, gone()],
