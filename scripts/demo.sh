@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The main job by HTTP, as an application developer would do it: authorise a user, submit a REST call, an upload and
+# The main job by HTTP, as an application developer would do it: authorise a user, submit an upload, a REST call and
 # a replacement, wait for each and print its result.
 . "$(dirname "$0")/environment.sh"
 
@@ -44,7 +44,8 @@ key=$(kube -n "$NAMESPACE" get secret "$HUB-client-default" -o jsonpath='{.data.
 # The key goes to curl by a file, so that it is in no process list.
 headers=$work/headers
 printf 'Authorization: Bearer %s\n' "$key" >"$headers"
-call() { http -H "@$headers" "$@"; }
+# What is refused for now (429, 503) is sent again after the time that the answer names.
+call() { http --retry 5 -H "@$headers" "$@"; }
 
 # finished JOB_ID: waits until the job is in a final state and prints it.
 finished() {
@@ -78,22 +79,25 @@ consent=$(http -o /dev/null -w '%{redirect_url}' "$link&as=ada")
 user=$(http "$consent" | jq -er .user_id)
 say "  user $user"
 
-say "A REST call: flickr.photos.search"
-answer=$(call -H 'Content-Type: application/json' \
-  -d "{\"user_id\":\"$user\",\"method\":\"flickr.photos.search\",\"params\":{\"text\":\"lighthouse\",\"per_page\":2}}" \
-  "$API/api/v1/jobs")
-finished "$(submitted "$answer")"
-
 photo=$work/lighthouse.jpg
 # The smallest file that is a JPEG by its first bytes, made longer by a comment segment.
 { printf '\xff\xd8\xff\xfe\xff\xff'; head -c 65533 /dev/zero; printf '\xff\xd9'; } >"$photo"
 
 say "An upload"
 answer=$(call -F "user_id=$user" -F title=Lighthouse -F "photo=@$photo;type=image/jpeg" "$API/api/v1/uploads")
-uploaded=$(finished "$(submitted "$answer")")
+id=$(submitted "$answer")
+uploaded=$(finished "$id")
 echo "$uploaded"
 photo_id=$(jq -er .result.photo_id <<<"$uploaded")
 
+say "A REST call: flickr.photos.search"
+answer=$(call -H 'Content-Type: application/json' \
+  -d "{\"user_id\":\"$user\",\"method\":\"flickr.photos.search\",\"params\":{\"text\":\"lighthouse\",\"per_page\":2}}" \
+  "$API/api/v1/jobs")
+id=$(submitted "$answer")
+finished "$id"
+
 say "A replacement of photo $photo_id"
 answer=$(call -F "user_id=$user" -F "photo=@$photo;type=image/jpeg" "$API/api/v1/photos/$photo_id/replace")
-finished "$(submitted "$answer")"
+id=$(submitted "$answer")
+finished "$id"

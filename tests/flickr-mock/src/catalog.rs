@@ -105,16 +105,18 @@ impl Catalog {
 
     /// The matching photos, newest first.
     pub(crate) fn search(&self, query: &Query<'_>) -> Vec<&Photo> {
+        // Flickr does not tell capital letters from small ones.
+        let text = query.text.map(str::to_lowercase);
         let has_text = |photo: &Photo, text: &str| {
-            photo.title.contains(text)
-                || photo.description.contains(text)
-                || photo.tags.iter().any(|tag| tag == text)
+            photo.title.to_lowercase().contains(text)
+                || photo.description.to_lowercase().contains(text)
+                || photo.tags.iter().any(|tag| tag.to_lowercase() == text)
         };
         self.photos
             .values()
             .rev()
             .filter(|photo| query.owner.is_none_or(|owner| photo.owner == owner))
-            .filter(|photo| query.text.is_none_or(|text| has_text(photo, text)))
+            .filter(|photo| text.as_deref().is_none_or(|text| has_text(photo, text)))
             .filter(|photo| {
                 query.any_tag.is_empty() || photo.tags.iter().any(|tag| query.any_tag.contains(&tag.as_str()))
             })
