@@ -44,7 +44,8 @@ key=$(kube -n "$NAMESPACE" get secret "$HUB-client-default" -o jsonpath='{.data.
 # The key goes to curl by a file, so that it is in no process list.
 headers=$work/headers
 printf 'Authorization: Bearer %s\n' "$key" >"$headers"
-# What is refused for now (429, 503) is sent again after the time that the answer names.
+# What failed for now is sent again, after the time that the answer names if it names one. A demonstration may do that
+# with a submission too; an application looks first whether the job was accepted, unless the answer was 429 or 503.
 call() { http --retry 5 -H "@$headers" "$@"; }
 
 # finished JOB_ID: waits until the job is in a final state and prints it.

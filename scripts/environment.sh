@@ -6,6 +6,7 @@
 # LAB_NAME         name of the lab cluster (two names can run side by side)
 
 set -euo pipefail
+shopt -s inherit_errexit
 
 ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 export FLICKRHUB_CACHE=${FLICKRHUB_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/flickrhub}

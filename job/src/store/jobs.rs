@@ -2,7 +2,7 @@
 //! [`super::transitions`].
 
 use bson::{Document, RawDocumentBuf, doc};
-use futures::{Stream, TryStreamExt, stream};
+use futures::{Stream, StreamExt, TryStreamExt, stream};
 use jiff::{SignedDuration, Timestamp};
 use mongodb::{Collection, Database};
 
@@ -115,7 +115,7 @@ impl JobStore {
 
     /// Dispatched or running jobs whose lease ran out, the longest overdue first; without those that cannot be read, and
     /// without their parameters and results.
-    pub async fn overdue(&self, limit: i64) -> Result<Vec<Job>, StoreError> {
+    pub async fn overdue(&self, limit: usize) -> Result<Vec<Job>, StoreError> {
         // The lower bound is what makes the partial index usable.
         let lapsed = doc! { "lease_until": { "$gt": to_bson(Timestamp::UNIX_EPOCH), "$lt": to_bson(now()) } };
         let jobs = self.jobs.clone_with_type::<RawDocumentBuf>();
@@ -123,8 +123,9 @@ impl JobStore {
             .find(lapsed)
             .sort(doc! { "lease_until": 1 })
             .projection(without_content())
-            .limit(limit.max(1));
-        readable(within(find).await?).try_collect().await
+            .batch_size(BATCH);
+        // Counted once they are read: those that cannot be stay overdue, and would leave no room for the others.
+        readable(within(find).await?).take(limit).try_collect().await
     }
 
     /// Whether the lease on this attempt of a job has run out by now.

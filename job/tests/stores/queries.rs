@@ -208,9 +208,11 @@ async fn a_job_that_cannot_be_read_stands_in_nobodys_way() {
 
     let seen: Vec<Job> = store.queued().try_collect().await.expect("MongoDB answers");
     assert_eq!(seen.iter().map(|job| job.id).collect::<Vec<_>>(), [queued.id]);
-    let overdue = store.overdue(10).await.expect("MongoDB answers");
+    let overdue = store.overdue(1).await.expect("MongoDB answers");
     assert_eq!(overdue.iter().map(|job| job.id).collect::<Vec<_>>(), [lost.id]);
     let refused = store.get(strange_queued.id).await;
+    assert!(matches!(refused, Err(StoreError::Unreadable(_))), "{refused:?}");
+    let refused = store.dispatch(strange_queued.id, Holder::new(), NO_LEASE).await;
     assert!(matches!(refused, Err(StoreError::Unreadable(_))), "{refused:?}");
     drop_database(database).await;
 }

@@ -19,8 +19,9 @@
 //! | the lanes were told | `dead` | over |
 //!
 //! The dead letter comes first, so that no crash leaves it out. The price: two dispatchers that see the job at once write
-//! one each, and should its worker come back in the instant between, there is a dead letter of a job that lives. MongoDB
-//! says what is true.
+//! one each, and should its worker come back in the instant between, there is a dead letter of a job that lives. The message
+//! of a job that is dead by the time it comes again, because every worker was down meanwhile, is a second one. MongoDB says
+//! what is true.
 //!
 //! A dead-letter queue that takes nothing holds up no other job: those that are to die come last in a turn, and the first
 //! letter that is refused is the last one for its queue in this turn. Nor does it hold up these for long: after
@@ -59,7 +60,7 @@ const LETTER_PATIENCE: Duration = Duration::from_mins(10);
 
 /// Most overdue jobs that one turn takes, the longest overdue first. So many that wait for a dead letter would hold up the
 /// others, as long as [`LETTER_PATIENCE`] lasts.
-const BATCH: i64 = 200;
+const BATCH: usize = 200;
 
 /// While MongoDB was away no holder could extend its lease. When it answers again, holders go first for [`GRACE`]; also
 /// at the start, since a process that starts cannot know whether MongoDB was away.

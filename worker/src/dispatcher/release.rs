@@ -94,6 +94,10 @@ impl ReleaseError {
             Self::Lanes(error) => error.is_transient(),
         }
     }
+
+    const fn is_unreadable(&self) -> bool {
+        matches!(self, Self::Store(StoreError::Unreadable(_)))
+    }
 }
 
 impl Dispatcher {
@@ -167,6 +171,9 @@ impl Dispatcher {
                         job_id = %released.job_id, user_id = released.user_id, %error,
                         "the job cannot be dispatched"
                     );
+                    if error.is_unreadable() {
+                        self.forget(queue, &released).await;
+                    }
                     return;
                 }
             }
@@ -193,6 +200,14 @@ impl Dispatcher {
                 self.take_back(&job).await;
                 return;
             }
+        }
+    }
+
+    /// Gives up the place of a job whose document cannot be read: it would be released again and again, and as many such
+    /// jobs as the window has places would stop the queue. Reconciliation puts it back once it can be read.
+    async fn forget(&self, queue: Queue, released: &Released) {
+        if let Err(error) = self.lanes.done(&entry_of_lost(queue, released)).await {
+            tracing::warn!(job_id = %released.job_id, user_id = released.user_id, %error, "the lanes keep it for now");
         }
     }
 
