@@ -66,6 +66,9 @@ pub enum SentinelState {
         down: bool,
         /// Whether enough Sentinels are reachable for a failover (`SENTINEL CKQUORUM`).
         quorum: bool,
+        /// The replicas that it knows of. It asks the master every ten seconds; one that it does not know of by a failover
+        /// is not told of the new master, and goes on following the old one.
+        replicas: usize,
     },
 }
 
@@ -143,6 +146,7 @@ fn unhealthy_servers(observed: &Observed, master: &str) -> Vec<String> {
 
 /// The Sentinels that could not carry out a failover from this master, each with why.
 fn unhealthy_sentinels(observed: &Observed, master: &str) -> Vec<String> {
+    let expected = observed.servers.len().saturating_sub(1);
     observed
         .sentinels
         .iter()
@@ -156,6 +160,9 @@ fn unhealthy_sentinels(observed: &Observed, master: &str) -> Vec<String> {
             SentinelState::Monitors { quorum: false, .. } => {
                 Some(format!("Sentinel {address} reaches too few other Sentinels"))
             }
+            SentinelState::Monitors { replicas, .. } if *replicas < expected => Some(format!(
+                "Sentinel {address} knows {replicas} of {expected} replicas"
+            )),
             SentinelState::Monitors { .. } => None,
             SentinelState::Unaware => Some(format!("Sentinel {address} does not monitor the master yet")),
             SentinelState::Unreachable(why) => Some(format!("Sentinel {address} does not answer ({why})")),
@@ -204,6 +211,7 @@ mod tests {
             master: address(master),
             down: false,
             quorum: true,
+            replicas: 2,
         }
     }
 
@@ -230,6 +238,13 @@ mod tests {
             master: address(0),
             down: false,
             quorum: false,
+            replicas: 2,
+        };
+        let knows_one = || SentinelState::Monitors {
+            master: address(0),
+            down: false,
+            quorum: true,
+            replicas: 1,
         };
         let cases = [
             (
@@ -237,6 +252,12 @@ mod tests {
                 agree(),
                 complete,
                 ("Ready", true),
+            ),
+            (
+                [Master, replica(0, true), replica(0, true)],
+                [monitors(0), monitors(0), knows_one()],
+                complete,
+                ("WaitForMembers", false),
             ),
             (
                 [Master, replica(0, true), replica(0, false)],
@@ -325,13 +346,16 @@ mod tests {
 
     fn sentinel_state() -> impl Strategy<Value = SentinelState> {
         prop_oneof![
-            (0..3_usize, any::<bool>(), any::<bool>()).prop_map(|(master, down, quorum)| {
-                SentinelState::Monitors {
-                    master: address(master),
-                    down,
-                    quorum,
+            (0..3_usize, any::<bool>(), any::<bool>(), 0..3_usize).prop_map(
+                |(master, down, quorum, replicas)| {
+                    SentinelState::Monitors {
+                        master: address(master),
+                        down,
+                        quorum,
+                        replicas,
+                    }
                 }
-            }),
+            ),
             Just(SentinelState::Unaware),
             Just(SentinelState::Unreachable("gone".to_owned())),
         ]

@@ -122,6 +122,7 @@ fn read_master(fields: &HashMap<String, String>, quorum: bool) -> SentinelState 
             .split(',')
             .any(|flag| matches!(flag, "s_down" | "o_down" | "disconnected")),
         quorum,
+        replicas: field("num-slaves").parse().unwrap_or(0),
     }
 }
 
@@ -172,14 +173,20 @@ mod tests {
     fn a_master_that_a_sentinel_does_not_reach_is_down() {
         let fields = |flags: &str| {
             HashMap::from(
-                [("ip", "r-0.ns"), ("port", "6379"), ("flags", flags)]
-                    .map(|(name, value)| (name.to_owned(), value.to_owned())),
+                [
+                    ("ip", "r-0.ns"),
+                    ("port", "6379"),
+                    ("flags", flags),
+                    ("num-slaves", "2"),
+                ]
+                .map(|(name, value)| (name.to_owned(), value.to_owned())),
             )
         };
         let monitors = |down| SentinelState::Monitors {
             master: "r-0.ns:6379".to_owned(),
             down,
             quorum: true,
+            replicas: 2,
         };
         assert_eq!(read_master(&fields("master"), true), monitors(false));
         assert_eq!(read_master(&fields("master,s_down,o_down"), true), monitors(true));
