@@ -3,7 +3,7 @@
 #
 # FLICKRHUB_CACHE  what is worth keeping between runs and clones (default ~/.cache/flickrhub)
 # KUBE_CONTEXT     use this context of the current kubeconfig instead of the lab
-# LAB_NAME         name of the lab cluster (two names can run side by side)
+# LAB_NAME         name of the lab cluster (two names can run side by side; the tests use `test`)
 
 set -euo pipefail
 shopt -s inherit_errexit
@@ -11,7 +11,7 @@ shopt -s inherit_errexit
 ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 export FLICKRHUB_CACHE=${FLICKRHUB_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/flickrhub}
 export CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-$FLICKRHUB_CACHE/target}
-export LAB_NAME=${LAB_NAME:-demo}
+export LAB_NAME=${LAB_NAME:-lab}
 export CARGO_TERM_PROGRESS_WHEN=never
 LAB=$ROOT/tests/lab/lab
 TOOLS=$FLICKRHUB_CACHE/tools/bin
