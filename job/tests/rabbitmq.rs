@@ -53,14 +53,19 @@ async fn get(channel: &lapin::Channel, queue: &str, envelope: &Envelope) -> Basi
     panic!("the message did not come in 20 s");
 }
 
-#[tokio::test]
-#[ignore = "needs the data tier: make test"]
-async fn a_published_job_is_in_its_queue_with_its_trace() {
+async fn connect() -> (Rabbit, Publisher) {
     let config = config();
     let rabbit = Rabbit::connect(&config).await.unwrap();
     let publisher = Publisher::new(rabbit.clone(), config.quorum_group_size)
         .await
         .unwrap();
+    (rabbit, publisher)
+}
+
+#[tokio::test]
+#[ignore = "needs the data tier: make test"]
+async fn a_published_job_is_in_its_queue_with_its_trace() {
+    let (rabbit, publisher) = connect().await;
     let envelope = envelope();
     publisher.publish(Queue::Replace, &envelope).await.unwrap();
     let channel = rabbit.channel().await.unwrap();
@@ -83,11 +88,7 @@ async fn a_published_job_is_in_its_queue_with_its_trace() {
 #[tokio::test]
 #[ignore = "needs the data tier: make test"]
 async fn a_message_that_nobody_can_handle_ends_in_the_dead_letter_queue() {
-    let config = config();
-    let rabbit = Rabbit::connect(&config).await.unwrap();
-    let publisher = Publisher::new(rabbit.clone(), config.quorum_group_size)
-        .await
-        .unwrap();
+    let (rabbit, publisher) = connect().await;
     let envelope = envelope();
     publisher.publish(Queue::Upload, &envelope).await.unwrap();
     let channel = rabbit.channel().await.unwrap();
@@ -105,11 +106,7 @@ async fn a_message_that_nobody_can_handle_ends_in_the_dead_letter_queue() {
 #[tokio::test]
 #[ignore = "needs the data tier: make test"]
 async fn a_message_that_is_given_back_unread_comes_as_often_as_it_takes() {
-    let config = config();
-    let rabbit = Rabbit::connect(&config).await.unwrap();
-    let publisher = Publisher::new(rabbit.clone(), config.quorum_group_size)
-        .await
-        .unwrap();
+    let (rabbit, publisher) = connect().await;
     let envelope = envelope();
     publisher.publish(Queue::Upload, &envelope).await.unwrap();
     let channel = rabbit.channel().await.unwrap();
@@ -128,11 +125,7 @@ async fn a_message_that_is_given_back_unread_comes_as_often_as_it_takes() {
 #[tokio::test]
 #[ignore = "needs the data tier: make test"]
 async fn a_job_that_was_given_up_is_a_dead_letter_with_the_reason() {
-    let config = config();
-    let rabbit = Rabbit::connect(&config).await.unwrap();
-    let publisher = Publisher::new(rabbit.clone(), config.quorum_group_size)
-        .await
-        .unwrap();
+    let (rabbit, publisher) = connect().await;
     let envelope = envelope();
     publisher
         .dead_letter(Queue::Rest, &envelope, "the last attempt failed")
@@ -155,11 +148,7 @@ async fn a_job_that_was_given_up_is_a_dead_letter_with_the_reason() {
 #[tokio::test]
 #[ignore = "needs the data tier: make test"]
 async fn many_jobs_are_published_at_once() {
-    let config = config();
-    let rabbit = Rabbit::connect(&config).await.unwrap();
-    let publisher = Publisher::new(rabbit.clone(), config.quorum_group_size)
-        .await
-        .unwrap();
+    let (rabbit, publisher) = connect().await;
     let envelopes: Vec<_> = (0..200).map(|_| envelope()).collect();
     let published = envelopes
         .iter()
@@ -187,11 +176,7 @@ async fn many_jobs_are_published_at_once() {
 #[tokio::test]
 #[ignore = "needs the data tier: make test"]
 async fn a_queue_that_is_gone_is_declared_again() {
-    let config = config();
-    let rabbit = Rabbit::connect(&config).await.unwrap();
-    let publisher = Publisher::new(rabbit.clone(), config.quorum_group_size)
-        .await
-        .unwrap();
+    let (rabbit, publisher) = connect().await;
     let channel = rabbit.channel().await.unwrap();
     let name = Queue::Replace.dead_letter_name();
     channel

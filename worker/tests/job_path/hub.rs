@@ -220,17 +220,10 @@ impl Hub {
         .await
     }
 
-    /// Takes the dead letter of a job out of its queue.
+    /// Takes the dead letter of a job out of its queue, and those before it.
     pub(crate) async fn dead_letter(&self, queue: Queue, id: JobId) -> Envelope {
         eventually(async || {
-            let name = queue.dead_letter_name().into();
-            let message = self
-                .channel
-                .basic_get(name, BasicGetOptions::default())
-                .await
-                .unwrap()?;
-            message.ack(BasicAckOptions::default()).await.unwrap();
-            Envelope::decode(&message.data)
+            Envelope::decode(&self.raw_dead_letter(queue).await)
                 .ok()
                 .filter(|envelope| envelope.job_id == id)
         })
