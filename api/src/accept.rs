@@ -16,7 +16,9 @@ use std::time::Duration;
 
 use flickrhub_job::config::Config;
 use flickrhub_job::lane::{Admission, AdmissionLimits, LaneEntry};
-use flickrhub_job::model::{Body, Callback, CallbackState, Job, JobId, JobState, TraceContext};
+use flickrhub_job::model::{
+    Body, Callback, CallbackState, DEFAULT_WEIGHT, Job, JobId, JobState, TraceContext,
+};
 use flickrhub_job::queue::Queue;
 use flickrhub_job::store::{self, StoreError};
 use flickrhub_job::telemetry::Metrics;
@@ -32,6 +34,8 @@ use crate::validate::JobOptions;
 pub struct Order {
     /// The Flickr user; authorised the client.
     pub user_id: String,
+    /// The Flickr application that the user's token belongs to.
+    pub app: String,
     /// The queue.
     pub queue: Queue,
     /// The Flickr method, `upload` or `replace`.
@@ -58,11 +62,13 @@ impl Order {
             id: JobId::new(),
             client_id: caller.client_id.clone(),
             user_id: self.user_id,
+            app: self.app,
             queue: self.queue,
             method: self.method,
             params: self.params,
             body: self.body,
             priority: self.options.priority,
+            weight: DEFAULT_WEIGHT,
             state: JobState::Queued,
             attempt: 0,
             tries: 0,
@@ -72,6 +78,7 @@ impl Order {
                 attempts: 0,
                 next_at: None,
             }),
+            idempotency: None,
             trace,
             created_at: now,
             updated_at: now,
@@ -208,6 +215,7 @@ mod tests {
         };
         let order = Order {
             user_id: "12@N01".to_owned(),
+            app: "main".to_owned(),
             queue: Queue::Rest,
             method: "flickr.test.login".to_owned(),
             params: std::collections::BTreeMap::new(),

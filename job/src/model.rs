@@ -237,6 +237,16 @@ pub struct Callback {
     pub next_at: Option<Timestamp>,
 }
 
+/// What makes one submission the same as another: its idempotency key and what it asked for, both hashed, so that their
+/// length is bounded and nothing of the client's is stored twice.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Idempotency {
+    /// SHA-256 over the client and its key, in hexadecimal digits.
+    pub key: String,
+    /// SHA-256 over everything that was asked for, in hexadecimal digits.
+    pub payload: String,
+}
+
 /// The trace that a job belongs to.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TraceContext {
@@ -259,6 +269,10 @@ pub struct Job {
     pub client_id: String,
     /// The Flickr user (NSID) on whose behalf it runs.
     pub user_id: String,
+    /// The Flickr application whose budget it uses: the one that the user's token belonged to when it was accepted. Empty in
+    /// documents of versions that did not store it.
+    #[serde(default)]
+    pub app: String,
     /// The queue it belongs to.
     pub queue: Queue,
     /// The Flickr method, `upload` or `replace`.
@@ -271,6 +285,9 @@ pub struct Job {
     pub body: Option<Body>,
     /// The order within the user's lane.
     pub priority: Priority,
+    /// The user's share of the queue relative to other users', as it was when the job was accepted; at least 1.
+    #[serde(default = "weight_of_most")]
+    pub weight: u32,
     /// Where it stands.
     pub state: JobState,
     /// How often it was dispatched: 0 before the first time. The guard of every later transition.
@@ -281,6 +298,9 @@ pub struct Job {
     pub tries: u32,
     /// Where its callback stands, if it has one.
     pub callback: Option<Callback>,
+    /// What it is recognised by when its client sends it again, if the client gave a key.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub idempotency: Option<Idempotency>,
     /// The trace it belongs to.
     pub trace: TraceContext,
     /// When it was accepted.
@@ -309,6 +329,13 @@ pub struct Job {
     pub result: Option<Value>,
     /// The last thing that went wrong.
     pub error: Option<JobError>,
+}
+
+/// The weight of a user for whom nothing else is configured.
+pub const DEFAULT_WEIGHT: u32 = 1;
+
+const fn weight_of_most() -> u32 {
+    DEFAULT_WEIGHT
 }
 
 #[cfg(test)]

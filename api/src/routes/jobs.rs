@@ -78,6 +78,7 @@ pub async fn submit(
     .await?;
     let order = Order {
         user_id: user.id,
+        app: user.app,
         queue: Queue::Rest,
         method: order.method.name.to_owned(),
         params: order.params,
@@ -271,6 +272,7 @@ mod tests {
         };
         let order = Order {
             user_id: "1@N01".to_owned(),
+            app: "main".to_owned(),
             queue: Queue::Rest,
             method: "flickr.test.echo".to_owned(),
             params: BTreeMap::new(),

@@ -211,6 +211,7 @@ async fn order_and_accept(
     let user = authorised_user(&data.users, caller, &valid.user_id, Permission::Write, USER_PART).await?;
     let order = Order {
         user_id: user.id,
+        app: user.app,
         queue,
         method: method.to_owned(),
         params: valid.params,

@@ -3,7 +3,7 @@
 use flickrhub_flickr::Permission;
 use flickrhub_job::config::Config;
 use flickrhub_job::lane::LaneEntry;
-use flickrhub_job::model::{JobId, Priority};
+use flickrhub_job::model::{DEFAULT_WEIGHT, JobId, Priority};
 use flickrhub_job::queue::Queue;
 
 use crate::accept::{limits_of, now, refusal};
@@ -32,7 +32,7 @@ impl UploadAdmission<'_> {
     /// # Errors
     /// That of [`authorised_user`]; [`Problem::TooManyPending`], [`Problem::QueueFull`].
     pub async fn check(&self, user_id: &str) -> Result<(), Problem> {
-        authorised_user(
+        let user = authorised_user(
             &self.data.users,
             self.caller,
             user_id,
@@ -42,9 +42,11 @@ impl UploadAdmission<'_> {
         .await?;
         let probe = LaneEntry {
             queue: self.queue,
-            user_id: user_id.to_owned(),
+            app: user.app,
+            user_id: user.id,
             job_id: JobId::new(),
             priority: Priority::Normal,
+            weight: DEFAULT_WEIGHT,
             created_at: now(),
         };
         let limits = limits_of(self.config, self.queue)?;

@@ -7,8 +7,6 @@ use jiff::Timestamp;
 use crate::model::{Job, JobId, Priority};
 use crate::queue::Queue;
 
-/// The weight of every lane: all users have the same share.
-const WEIGHT: u32 = 1;
 /// What one priority is ahead of the next in the score of a job; no time of acceptance in milliseconds reaches it
 /// before the year 2286.
 const RANK: i64 = 10_000_000_000_000;
@@ -18,12 +16,16 @@ const RANK: i64 = 10_000_000_000_000;
 pub struct LaneEntry {
     /// The queue.
     pub queue: Queue,
+    /// The Flickr application whose budget the job uses.
+    pub app: String,
     /// The Flickr user (NSID); each has one lane in each queue.
     pub user_id: String,
     /// The job.
     pub job_id: JobId,
     /// The order within the lane.
     pub priority: Priority,
+    /// The user's share of the queue relative to other users'; at least 1.
+    pub weight: u32,
     /// When the job was accepted: the order within the priority.
     pub created_at: Timestamp,
 }
@@ -32,9 +34,11 @@ impl From<&Job> for LaneEntry {
     fn from(job: &Job) -> Self {
         Self {
             queue: job.queue,
+            app: job.app.clone(),
             user_id: job.user_id.clone(),
             job_id: job.id,
             priority: job.priority,
+            weight: job.weight,
             created_at: job.created_at,
         }
     }
@@ -53,7 +57,7 @@ impl LaneEntry {
 
     /// The value in `entries`: `score|weight|user`. The user comes last, so it may hold any character.
     pub(super) fn encode(&self) -> String {
-        format!("{}|{WEIGHT}|{}", self.score(), self.user_id)
+        format!("{}|{}|{}", self.score(), self.weight, self.user_id)
     }
 }
 
@@ -116,9 +120,11 @@ mod tests {
     fn entry(priority: Priority, created_at: Timestamp) -> LaneEntry {
         LaneEntry {
             queue: Queue::Rest,
+            app: "main".to_owned(),
             user_id: "12345678@N00".to_owned(),
             job_id: JobId::new(),
             priority,
+            weight: 1,
             created_at,
         }
     }

@@ -24,6 +24,7 @@ pub fn replay_of(job: &Job, now: Timestamp) -> Option<Job> {
             attempts: 0,
             next_at: None,
         }),
+        idempotency: None,
         created_at: now,
         updated_at: now,
         available_at: now,

@@ -16,9 +16,11 @@ const WIDE_OPEN: u32 = 1_000_000;
 fn entry(user: &str, number: i64) -> LaneEntry {
     LaneEntry {
         queue: QUEUE,
+        app: "main".to_owned(),
         user_id: user.to_owned(),
         job_id: JobId::new(),
         priority: Priority::Normal,
+        weight: 1,
         created_at: Timestamp::from_millisecond(1_700_000_000_000 + number).unwrap_or_default(),
     }
 }

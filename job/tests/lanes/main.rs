@@ -86,9 +86,11 @@ fn jobs() -> Vec<LaneEntry> {
     (0..JOBS)
         .map(|number| LaneEntry {
             queue: QUEUES[number % QUEUES.len()],
+            app: "main".to_owned(),
             user_id: USERS[number / QUEUES.len() % USERS.len()].to_owned(),
             job_id: JobId::new(),
             priority: priorities[number / (QUEUES.len() * USERS.len()) % priorities.len()],
+            weight: 1,
             // Some are accepted in the same millisecond.
             created_at: Timestamp::now() - Duration::from_millis(u64::try_from(number / 4).unwrap()),
         })

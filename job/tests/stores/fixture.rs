@@ -19,6 +19,7 @@ pub(crate) fn job() -> Job {
         id: JobId::new(),
         client_id: "acme".to_owned(),
         user_id: "12037949754@N01".to_owned(),
+        app: "main".to_owned(),
         queue: Queue::Rest,
         method: "flickr.photos.search".to_owned(),
         params: BTreeMap::from([
@@ -27,10 +28,12 @@ pub(crate) fn job() -> Job {
         ]),
         body: None,
         priority: Priority::High,
+        weight: 1,
         state: JobState::Queued,
         attempt: 0,
         tries: 0,
         callback: None,
+        idempotency: None,
         trace: TraceContext {
             trace_id: "4bf92f3577b34da6a3ce929d0e0e4736".to_owned(),
             traceparent: "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01".to_owned(),

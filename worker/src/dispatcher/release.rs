@@ -5,7 +5,7 @@ use std::time::Duration;
 use flickrhub_job::config::QueueConfig;
 use flickrhub_job::envelope::Envelope;
 use flickrhub_job::lane::{LaneEntry, LaneError, Released};
-use flickrhub_job::model::{Job, JobError, JobState, Priority};
+use flickrhub_job::model::{DEFAULT_WEIGHT, Job, JobError, JobState, Priority};
 use flickrhub_job::queue::Queue;
 use flickrhub_job::store::{Holder, StoreError};
 use flickrhub_job::telemetry::lifecycle;
@@ -285,9 +285,11 @@ async fn wait_before(deadline: Instant, failures: u32, stop: &CancellationToken)
 fn entry_of_lost(queue: Queue, released: &Released) -> LaneEntry {
     LaneEntry {
         queue,
+        app: String::new(),
         user_id: released.user_id.clone(),
         job_id: released.job_id,
         priority: Priority::Normal,
+        weight: DEFAULT_WEIGHT,
         created_at: Timestamp::UNIX_EPOCH,
     }
 }
