@@ -78,6 +78,7 @@ impl Order {
                 attempts: 0,
                 next_at: None,
             }),
+            no_cache: false,
             idempotency: None,
             trace,
             created_at: now,

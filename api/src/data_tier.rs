@@ -4,6 +4,7 @@ use std::fmt::Display;
 use std::future::Future;
 use std::time::Duration;
 
+use flickrhub_job::cache::{AnswerCache, CacheError, CachePolicy};
 use flickrhub_job::config::Config;
 use flickrhub_job::connection::redis::Redis;
 use flickrhub_job::connection::{self, ConnectError};
@@ -41,6 +42,8 @@ pub struct DataTier {
     pub bodies: BodyStore,
     /// Admission and lanes.
     pub lanes: Lanes,
+    /// Cached answers.
+    pub cache: AnswerCache,
     /// Encryption.
     pub vault: Vault,
     database: Database,
@@ -77,6 +80,11 @@ impl DataTier {
             oauth_requests: OauthRequestStore::open(&database).await?,
             bodies: BodyStore::new(&database),
             lanes: Lanes::new(redis.clone(), &config.redis.key_prefix),
+            cache: AnswerCache::new(
+                redis.clone(),
+                &config.redis.key_prefix,
+                CachePolicy::from(&config.cache),
+            ),
             vault,
             database,
             redis,
@@ -170,6 +178,13 @@ impl From<StoreError> for Problem {
 /// The same for the lanes. Without Redis nothing can be admitted, so every failure is one to come back after.
 impl From<LaneError> for Problem {
     fn from(error: LaneError) -> Self {
+        failed("Redis", &error, true)
+    }
+}
+
+/// The same for cached answers.
+impl From<CacheError> for Problem {
+    fn from(error: CacheError) -> Self {
         failed("Redis", &error, true)
     }
 }

@@ -15,6 +15,7 @@
 //! | [`problem`] | every error answer, in one table |
 //! | [`middleware`] | what surrounds every handler |
 //! | [`extract`] | JSON bodies and path parameters that answer with problems |
+//! | [`cached`] | jobs whose answer is cached |
 //! | [`cursor`] | pages of a list |
 //! | [`data_tier`] | MongoDB, Redis and Vault as the API uses them |
 //! | [`state`] | what handlers can reach |
@@ -24,6 +25,7 @@
 pub mod accept;
 pub mod auth;
 pub mod authorisation;
+pub mod cached;
 pub mod cursor;
 pub mod data_tier;
 pub mod extract;

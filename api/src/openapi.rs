@@ -19,6 +19,7 @@ use crate::routes;
         (name = "jobs", description = "Calls of Flickr's REST methods"),
         (name = "uploads", description = "Photos and videos"),
         (name = "users", description = "Flickr users that authorise a client"),
+        (name = "cache", description = "Answers that are kept"),
         (name = "health", description = "For the cluster"),
     ),
     modifiers(&ApiKey)

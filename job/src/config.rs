@@ -15,6 +15,7 @@ use secrecy::SecretString;
 use serde::{Deserialize, Serialize};
 use url::Url;
 
+use crate::cache::CacheConfig;
 use crate::queue::Queue;
 
 /// Where the file is mounted in every pod.
@@ -44,6 +45,9 @@ pub struct Config {
     pub api: ApiConfig,
     /// Callbacks to clients.
     pub callbacks: CallbackConfig,
+    /// Answers that are kept.
+    #[serde(default)]
+    pub cache: CacheConfig,
     /// Days after which a finished job is deleted.
     pub retention_days: u32,
 }

@@ -12,9 +12,11 @@
 //! | [`envelope`] | the message that a worker receives |
 //! | [`topology`] | the quorum queues, declared the same way by whoever comes first |
 //! | [`vault`] | transit encryption of tokens, credentials and webhook secrets |
+//! | [`cache`] | Redis: answers of Flickr, kept for the user who had them |
 //! | [`callback`] | Standard Webhooks: signing, address policy, delivery |
 //! | [`telemetry`] | JSON logs, trace ids, metrics, the metrics and health port |
 
+pub mod cache;
 pub mod callback;
 pub mod config;
 pub mod connection;

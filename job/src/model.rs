@@ -298,6 +298,9 @@ pub struct Job {
     pub tries: u32,
     /// Where its callback stands, if it has one.
     pub callback: Option<Callback>,
+    /// Whether its client wants an answer of Flickr's own, and none that is cached.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub no_cache: bool,
     /// What it is recognised by when its client sends it again, if the client gave a key.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub idempotency: Option<Idempotency>,

@@ -24,6 +24,7 @@ pub(crate) fn job() -> JobFixture {
         attempt: 0,
         tries: 0,
         callback: None,
+        no_cache: false,
         idempotency: None,
         trace: TraceContext {
             trace_id: "0af7651916cd43dd8448eb211c80319c".to_owned(),

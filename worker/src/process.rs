@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 
+use flickrhub_job::cache::{AnswerCache, CachePolicy};
 use flickrhub_job::callback::{AddressPolicy, CallbackClient, CallbackClientError};
 use flickrhub_job::config::{Config, ConfigError};
 use flickrhub_job::lane::Lanes;
@@ -93,6 +94,11 @@ async fn run_jobs(
         users: stores.users,
         bodies: stores.bodies,
         lanes: Lanes::new(tier.redis().await?, &config.redis.key_prefix),
+        cache: AnswerCache::new(
+            tier.redis().await?,
+            &config.redis.key_prefix,
+            CachePolicy::from(&config.cache),
+        ),
         vault: tier.vault().await?,
         apps: AppCredentials::new(&config.flickr.apps),
         flickr,

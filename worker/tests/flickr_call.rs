@@ -94,6 +94,7 @@ impl Setting {
             attempt: 1,
             tries: 1,
             callback: None,
+            no_cache: false,
             idempotency: None,
             trace: TraceContext::new(),
             created_at: now,

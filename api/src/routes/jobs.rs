@@ -3,7 +3,7 @@
 use axum::Json;
 use axum::extract::{RawQuery, State};
 use axum::http::header::LOCATION;
-use axum::http::{HeaderName, StatusCode};
+use axum::http::{HeaderMap, HeaderName, StatusCode};
 use flickrhub_job::lane::LaneEntry;
 use flickrhub_job::model::{Job, JobId, JobState};
 use flickrhub_job::queue::Queue;
@@ -16,6 +16,7 @@ use utoipa::ToSchema;
 use crate::accept::{Order, accept, now};
 use crate::auth::{Authorised, JobsRead, JobsWrite};
 use crate::authorisation::{authorised_user, permission_for};
+use crate::cached::{finish_at_once, wants_no_cache};
 use crate::cursor::Cursor;
 use crate::extract::{JsonBody, PathParam};
 use crate::middleware::trace::Traced;
@@ -26,14 +27,15 @@ use crate::validate::{JobSubmission, ListQuery};
 /// The answer to a job that was accepted.
 pub type Accepted = (StatusCode, [(HeaderName, String); 1], Json<JobView>);
 
-/// 202, with the address of the job.
+/// 202 with the address of the job; 200 when it is over already.
 pub fn accepted(job: &Job) -> Accepted {
     let location = format!("/api/v1/jobs/{}", job.id);
-    (
-        StatusCode::ACCEPTED,
-        [(LOCATION, location)],
-        Json(JobView::from(job)),
-    )
+    let status = if job.state.is_final() {
+        StatusCode::OK
+    } else {
+        StatusCode::ACCEPTED
+    };
+    (status, [(LOCATION, location)], Json(JobView::from(job)))
 }
 
 /// A page of jobs.
@@ -48,12 +50,16 @@ pub struct JobPage {
 /// Submit a job
 ///
 /// The job is stored before the answer is sent: from the 202 on it will be run, or be reported as failed, dead or expired.
+/// Where the method reads and its answer is cached, the job is done at once; with `Cache-Control: no-cache` Flickr is asked
+/// in any case.
 #[utoipa::path(
     post,
     path = "/api/v1/jobs",
     tag = "jobs",
     request_body = JobSubmission,
     responses(
+        (status = 200, description = "Done already: the answer was cached.", body = JobView,
+            headers(("Location" = String, description = "The address of the job."))),
         (status = 202, description = "Accepted.", body = JobView,
             headers(("Location" = String, description = "The address of the job."))),
         (status = "default", description = "A problem.", body = ProblemDocument,
@@ -65,6 +71,7 @@ pub async fn submit(
     caller: Authorised<JobsWrite>,
     State(state): State<AppState>,
     Traced(trace): Traced,
+    headers: HeaderMap,
     JsonBody(submission): JsonBody<JobSubmission>,
 ) -> Result<Accepted, Problem> {
     let order = submission.validate(&state.callback_policy)?;
@@ -85,7 +92,8 @@ pub async fn submit(
         body: None,
         options: order.options,
     };
-    let job = order.into_job(&caller, trace, now(), state.default_lifetime());
+    let mut job = order.into_job(&caller, trace, now(), state.default_lifetime());
+    job.no_cache = wants_no_cache(&headers);
     take_on(&state, job).await
 }
 
@@ -94,6 +102,9 @@ async fn take_on(state: &AppState, job: Job) -> Result<Accepted, Problem> {
     let work = state.clone();
     state
         .to_the_end(async move {
+            if let Some(done) = finish_at_once(work.data()?, &work.metrics, &job).await? {
+                return Ok(accepted(&done));
+            }
             accept(work.data()?, &work.config, &work.metrics, &job).await?;
             Ok(accepted(&job))
         })

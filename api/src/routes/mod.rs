@@ -1,5 +1,6 @@
 //! The routes, one file for each resource.
 
+pub mod cache;
 pub mod docs;
 pub mod health;
 pub mod jobs;
@@ -21,6 +22,7 @@ pub fn documented(document: utoipa::openapi::OpenApi) -> OpenApiRouter<AppState>
         .routes(routes!(jobs::submit, jobs::list))
         .routes(routes!(jobs::read, jobs::cancel))
         .routes(routes!(jobs::replay))
+        .routes(routes!(cache::invalidate))
         .routes(routes!(oauth::start))
         .routes(routes!(oauth::callback))
         .routes(routes!(users::remove_token))

@@ -3,6 +3,8 @@
 use axum::extract::State;
 use axum::http::StatusCode;
 
+use flickrhub_job::cache::Invalidation;
+
 use crate::auth::{Authorised, UsersWrite};
 use crate::extract::PathParam;
 use crate::problem::{Problem, ProblemDocument};
@@ -39,6 +41,9 @@ pub async fn remove_token(
                 .await?;
             if !removed {
                 return Err(Problem::UserNotFound);
+            }
+            if let Err(error) = work.data()?.cache.invalidate(Invalidation::User(&user_id)).await {
+                tracing::warn!(%error, "cached answers of the user stay until they age out");
             }
             tracing::info!(
                 event = "user_removed",

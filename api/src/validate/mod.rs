@@ -3,6 +3,7 @@
 
 mod argument;
 mod file_name;
+mod invalidation;
 mod job;
 mod list;
 mod media;
@@ -14,6 +15,7 @@ mod user_id;
 
 pub use argument::Argument;
 pub use file_name::file_name;
+pub use invalidation::InvalidationQuery;
 pub use job::{JobSubmission, ValidJob};
 pub use list::ListQuery;
 pub use media::{Media, SNIFF_BYTES, check_declared};

@@ -8,6 +8,7 @@ use flickrhub_api::server::{FLICKR_TIMEOUTS, serve_on};
 use flickrhub_api::state::{AppState, DataTierSlot};
 use flickrhub_flickr::{Endpoints, FlickrClient};
 use flickrhub_flickr_mock::{MockFlickr, MockHandle};
+use flickrhub_job::cache::AnswerCache;
 use flickrhub_job::config::Config;
 use flickrhub_job::connection;
 use flickrhub_job::model::{Job, JobId};
@@ -40,6 +41,7 @@ pub struct Hub {
     clients: ClientStore,
     vault: Vault,
     pub database: Database,
+    cache: AnswerCache,
 }
 
 /// What the API answered.
@@ -122,7 +124,7 @@ impl Hub {
         let flickr_client = FlickrClient::new(endpoints, FLICKR_TIMEOUTS).unwrap();
         let data = DataTierSlot::default();
         let tier = DataTier::connect(&config).await.unwrap();
-        let vault = tier.vault.clone();
+        let (vault, cache) = (tier.vault.clone(), tier.cache.clone());
         data.fill(tier);
         let database = connection::mongodb::connect(&config.mongodb).await.unwrap();
         let jobs = JobStore::open(&database, config.retention_days).await.unwrap();
@@ -151,6 +153,7 @@ impl Hub {
             clients,
             vault,
             database,
+            cache,
         };
         (hub.client_id, hub.api_key) = hub.add_client(&ALL_SCOPES).await;
         hub
@@ -202,6 +205,11 @@ impl Hub {
             token_secret: "vault:v1:none".to_owned(),
         };
         self.users.upsert_token(&token, &self.client_id).await.unwrap();
+    }
+
+    /// The cached answers.
+    pub fn cache(&self) -> AnswerCache {
+        self.cache.clone()
     }
 
     /// A request with the client's key.

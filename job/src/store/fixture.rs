@@ -30,6 +30,7 @@ pub(crate) fn queued_job() -> Job {
             attempts: 0,
             next_at: None,
         }),
+        no_cache: false,
         idempotency: None,
         trace: TraceContext {
             trace_id: "4bf92f3577b34da6a3ce929d0e0e4736".to_owned(),

@@ -68,6 +68,24 @@ impl JobStore {
         }
     }
 
+    /// Stores a job that is in its final state from the beginning. As [`JobStore::insert`] otherwise.
+    ///
+    /// # Errors
+    /// As [`JobStore::insert`].
+    pub async fn insert_finished(&self, job: &Job) -> Result<(), StoreError> {
+        let mut document =
+            bson::serialize_to_document(job).map_err(|error| StoreError::Unstorable(error.to_string()))?;
+        let purge_at = job
+            .created_at
+            .checked_add(self.retention)
+            .unwrap_or(Timestamp::MAX);
+        document.insert("purge_at", to_bson(purge_at));
+        match within(self.jobs.clone_with_type::<Document>().insert_one(document)).await {
+            Ok(_) | Err(StoreError::Duplicate) => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
     /// One job.
     pub async fn get(&self, id: JobId) -> Result<Option<Job>, StoreError> {
         within(self.jobs.find_one(doc! { "_id": id::to_bson(id) })).await

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use prometheus::core::Collector;
-use prometheus::{HistogramOpts, HistogramVec, IntCounterVec, IntGaugeVec, Opts, Registry};
+use prometheus::{Gauge, HistogramOpts, HistogramVec, IntCounterVec, IntGaugeVec, Opts, Registry};
 
 use super::process::ProcessCollector;
 use crate::lane::LaneDepth;
@@ -47,6 +47,10 @@ pub struct Metrics {
     pub jobs_accepted: IntCounterVec,
     /// `flickrhub_lane_jobs{queue, kind}`: kind is `queued`, `delayed`, `inflight` or `reserved`.
     pub lane_jobs: IntGaugeVec,
+    /// `flickrhub_cache_lookups_total{outcome}`: outcome is `hit`, `miss`, `stale`, `stale_served`, `bypass` or `error`.
+    pub cache_lookups: IntCounterVec,
+    /// `cache_hit_rate`: the share of hits among the lookups of this process, 0 to 1, about over the last hundred.
+    cache_hit_rate: Gauge,
     /// `flickrhub_callbacks_total{outcome}`: tries to deliver a callback.
     pub callbacks: IntCounterVec,
     /// The users that `queue_depth_per_token` names at the moment.
@@ -112,6 +116,18 @@ impl Metrics {
                 "Unfinished jobs, by where they are.",
                 &["queue", "kind"],
             )?,
+            cache_lookups: counter(
+                "flickrhub_cache_lookups_total",
+                "Looks for a cached answer.",
+                &["outcome"],
+            )?,
+            cache_hit_rate: registered(
+                &registry,
+                Gauge::new(
+                    "cache_hit_rate",
+                    "Share of the latest lookups that the cache answered.",
+                )?,
+            )?,
             callbacks: counter(
                 "flickrhub_callbacks_total",
                 "Tries to deliver a callback.",
@@ -120,6 +136,21 @@ impl Metrics {
             named_users: Arc::default(),
             registry,
         })
+    }
+
+    /// Counts a look for a cached answer; `outcome` as in [`Metrics::cache_lookups`].
+    pub fn record_cache_lookup(&self, outcome: &str) {
+        /// How much one lookup counts in the moving average.
+        const WEIGHT: f64 = 0.01;
+        self.cache_lookups.with_label_values(&[outcome]).inc();
+        let hit = match outcome {
+            "hit" | "stale_served" => 1.0,
+            "miss" | "stale" => 0.0,
+            _ => return,
+        };
+        // Two at once may lose one of many: it is an average.
+        self.cache_hit_rate
+            .set(self.cache_hit_rate.get() * (1.0 - WEIGHT) + hit * WEIGHT);
     }
 
     /// Sets the gauges of a queue. Users that are not among the heaviest any more disappear.

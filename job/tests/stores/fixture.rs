@@ -33,6 +33,7 @@ pub(crate) fn job() -> Job {
         attempt: 0,
         tries: 0,
         callback: None,
+        no_cache: false,
         idempotency: None,
         trace: TraceContext {
             trace_id: "4bf92f3577b34da6a3ce929d0e0e4736".to_owned(),

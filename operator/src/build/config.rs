@@ -65,6 +65,7 @@ pub fn config(hub: &ValidatedHub) -> Config {
         callbacks: CallbackConfig {
             allowed_networks: hub.callbacks.allowed_networks.clone(),
         },
+        cache: hub.cache.clone(),
         retention_days: hub.mongodb.retention_days,
     }
 }

@@ -9,6 +9,7 @@
 )]
 
 mod api;
+mod cache;
 mod flickr;
 mod images;
 mod limits;
@@ -29,6 +30,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 pub use api::{ApiSpec, CallbacksSpec, CorsSpec, DispatcherSpec, IngressSpec};
+pub use cache::{CacheSpec, MethodTtlSpec};
 pub use flickr::{FlickrAppSpec, FlickrEndpointsSpec, FlickrSpec, SecretRef};
 pub use images::{ImagesSpec, PullPolicy};
 pub use limits::LimitsSpec;
@@ -111,6 +113,9 @@ pub struct FlickrHubSpec {
     /// What users may ask of the hub.
     #[serde(default)]
     pub limits: LimitsSpec,
+    /// Answers of Flickr that are kept.
+    #[serde(default)]
+    pub cache: CacheSpec,
     /// Redis with Sentinel: lanes, limits and leases.
     #[serde(default)]
     pub redis: RedisSpec,

@@ -15,6 +15,7 @@ mod vault;
 
 use std::collections::BTreeMap;
 
+use flickrhub_job::cache::CacheConfig;
 use flickrhub_job::config::FlickrEndpoints;
 use flickrhub_job::queue::Queue;
 use kube::ResourceExt;
@@ -58,6 +59,8 @@ pub struct ValidatedHub {
     pub queues: BTreeMap<Queue, QueuePlan>,
     /// What users may ask of the hub.
     pub limits: LimitsSpec,
+    /// Answers of Flickr that are kept.
+    pub cache: CacheConfig,
     /// Redis with Sentinel.
     pub redis: RedisPlan,
     /// The MongoDB replica set.
@@ -160,6 +163,7 @@ pub fn validate(
         callbacks: processes::callbacks(&spec.callbacks)?,
         queues: processes::queues(&spec.queues)?,
         limits: spec.limits.clone(),
+        cache: processes::cache(&spec.cache)?,
         redis: data::redis(&spec.redis)?,
         mongodb: data::mongodb(&spec.mongodb)?,
         rabbitmq: data::rabbitmq(&spec.rabbitmq)?,

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use flickrhub_job::cache::CacheConfig;
 use flickrhub_job::queue::Queue;
 use ipnet::IpNet;
 use url::Url;
@@ -9,7 +10,7 @@ use url::Url;
 use super::flickr::http_url;
 use super::resources::Defaults;
 use super::{ContainerResources, ValidationError};
-use crate::crd::{ApiSpec, CallbacksSpec, DispatcherSpec, IngressSpec, QueuesSpec};
+use crate::crd::{ApiSpec, CacheSpec, CallbacksSpec, DispatcherSpec, IngressSpec, QueuesSpec};
 use crate::names::HubNames;
 
 /// The HTTP API.
@@ -108,6 +109,17 @@ fn ingress(spec: &IngressSpec) -> IngressPlan {
         tls_secret_name: spec.tls_secret_name.clone(),
         annotations: spec.annotations.clone(),
     }
+}
+
+pub(super) fn cache(spec: &CacheSpec) -> Result<CacheConfig, ValidationError> {
+    let max_bytes = spec
+        .max_size
+        .units()
+        .map_err(|source| ValidationError::Quantity {
+            field: "cache.maxSize".to_owned(),
+            source,
+        })?;
+    Ok(spec.config(max_bytes))
 }
 
 /// Defaults of the processes that mostly wait.

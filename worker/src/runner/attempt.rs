@@ -20,7 +20,7 @@ impl Runner {
             let open = |body: &Body| self.bodies.open(body);
             Box::pin(self.flickr.call(job, &signers, open, &self.metrics)).await
         };
-        let outcome = outcome(self.prepare(job), call).await;
+        let outcome = self.from_cache_or(job, outcome(self.prepare(job), call)).await;
         let attempt = Attempt {
             number: job.attempt,
             tries: job.tries,

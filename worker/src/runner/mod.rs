@@ -28,6 +28,7 @@
 //! fails like this each time ends among the dead letters.
 
 mod attempt;
+mod cached;
 mod claim;
 mod consume;
 mod finish;
@@ -35,6 +36,7 @@ mod prepare;
 
 use std::sync::Arc;
 
+use flickrhub_job::cache::AnswerCache;
 use flickrhub_job::config::QueueConfig;
 use flickrhub_job::connection::rabbitmq::Rabbit;
 use flickrhub_job::envelope::Envelope;
@@ -68,6 +70,8 @@ pub struct Runner {
     pub vault: Vault,
     /// The credentials of our Flickr applications.
     pub apps: AppCredentials,
+    /// Answers that are kept.
+    pub cache: AnswerCache,
     /// Flickr.
     pub flickr: FlickrCaller,
     /// Members that a quorum queue starts with, should this process be the first to declare them.

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use flickrhub_flickr_mock::{Entry, MockFlickr, MockHandle, Permission};
+use flickrhub_job::cache::{AnswerCache, CachePolicy};
 use flickrhub_job::callback::{AddressPolicy, CallbackClient};
 use flickrhub_job::config::{Config, FlickrApp, FlickrEndpoints, QueueConfig};
 use flickrhub_job::connection::mongodb as mongo;
@@ -143,6 +144,7 @@ impl Hub {
             attempt: 0,
             tries: 0,
             callback: None,
+            no_cache: false,
             idempotency: None,
             trace: TraceContext::new(),
             created_at: now,
@@ -316,6 +318,11 @@ impl Parts {
                 users: self.users.clone(),
                 bodies: self.bodies.clone(),
                 lanes: self.lanes.clone(),
+                cache: AnswerCache::new(
+                    self.redis.clone(),
+                    &self.key_prefix,
+                    CachePolicy::from(&self.config.cache),
+                ),
                 vault: self.vault.clone(),
                 apps: AppCredentials::new(&self.config.flickr.apps),
                 flickr: FlickrCaller::new(&self.config.flickr.endpoints, settings).unwrap(),

@@ -10,6 +10,7 @@
     reason = "a test fails by panicking"
 )]
 
+mod cache;
 mod hub;
 mod receiver;
 
