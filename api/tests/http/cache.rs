@@ -77,11 +77,11 @@ async fn an_invalidation_needs_a_right_to_what_it_concerns() {
     let hub = Hub::start(|_| {}).await;
     let invalidate = async |query: &str| hub.ask(&format!("POST /api/v1/cache/invalidate?{query}")).await;
     let nothing = invalidate("").await;
-    assert_eq!((nothing.status, nothing.fields()), (400, vec!["user_id"]));
+    assert_eq!((nothing.status, nothing.fields()), (422, vec!["user_id"]));
     let wrong = invalidate("method=flickr.photos.steal").await;
-    assert_eq!((wrong.status, wrong.fields()), (400, vec!["method"]));
+    assert_eq!((wrong.status, wrong.fields()), (422, vec!["method"]));
     let of_everybody = invalidate(&format!("method={METHOD}")).await;
     assert_eq!((of_everybody.status, of_everybody.code()), (403, "scope_missing"));
     let stranger = invalidate("user_id=77@N01").await;
-    assert_eq!(stranger.code(), "user_not_authorised", "{stranger:?}");
+    assert_eq!(stranger.code(), "unknown_user", "{stranger:?}");
 }
