@@ -19,7 +19,8 @@ local function read_credits(name)
   return {tonumber(high), tonumber(normal), tonumber(low)}
 end
 
--- Answers the job, its score and the weight of the lane, which is that of the job in it that was accepted last.
+-- Answers the job, its score, the weight of the lane, which is that of the job in it that was accepted last, and whether
+-- the job is the only one.
 local function choose(app, user)
   local lane, name = lane_key(app, user), lane_name(app, user)
   local first = redis.call('ZRANGE', lane, 0, 0, 'WITHSCORES')
@@ -29,7 +30,7 @@ local function choose(app, user)
   local last = redis.call('ZRANGE', lane, -1, -1, 'WITHSCORES')
   local lowest, highest = rank_of(tonumber(last[2])), rank_of(tonumber(first[2]))
   if lowest == highest then
-    return first[1], tonumber(first[2]), weight_of(tonumber(last[2]))
+    return first[1], tonumber(first[2]), weight_of(tonumber(last[2])), first[1] == last[1]
   end
 
   local credits = read_credits(name)
@@ -48,5 +49,5 @@ local function choose(app, user)
   end
   credits[richest] = credits[richest] - all
   redis.call('HSET', CREDITS, name, table.concat(credits, '|'))
-  return job, score, weight_of(newest)
+  return job, score, weight_of(newest), false
 end

@@ -6,5 +6,5 @@ redis.call('ZREM', RESERVED, job)
 redis.call('ZREM', DELAYED, job)
 leave_lane(job, app, user)
 give_place(job, user)
-wake()
+wake_if_lanes_wait()
 return 1

@@ -161,21 +161,27 @@ local function enter_lane(job, score, app, user)
   end
 end
 
--- Brings the sets of lanes up to date after a job left the lane. A parked lane has left its pass behind already.
-local function after_leaving(app, user)
-  local length, name = redis.call('ZCARD', lane_key(app, user)), lane_name(app, user)
-  if length > 0 then
-    redis.call('ZADD', SIZES, length, name)
-    return
-  end
-  local pass = redis.call('ZSCORE', lanes_key(app), user)
+-- Closes a lane that holds no job any more; `pass` is where it stopped, if it was open.
+local function close_lane(app, user, pass)
+  local name = lane_name(app, user)
   if pass then
     redis.call('ZADD', passes_key(app), pass, user)
     redis.call('ZREM', lanes_key(app), user)
+  else
+    redis.call('ZREM', PARKED, name)
   end
-  redis.call('ZREM', PARKED, name)
   redis.call('ZREM', SIZES, name)
   redis.call('HDEL', CREDITS, name)
+end
+
+-- Brings the sets of lanes up to date after a job left the lane. A parked lane has left its pass behind already.
+local function after_leaving(app, user)
+  local length = redis.call('ZCARD', lane_key(app, user))
+  if length > 0 then
+    redis.call('ZADD', SIZES, length, lane_name(app, user))
+  else
+    close_lane(app, user, redis.call('ZSCORE', lanes_key(app), user))
+  end
 end
 
 local function leave_lane(job, app, user)
@@ -188,5 +194,12 @@ end
 local function wake()
   if redis.call('LLEN', WAKE) == 0 then
     redis.call('LPUSH', WAKE, '1')
+  end
+end
+
+-- A place in the window is worth a look only if a lane waits for one.
+local function wake_if_lanes_wait()
+  if redis.call('ZCARD', SIZES) > redis.call('ZCARD', PARKED) then
+    wake()
   end
 end

@@ -29,10 +29,18 @@ local function look_again_at(at)
   end
 end
 
-local function due(key)
-  local members = redis.call('ZRANGEBYSCORE', key, '-inf', whole(time), 'LIMIT', 0, BATCH)
-  is_more = is_more or #members == BATCH
-  return members
+-- Has `back` bring back what is due in a sorted set of times; answers the earliest time that is left.
+local function bring_back_due(key, back)
+  local earliest = tonumber(redis.call('ZRANGE', key, 0, 0, 'WITHSCORES')[2])
+  if not earliest or earliest > time then
+    return earliest
+  end
+  local due = redis.call('ZRANGEBYSCORE', key, '-inf', whole(time), 'LIMIT', 0, BATCH)
+  for _, member in ipairs(due) do
+    back(member)
+  end
+  is_more = is_more or #due == BATCH
+  return tonumber(redis.call('ZRANGE', key, 0, 0, 'WITHSCORES')[2])
 end
 
 local function back_into_lane(job)
@@ -42,31 +50,33 @@ local function back_into_lane(job)
   end
 end
 
--- Leases that ran out because whoever held the job died, and due delays, go back to their lanes; a place that was
--- taken and never used is given back; a parked lane whose user may have room opens.
-local function bring_back()
-  for _, job in ipairs(due(INFLIGHT)) do
-    back_into_lane(job)
-    leave_window(job)
-    redis.call('HDEL', ENTRIES, job)
+-- Whoever held the job died: its lease ran out.
+local function back_from_window(job)
+  back_into_lane(job)
+  leave_window(job)
+  redis.call('HDEL', ENTRIES, job)
+end
+
+local function back_from_delay(job)
+  back_into_lane(job)
+  redis.call('ZREM', DELAYED, job)
+  redis.call('HDEL', ENTRIES, job)
+end
+
+-- The place was taken and never used.
+local function back_from_reservation(job)
+  local _, _, user = read_entry(job)
+  if user then
+    give_place(job, user)
   end
-  for _, job in ipairs(due(DELAYED)) do
-    back_into_lane(job)
-    redis.call('ZREM', DELAYED, job)
-    redis.call('HDEL', ENTRIES, job)
-  end
-  for _, job in ipairs(due(RESERVED)) do
-    local _, _, user = read_entry(job)
-    if user then
-      give_place(job, user)
-    end
-    redis.call('ZREM', RESERVED, job)
-  end
-  for _, name in ipairs(due(PARKED)) do
-    local app, user = string.match(name, '^([^:]*):(.*)$')
-    open_lane(app, user)
-    redis.call('ZREM', PARKED, name)
-  end
+  redis.call('ZREM', RESERVED, job)
+end
+
+-- The user of a parked lane may have room.
+local function back_from_parking(name)
+  local app, user = string.match(name, '^([^:]*):(.*)$')
+  open_lane(app, user)
+  redis.call('ZREM', PARKED, name)
 end
 
 local started_at, vtime = 0, 0
@@ -120,6 +130,17 @@ end
 -- How many jobs of each user this call has released, and up to which number each lane may go as far as it was asked.
 local served, allowed = {}, {}
 
+local is_any_parked = false
+
+local function park(app, at)
+  at = math.max(tonumber(at or time), time)
+  redis.call('ZADD', PARKED, whole(at), lane_name(app.name, app.user))
+  redis.call('ZADD', passes_key(app.name), whole(app.pass), app.user)
+  redis.call('ZREM', lanes_key(app.name), app.user)
+  is_any_parked = true
+  look_again_at(at)
+end
+
 -- Whether the user at the head of an application has room; the lane is parked when not.
 local function has_room(app)
   local name, count = lane_name(app.name, app.user), served[app.user] or 0
@@ -131,9 +152,7 @@ local function has_room(app)
     allowed[name] = count + room
     return true
   end
-  redis.call('ZADD', PARKED, whole(math.max(tonumber(at or time), time)), name)
-  redis.call('ZADD', passes_key(app.name), whole(app.pass), app.user)
-  redis.call('ZREM', lanes_key(app.name), app.user)
+  park(app, at)
   return false
 end
 
@@ -142,30 +161,37 @@ local released = {}
 -- Releases one job of the lane at the head of an application; answers how many that were: none if the lane is empty,
 -- which is closed then.
 local function serve(app)
-  local job, score, weight = choose(app.name, app.user)
-  if job then
-    redis.call('HSET', ENTRIES, job, whole(score) .. '|' .. app.name .. '|' .. app.user)
-    enter_window(job, app.name, app.user, whole(time + lease))
-    redis.call('ZREM', lane_key(app.name, app.user), job)
-    released[#released + 1] = job
-    released[#released + 1] = app.name
-    released[#released + 1] = app.user
-    vtime = math.max(vtime, app.pass + app.shift)
-    served[app.user] = (served[app.user] or 0) + 1
-    redis.call('ZADD', lanes_key(app.name), whole(app.pass + math.floor(STRIDE / weight + 0.5)), app.user)
+  local lane, user = lane_key(app.name, app.user), app.user
+  local job, score, weight, is_last = choose(app.name, user)
+  if not job then
+    close_lane(app.name, user, whole(app.pass))
+    return 0
   end
-  after_leaving(app.name, app.user)
-  return job and 1 or 0
+  redis.call('HSET', ENTRIES, job, whole(score) .. '|' .. app.name .. '|' .. user)
+  enter_window(job, app.name, user, whole(time + lease))
+  redis.call('ZREM', lane, job)
+  released[#released + 1] = job
+  released[#released + 1] = app.name
+  released[#released + 1] = user
+  served[user] = (served[user] or 0) + 1
+  look_again_at(time + lease)
+
+  vtime = math.max(vtime, app.pass + app.shift)
+  local pass = whole(app.pass + math.floor(STRIDE / weight + 0.5))
+  if is_last then
+    close_lane(app.name, user, pass)
+  else
+    redis.call('ZADD', lanes_key(app.name), pass, user)
+    redis.call('ZADD', SIZES, redis.call('ZCARD', lane), lane_name(app.name, user))
+  end
+  return 1
 end
 
 local function release(apps)
-  local room = math.min(max, window - redis.call('ZCARD', INFLIGHT))
+  local app = first_of(apps)
+  local room = app and math.min(max, window - redis.call('ZCARD', INFLIGHT)) or 0
   local parked = 0
-  while room > 0 and parked < BATCH do
-    local app = first_of(apps)
-    if not app then
-      return
-    end
+  while app and room > 0 and parked < BATCH do
     if has_room(app) then
       local count = serve(app)
       room, app.room = room - count, app.room - count
@@ -180,6 +206,7 @@ local function release(apps)
         look_again_at(at)
       end
     end
+    app = first_of(apps)
   end
   is_more = is_more or parked == BATCH or (max > 0 and #released == 3 * max)
 end
@@ -187,9 +214,12 @@ end
 -- A pass that the virtual time has reached says nothing any more. When no lane is left nobody waited, so nobody is
 -- ahead of anybody: every clock begins anew.
 local function forget_passes(apps)
-  local is_idle = redis.call('EXISTS', PARKED) == 0
+  local is_idle = not is_any_parked
   for _, app in ipairs(apps) do
     is_idle = is_idle and not app.user
+  end
+  if is_idle and #apps == 0 and vtime == 0 then
+    return
   end
   if is_idle then
     for _, app in ipairs(apps) do
@@ -213,7 +243,13 @@ local function forget_passes(apps)
   end
 end
 
-bring_back()
+look_again_at(bring_back_due(INFLIGHT, back_from_window))
+look_again_at(bring_back_due(DELAYED, back_from_delay))
+bring_back_due(RESERVED, back_from_reservation)
+local parked_until = bring_back_due(PARKED, back_from_parking)
+look_again_at(parked_until)
+is_any_parked = parked_until ~= nil
+
 started_at = tonumber(redis.call('GET', VTIME) or '0')
 vtime = started_at
 local apps = read_apps()
@@ -226,9 +262,6 @@ forget_passes(apps)
 if #released > 0 then
   redis.call('RPUSH', ANSWER, unpack(released))
   redis.call('PEXPIRE', ANSWER, ANSWER_KEPT)
-end
-for _, key in ipairs({PARKED, DELAYED, INFLIGHT}) do
-  look_again_at(redis.call('ZRANGE', key, 0, 0, 'WITHSCORES')[2])
 end
 local wait = -1
 if is_more then

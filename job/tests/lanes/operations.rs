@@ -136,6 +136,45 @@ async fn a_push_wakes_a_dispatcher_and_silence_does_not() {
 
 #[tokio::test]
 #[ignore = "needs the data tier: make test"]
+async fn a_job_that_is_done_wakes_a_dispatcher_only_if_others_wait() {
+    let redis = connect().await;
+    let (lanes, prefix) = lanes(&redis);
+    let of_queue: Vec<_> = jobs()
+        .into_iter()
+        .filter(|job| job.queue == Queue::Rest)
+        .collect();
+    let [first, second] = &of_queue[..2] else {
+        panic!("two jobs");
+    };
+    let is_woken = async || {
+        let mut wake = redis::cmd("LPOP");
+        wake.arg(format!("{prefix}2:wake:{}", Queue::Rest));
+        let woken: Option<String> = redis.run(&wake).await.unwrap();
+        woken.is_some()
+    };
+    lanes.push(first).await.unwrap();
+    assert!(is_woken().await);
+    assert_eq!(
+        lanes.release(Queue::Rest, 1, 1, HOUR).await.unwrap().jobs.len(),
+        1
+    );
+    lanes.push(second).await.unwrap();
+    assert!(is_woken().await);
+    let full = lanes.release(Queue::Rest, 1, 1, HOUR).await.unwrap();
+    assert!(full.jobs.is_empty());
+    lanes.done(first).await.unwrap();
+    assert!(is_woken().await, "there is a place in the window");
+    assert_eq!(
+        lanes.release(Queue::Rest, 1, 1, HOUR).await.unwrap().jobs.len(),
+        1
+    );
+    lanes.done(second).await.unwrap();
+    assert!(!is_woken().await, "nobody waits");
+    remove(&redis, &prefix).await;
+}
+
+#[tokio::test]
+#[ignore = "needs the data tier: make test"]
 async fn the_marker_of_a_rebuild_is_gone_when_the_data_are() {
     let redis = connect().await;
     let (lanes, prefix) = lanes(&redis);

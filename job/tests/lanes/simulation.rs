@@ -53,7 +53,7 @@ fn weights() -> impl Strategy<Value = Vec<u32>> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 24, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 12, ..ProptestConfig::default() })]
 
     #[test]
     fn busy_lanes_share_by_their_weights(weights in weights(), one_app: bool) {
@@ -126,7 +126,7 @@ proptest! {
     }
 
     #[test]
-    fn an_app_with_little_budget_is_shared_by_the_weights_of_its_users(weights in weights(), fast in 1..20_usize) {
+    fn an_app_with_little_budget_is_shared_by_the_weights_of_its_users(weights in weights(), fast in 1..6_usize) {
         let mut hub = Hub::default();
         for (number, weight) in weights.iter().enumerate() {
             hub.push("poor", &user(number), *weight, 2);
