@@ -4,34 +4,12 @@
 local user, job, accepted, entry = ARGV[3], ARGV[4], ARGV[5], ARGV[6]
 local pending_limit, buffer, reservation = tonumber(ARGV[7]), tonumber(ARGV[8]), tonumber(ARGV[9])
 
--- Of so many of the longest lanes the oldest jobs are looked at: a job that waits long is in one of them.
-local LONGEST = 5
-
-local function age(accepted_at)
-  return math.max(0, now() - accepted_at)
-end
-
-local function oldest_of_user()
-  local oldest = redis.call('ZRANGE', pending_key(user), 0, 0, 'WITHSCORES')
-  return age(tonumber(oldest[2] or '0'))
-end
-
-local function oldest_of_queue()
-  local oldest = 0
-  for _, name in ipairs(redis.call('ZREVRANGE', SIZES, 0, LONGEST - 1)) do
-    local app, other = string.match(name, '^([^:]*):(.*)$')
-    local first = redis.call('ZRANGE', lane_key(app, other), 0, 0, 'WITHSCORES')
-    oldest = math.max(oldest, first[2] and age(accepted_at(tonumber(first[2]))) or 0)
-  end
-  return oldest
-end
-
 if has_place(job, user) then
   return {0, 0, 0}
 end
 local pending = redis.call('ZCARD', pending_key(user))
 if pending >= pending_limit then
-  return {1, pending, oldest_of_user()}
+  return {1, pending, oldest_of_user(user)}
 end
 local total = queue_size()
 if total >= buffer then

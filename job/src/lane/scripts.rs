@@ -10,7 +10,7 @@ macro_rules! script {
     };
 }
 
-pub(super) static ADMIT: LazyLock<Script> = script!("score.lua", "admit.lua");
+pub(super) static ADMIT: LazyLock<Script> = script!("score.lua", "oldest.lua", "admit.lua");
 pub(super) static PUSH: LazyLock<Script> = script!("push.lua");
 pub(super) static DELAY: LazyLock<Script> = script!("delay.lua");
 pub(super) static HOLD: LazyLock<Script> = script!("hold.lua");

@@ -45,6 +45,41 @@ async fn every_operation_can_be_repeated() {
 
 #[tokio::test]
 #[ignore = "needs the data tier: make test"]
+async fn a_full_queue_and_a_busy_user_tell_when_one_of_their_jobs_is_expected_to_end() {
+    let redis = connect().await;
+    let (lanes, prefix) = lanes(&redis);
+    let accepted = Timestamp::now() - Duration::from_mins(1);
+    let job = || LaneEntry {
+        job_id: JobId::new(),
+        created_at: accepted,
+        ..jobs()[0].clone()
+    };
+    for _ in 0..4 {
+        lanes.push(&job()).await.unwrap();
+    }
+    let limits = |pending_per_user, buffer| AdmissionLimits {
+        pending_per_user,
+        buffer,
+    };
+    let busy = lanes.admit(&job(), &limits(4, 10)).await.unwrap();
+    let Admission::UserBusy {
+        pending: 4,
+        retry_after,
+    } = busy
+    else {
+        panic!("{busy:?}");
+    };
+    assert!((15..=17).contains(&retry_after.as_secs()), "{retry_after:?}");
+    let full = lanes.admit(&job(), &limits(10, 4)).await.unwrap();
+    let Admission::QueueFull { retry_after } = full else {
+        panic!("{full:?}");
+    };
+    assert!((15..=17).contains(&retry_after.as_secs()), "{retry_after:?}");
+    remove(&redis, &prefix).await;
+}
+
+#[tokio::test]
+#[ignore = "needs the data tier: make test"]
 async fn only_jobs_without_a_place_are_missing_and_the_look_writes_nothing() {
     let redis = connect().await;
     let (lanes, prefix) = lanes(&redis);
