@@ -4,21 +4,16 @@
 local user, job, accepted, entry = ARGV[3], ARGV[4], ARGV[5], ARGV[6]
 local pending_limit, buffer, reservation = tonumber(ARGV[7]), tonumber(ARGV[8]), tonumber(ARGV[9])
 
-local function oldest_age(key)
-  local oldest = redis.call('ZRANGE', key, 0, 0, 'WITHSCORES')
-  return math.max(0, now() - tonumber(oldest[2] or '0'))
-end
-
-if redis.call('HEXISTS', ENTRIES, job) == 1 then
+if has_place(job, user) then
   return {0, 0, 0}
 end
 local pending = redis.call('ZCARD', pending_key(user))
 if pending >= pending_limit then
-  return {1, pending, oldest_age(pending_key(user))}
+  return {1, pending, oldest_of_user(user)}
 end
-local total = redis.call('ZCARD', JOBS)
+local total = queue_size()
 if total >= buffer then
-  return {2, total, oldest_age(JOBS)}
+  return {2, total, oldest_of_queue()}
 end
 redis.call('ZADD', RESERVED, whole(now() + reservation), job)
 take_place(job, user, accepted, entry)

@@ -1,10 +1,10 @@
 -- Forgets a job, wherever it is.
-local user, job = ARGV[3], ARGV[4]
+local user, job, app = ARGV[3], ARGV[4], ARGV[5]
 
+leave_window(job)
 redis.call('ZREM', RESERVED, job)
 redis.call('ZREM', DELAYED, job)
-redis.call('ZREM', INFLIGHT, job)
-leave_lane(job, user)
+leave_lane(job, app, user)
 give_place(job, user)
-wake()
+wake_if_lanes_wait()
 return 1

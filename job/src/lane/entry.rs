@@ -7,24 +7,31 @@ use jiff::Timestamp;
 use crate::model::{Job, JobId, Priority};
 use crate::queue::Queue;
 
-/// What one priority is ahead of the next in the score of a job; no time of acceptance in milliseconds reaches it
-/// before the year 2286.
-const RANK: i64 = 10_000_000_000_000;
+/// What one priority is behind the one before in the score of a job. Under it there are 41 bits for the time of
+/// acceptance and 10 for the weight, so that every score is a whole number that a double holds exactly.
+const RANK: i64 = 1 << 51;
+/// What one millisecond of acceptance counts.
+const ACCEPTED: i64 = 1 << 10;
+/// Times of acceptance count from here, 2020, in milliseconds since 1970: so they last until 2089.
+const SINCE: i64 = 1_577_836_800_000;
+/// The greatest weight of a user.
+const MAX_WEIGHT: u32 = 1000;
 
 /// What the lanes know of a job.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LaneEntry {
     /// The queue.
     pub queue: Queue,
-    /// The Flickr application whose budget the job uses.
+    /// The Flickr application whose budget the job uses; a name without `:` and `|`.
     pub app: String,
-    /// The Flickr user (NSID); each has one lane in each queue.
+    /// The Flickr user (NSID); each has one lane in each queue and application.
     pub user_id: String,
     /// The job.
     pub job_id: JobId,
     /// The order within the lane.
     pub priority: Priority,
-    /// The user's share of the queue relative to other users'; at least 1.
+    /// The user's share of the queue relative to other users', 1 to 1000. A lane has the weight of the job in it that was
+    /// accepted last.
     pub weight: u32,
     /// When the job was accepted: the order within the priority.
     pub created_at: Timestamp,
@@ -45,19 +52,21 @@ impl From<&Job> for LaneEntry {
 }
 
 impl LaneEntry {
-    /// The place in the lane; the least goes first.
+    /// The place in the lane, where the least of its priority goes first; and what the lane needs to know of the job.
     fn score(&self) -> i64 {
         let rank = match self.priority {
             Priority::High => 0,
             Priority::Normal => 1,
             Priority::Low => 2,
         };
-        rank * RANK + self.created_at.as_millisecond()
+        let accepted = (self.created_at.as_millisecond() - SINCE).clamp(0, RANK / ACCEPTED - 1);
+        let weight = self.weight.clamp(1, MAX_WEIGHT);
+        rank * RANK + accepted * ACCEPTED + i64::from(weight)
     }
 
-    /// The value in `entries`: `score|weight|user`. The user comes last, so it may hold any character.
+    /// The value in `entries`: `score|application|user`. The user comes last, so it may hold any character.
     pub(super) fn encode(&self) -> String {
-        format!("{}|{}|{}", self.score(), self.weight, self.user_id)
+        format!("{}|{}|{}", self.score(), self.app, self.user_id)
     }
 }
 
@@ -89,11 +98,23 @@ pub enum Admission {
     },
 }
 
+/// What one release gave.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Release {
+    /// The jobs, in the order of their turns.
+    pub jobs: Vec<Released>,
+    /// In how long there may be more, if nothing wakes a dispatcher before: zero when there may be more at once, `None`
+    /// when nothing comes due by itself.
+    pub next_due: Option<Duration>,
+}
+
 /// A job that left its lane and is in the window now.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Released {
     /// The job.
     pub job_id: JobId,
+    /// The Flickr application whose budget it uses.
+    pub app: String,
     /// Its user.
     pub user_id: String,
 }
@@ -109,6 +130,8 @@ pub struct LaneDepth {
     pub inflight: u64,
     /// Jobs that were admitted and not pushed.
     pub reserved: u64,
+    /// Lanes that wait until their user has room.
+    pub parked: u64,
     /// The users with the most jobs in their lane, most first; at most [`HEAVIEST`](super::HEAVIEST).
     pub heaviest: Vec<(String, u64)>,
 }
@@ -139,8 +162,17 @@ mod tests {
     }
 
     #[test]
+    fn a_score_is_exact_as_a_double_at_all_times() {
+        let mut last = entry(Priority::Low, Timestamp::MAX);
+        last.weight = u32::MAX;
+        assert!(last.score() < 1 << 53);
+        let first = entry(Priority::High, Timestamp::MIN);
+        assert_eq!(first.score(), 1);
+    }
+
+    #[test]
     fn an_entry_ends_with_its_user() {
         let entry = entry(Priority::Low, Timestamp::UNIX_EPOCH);
-        assert_eq!(entry.encode(), "20000000000000|1|12345678@N00");
+        assert_eq!(entry.encode(), "4503599627370497|main|12345678@N00");
     }
 }

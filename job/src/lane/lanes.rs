@@ -10,7 +10,7 @@ use uuid::Uuid;
 
 use super::retry_after::retry_after;
 use super::scripts;
-use super::{Admission, AdmissionLimits, LaneDepth, LaneEntry, Released};
+use super::{Admission, AdmissionLimits, LaneDepth, LaneEntry, Release, Released};
 use crate::connection::redis::{Redis, RedisError, Waiter};
 use crate::model::JobId;
 use crate::queue::Queue;
@@ -23,6 +23,9 @@ pub const MAX_RELEASE: usize = 1000;
 const MAX_LOOK: usize = 100;
 /// Most users named in [`LaneDepth::heaviest`].
 pub const HEAVIEST: usize = 20;
+/// The version of what the keys hold, and a part of their names: processes of two versions do not read each other's
+/// lanes. To be raised with every change that the scripts of the version before would not understand, in keys.lua too.
+pub(super) const LAYOUT: u32 = 2;
 /// The pause after a failed wait, so that a caller that waits in a loop does not spin while there is no master.
 const PAUSE_AFTER_FAILURE: Duration = Duration::from_secs(1);
 
@@ -34,7 +37,7 @@ pub enum LaneError {
     Redis(#[from] RedisError),
     /// The lanes hold an id that is no job's. Another program writes under our prefix.
     #[error("the lanes hold {0:?}, which is not a job id")]
-    NotAJob(String),
+    NotAJob(Vec<u8>),
 }
 
 impl LaneError {
@@ -52,6 +55,7 @@ impl LaneError {
 #[derive(Clone)]
 pub struct Lanes {
     shared: Arc<Shared>,
+    release: Arc<Script>,
     reservation: Duration,
 }
 
@@ -64,13 +68,14 @@ struct Shared {
 impl Lanes {
     /// The lanes under a prefix of keys, `fh:` in production.
     pub fn new(redis: Redis, prefix: &str) -> Self {
-        let waiters = Queue::ALL.map(|queue| redis.waiter(format!("{prefix}wake:{queue}")));
+        let waiters = Queue::ALL.map(|queue| redis.waiter(format!("{prefix}{LAYOUT}:wake:{queue}")));
         Self {
             shared: Arc::new(Shared {
                 redis,
                 prefix: prefix.to_owned(),
                 waiters,
             }),
+            release: Arc::new(scripts::release(scripts::ROOM)),
             reservation: RESERVATION,
         }
     }
@@ -79,6 +84,14 @@ impl Lanes {
     #[must_use]
     pub fn with_reservation(self, reservation: Duration) -> Self {
         Self { reservation, ..self }
+    }
+
+    /// The same lanes, where this Lua code says how much room there is, instead of the budgets: it must define the
+    /// functions `app_room` and `user_room`.
+    #[must_use]
+    pub fn with_room(self, room: &str) -> Self {
+        let release = Arc::new(scripts::release(room));
+        Self { release, ..self }
     }
 
     /// Keeps a place for a job if the user and the queue have one. A job that has a place already is admitted.
@@ -158,18 +171,21 @@ impl Lanes {
         for entries in entries.chunks(MAX_LOOK) {
             let mut call = self.call(&scripts::MISSING, queue);
             for entry in entries {
-                call.arg(&entry.user_id).arg(entry.job_id.to_string());
+                call.arg(&entry.app)
+                    .arg(&entry.user_id)
+                    .arg(&raw(entry.job_id)[..]);
             }
-            let jobs: Vec<String> = self.shared.redis.script(&call).await?;
+            let jobs: Vec<Vec<u8>> = self.shared.redis.script(&call).await?;
             for job in jobs {
-                missing.insert(job.parse().map_err(|_| LaneError::NotAJob(job))?);
+                missing.insert(job_id(job)?);
             }
         }
         Ok(missing)
     }
 
     /// Releases up to `max` jobs (at most [`MAX_RELEASE`]) in fair order, as long as fewer than `window` are in the
-    /// window. Whoever gets a job must finish, delay or requeue it within `lease`, or [`extend`](Self::extend) that.
+    /// window and their applications and users have room. Whoever gets a job must finish, delay or requeue it within
+    /// `lease`, or [`extend`](Self::extend) that.
     ///
     /// # Errors
     /// When Redis fails; jobs that were released nevertheless come back when the lease runs out.
@@ -179,21 +195,25 @@ impl Lanes {
         max: usize,
         window: u32,
         lease: Duration,
-    ) -> Result<Vec<Released>, LaneError> {
+    ) -> Result<Release, LaneError> {
         let ticket = Uuid::now_v7().simple().to_string();
-        let mut call = self.call(&scripts::RELEASE, queue);
+        let mut call = self.call(&self.release, queue);
         call.arg(ticket)
             .arg(max.min(MAX_RELEASE))
             .arg(window)
             .arg(milliseconds(lease));
-        let pairs: Vec<(String, String)> = self.shared.redis.script(&call).await?;
-        pairs
-            .into_iter()
-            .map(|(job, user_id)| {
-                let job_id = job.parse().map_err(|_| LaneError::NotAJob(job))?;
-                Ok(Released { job_id, user_id })
+        let (wait, released): (i64, Vec<(Vec<u8>, String, String)>) = self.shared.redis.script(&call).await?;
+        let jobs = released.into_iter().map(|(job, app, user_id)| {
+            Ok(Released {
+                job_id: job_id(job)?,
+                app,
+                user_id,
             })
-            .collect()
+        });
+        Ok(Release {
+            jobs: jobs.collect::<Result<_, LaneError>>()?,
+            next_due: u64::try_from(wait).ok().map(Duration::from_millis),
+        })
     }
 
     /// Makes the lease of a job in the window end after `lease` from now; `false` when it is not in the window.
@@ -202,7 +222,7 @@ impl Lanes {
     /// When Redis fails.
     pub async fn extend(&self, queue: Queue, job_id: JobId, lease: Duration) -> Result<bool, LaneError> {
         let mut call = self.call(&scripts::EXTEND, queue);
-        call.arg(job_id.to_string()).arg(milliseconds(lease));
+        call.arg(&raw(job_id)[..]).arg(milliseconds(lease));
         Ok(self.shared.redis.script(&call).await?)
     }
 
@@ -213,15 +233,18 @@ impl Lanes {
     /// When Redis fails.
     pub async fn done(&self, entry: &LaneEntry) -> Result<(), LaneError> {
         let mut call = self.call(&scripts::DONE, entry.queue);
-        call.arg(&entry.user_id).arg(entry.job_id.to_string());
+        call.arg(&entry.user_id)
+            .arg(&raw(entry.job_id)[..])
+            .arg(&entry.app);
         self.shared.redis.script::<()>(&call).await?;
         Ok(())
     }
 
     /// Waits until there may be something to release, at most `patience`.
     ///
-    /// One of those who wait is woken, and it should release until it gets fewer jobs than it asked for. Delays and
-    /// leases that run out wake nobody: wait no longer than they may be late.
+    /// One of those who wait is woken, and it should release until [`Release::next_due`] is a time to come. What comes due
+    /// by itself wakes nobody: wait no longer than until then. A hint can be lost with a connection, so wait no longer
+    /// than a job may be late.
     ///
     /// # Errors
     /// When Redis fails, after a pause of at most 1 s.
@@ -248,18 +271,25 @@ impl Lanes {
     pub async fn depth(&self, queue: Queue) -> Result<LaneDepth, LaneError> {
         let mut call = self.call(&scripts::DEPTH, queue);
         call.arg(HEAVIEST);
-        let (jobs, reserved, delayed, inflight, heaviest): (u64, u64, u64, u64, Vec<(String, u64)>) =
-            self.shared.redis.script(&call).await?;
+        let (jobs, reserved, delayed, inflight, parked, heaviest): (
+            u64,
+            u64,
+            u64,
+            u64,
+            u64,
+            Vec<(String, u64)>,
+        ) = self.shared.redis.script(&call).await?;
         Ok(LaneDepth {
             queued: jobs.saturating_sub(reserved + delayed + inflight),
             delayed,
             inflight,
             reserved,
-            heaviest,
+            parked,
+            heaviest: by_user(&heaviest),
         })
     }
 
-    /// The marker that the last rebuild set; `None` after Redis lost its data.
+    /// The marker that the last rebuild set; `None` after Redis lost its data, and while it has none of this layout.
     ///
     /// # Errors
     /// When Redis fails.
@@ -280,8 +310,12 @@ impl Lanes {
         Ok(())
     }
 
+    pub(super) fn redis_and_prefix(&self) -> (&Redis, &str) {
+        (&self.shared.redis, &self.shared.prefix)
+    }
+
     fn generation_key(&self) -> String {
-        format!("{}generation", self.shared.prefix)
+        format!("{}{LAYOUT}:generation", self.shared.prefix)
     }
 
     fn call<'a>(&self, script: &'a Script, queue: Queue) -> ScriptInvocation<'a> {
@@ -293,11 +327,35 @@ impl Lanes {
     fn call_for<'a>(&self, script: &'a Script, entry: &LaneEntry) -> ScriptInvocation<'a> {
         let mut call = self.call(script, entry.queue);
         call.arg(&entry.user_id)
-            .arg(entry.job_id.to_string())
+            .arg(&raw(entry.job_id)[..])
             .arg(entry.created_at.as_millisecond())
             .arg(entry.encode());
         call
     }
+}
+
+/// The form in which the lanes know a job: less than half of its text.
+fn raw(job_id: JobId) -> [u8; 16] {
+    Uuid::from(job_id).into_bytes()
+}
+
+fn job_id(raw: Vec<u8>) -> Result<JobId, LaneError> {
+    let id = Uuid::from_slice(&raw).map_err(|_| LaneError::NotAJob(raw))?;
+    Ok(JobId::from(id))
+}
+
+/// The jobs of each user over its lanes (`application:user`), most first.
+fn by_user(lanes: &[(String, u64)]) -> Vec<(String, u64)> {
+    let mut users: Vec<(String, u64)> = Vec::new();
+    for (lane, jobs) in lanes {
+        let user = lane.split_once(':').map_or(lane.as_str(), |(_app, user)| user);
+        match users.iter_mut().find(|(known, _)| known == user) {
+            Some((_, all)) => *all += jobs,
+            None => users.push((user.to_owned(), *jobs)),
+        }
+    }
+    users.sort_by(|(user_a, a), (user_b, b)| (b, user_b).cmp(&(a, user_a)));
+    users
 }
 
 fn milliseconds(duration: Duration) -> u64 {

@@ -2,68 +2,39 @@
 
 use std::collections::BTreeMap;
 
-use flickrhub_job::lane::{LaneEntry, Released};
-use flickrhub_job::model::{JobId, Priority};
-use flickrhub_job::queue::Queue;
-use jiff::Timestamp;
 use proptest::prelude::*;
 
-use crate::oracle::Oracle;
-
-const QUEUE: Queue = Queue::Rest;
-const WIDE_OPEN: u32 = 1_000_000;
-
-fn entry(user: &str, number: i64) -> LaneEntry {
-    LaneEntry {
-        queue: QUEUE,
-        app: "main".to_owned(),
-        user_id: user.to_owned(),
-        job_id: JobId::new(),
-        priority: Priority::Normal,
-        weight: 1,
-        created_at: Timestamp::from_millisecond(1_700_000_000_000 + number).unwrap_or_default(),
-    }
-}
-
-fn push(oracle: &mut Oracle, user: &str, jobs: i64) {
-    for number in 0..jobs {
-        oracle.push(&entry(user, number));
-    }
-}
-
-fn release(oracle: &mut Oracle, max: usize) -> Vec<Released> {
-    oracle.release(QUEUE, max, WIDE_OPEN, false)
-}
+use crate::hub::Hub;
 
 #[test]
 fn a_user_with_one_job_does_not_wait_for_one_with_a_thousand() {
-    let mut oracle = Oracle::default();
-    push(&mut oracle, "heavy", 1000);
-    assert_eq!(release(&mut oracle, 300).len(), 300);
-    push(&mut oracle, "light", 1);
-    let next = release(&mut oracle, 2);
+    let mut hub = Hub::default();
+    hub.push("main", "heavy", 1, 1000);
+    assert_eq!(hub.release(300).len(), 300);
+    hub.push("main", "light", 1, 1);
+    let next = hub.release(2);
     assert!(next.iter().any(|job| job.user_id == "light"), "{next:?}");
 }
 
 #[test]
 fn a_user_who_was_away_does_not_get_what_was_missed() {
-    let mut oracle = Oracle::default();
-    push(&mut oracle, "steady", 100);
-    release(&mut oracle, 50);
-    push(&mut oracle, "late", 100);
-    let next = release(&mut oracle, 20);
+    let mut hub = Hub::default();
+    hub.push("main", "steady", 1, 100);
+    hub.release(50);
+    hub.push("main", "late", 1, 100);
+    let next = hub.release(20);
     let steady = next.iter().filter(|job| job.user_id == "steady").count();
     assert!((9..=11).contains(&steady), "{steady} of 20");
 }
 
 #[test]
 fn one_job_at_a_time_is_served_no_more_often_than_many_at_once() {
-    let mut oracle = Oracle::default();
-    push(&mut oracle, "many", 1000);
+    let mut hub = Hub::default();
+    hub.push("main", "many", 1, 1000);
     let mut served = 0;
-    for number in 0..100 {
-        oracle.push(&entry("one", number));
-        for job in release(&mut oracle, 1) {
+    for _ in 0..100 {
+        hub.push("main", "one", 1, 1);
+        for job in hub.release(1) {
             if job.user_id == "one" {
                 served += 1;
             } else {
@@ -74,18 +45,30 @@ fn one_job_at_a_time_is_served_no_more_often_than_many_at_once() {
     assert!((49..=51).contains(&served), "{served} of 100");
 }
 
+#[test]
+fn a_new_weight_counts_from_the_next_job_on() {
+    let mut hub = Hub::default();
+    hub.push("main", "raised", 1, 500);
+    hub.push("main", "steady", 1, 500);
+    hub.release(100);
+    hub.push("main", "raised", 3, 1);
+    let next = hub.release(200);
+    let raised = next.iter().filter(|job| job.user_id == "raised").count();
+    assert!((149..=151).contains(&raised), "{raised} of 200");
+}
+
 proptest! {
     #[test]
-    fn users_that_wait_are_served_in_turn(sizes in prop::collection::vec(1..30_i64, 2..6), max in 1..40_usize) {
-        let mut oracle = Oracle::default();
+    fn users_that_wait_are_served_in_turn(sizes in prop::collection::vec(1..30_usize, 2..6), max in 1..40_usize) {
+        let mut hub = Hub::default();
         for (user, jobs) in sizes.iter().enumerate() {
-            push(&mut oracle, &format!("user {user}"), *jobs);
+            hub.push("main", &format!("user {user}"), 1, *jobs);
         }
-        let mut served: BTreeMap<String, i64> = BTreeMap::new();
-        for job in release(&mut oracle, max) {
+        let mut served: BTreeMap<String, usize> = BTreeMap::new();
+        for job in hub.release(max) {
             *served.entry(job.user_id).or_default() += 1;
         }
-        let counts: Vec<(i64, i64)> = sizes
+        let counts: Vec<(usize, usize)> = sizes
             .iter()
             .enumerate()
             .map(|(user, jobs)| (served.get(&format!("user {user}")).copied().unwrap_or(0), *jobs))
@@ -99,14 +82,14 @@ proptest! {
     }
 
     #[test]
-    fn every_job_is_released_once(sizes in prop::collection::vec(0..20_i64, 1..6), step in 1..7_usize) {
-        let mut oracle = Oracle::default();
+    fn every_job_is_released_once(sizes in prop::collection::vec(0..20_usize, 1..6), step in 1..7_usize) {
+        let mut hub = Hub::default();
         for (user, jobs) in sizes.iter().enumerate() {
-            push(&mut oracle, &format!("user {user}"), *jobs);
+            hub.push(&format!("app {}", user % 2), &format!("user {user}"), 1, *jobs);
         }
         let mut seen = std::collections::BTreeSet::new();
         loop {
-            let jobs = release(&mut oracle, step);
+            let jobs = hub.release(step);
             if jobs.is_empty() {
                 break;
             }
@@ -114,6 +97,6 @@ proptest! {
                 prop_assert!(seen.insert(job.job_id));
             }
         }
-        prop_assert_eq!(i64::try_from(seen.len()), Ok(sizes.iter().sum()));
+        prop_assert_eq!(seen.len(), sizes.iter().sum::<usize>());
     }
 }

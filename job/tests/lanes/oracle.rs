@@ -1,15 +1,14 @@
 //! What the lanes are meant to do, in plain Rust: the scripts in Redis must agree with this in every history.
 //!
-//! There is no clock: a reservation, a delay or a lease either has run out by the next release, or never does.
+//! There is no clock: a reservation, a delay, a lease or the want of room either is over by the next release, or never.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use flickrhub_job::lane::{Admission, AdmissionLimits, HEAVIEST, LaneDepth, LaneEntry, Released};
 use flickrhub_job::model::{JobId, Priority};
 use flickrhub_job::queue::Queue;
 
-/// What one release adds to the pass of a lane.
-const STRIDE: u64 = 10_000;
+use crate::turns::{Account, Lane, Turns};
 
 /// Where a job is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,21 +23,56 @@ enum Place {
     Window { runs_out: bool },
 }
 
-/// The turns of one queue.
+/// When a release may give more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum NextDue {
+    /// At once: it gave as many jobs as were asked for.
+    Now,
+    /// By the next release.
+    Soon,
+    /// In an hour.
+    Late,
+    /// When somebody wakes a dispatcher.
+    Never,
+}
+
+impl NextDue {
+    const fn by(is_soon: bool) -> Self {
+        if is_soon { Self::Soon } else { Self::Late }
+    }
+}
+
+/// So many requests may be under way; without room, whether there is some by the next release.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Limit {
+    pub(crate) requests: u64,
+    pub(crate) soon: bool,
+}
+
+/// The jobs that wait in a lane, and the accounts of its priorities.
 #[derive(Clone, Debug, Default)]
-struct Turns {
-    virtual_time: u64,
-    /// Passes of the lanes that hold jobs.
-    open: BTreeMap<String, u64>,
-    /// Passes of the lanes that held jobs, where they are ahead of the virtual time.
-    closed: BTreeMap<String, u64>,
+struct Waiting {
+    jobs: BTreeSet<(Priority, i64, u32, JobId)>,
+    account: Account,
 }
 
 /// The lanes of every queue.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Oracle {
     jobs: BTreeMap<JobId, (LaneEntry, Place)>,
+    waiting: BTreeMap<(Queue, Lane), Waiting>,
     turns: BTreeMap<Queue, Turns>,
+    apps: BTreeMap<String, Limit>,
+    users: BTreeMap<Lane, Limit>,
+}
+
+fn lane_of(entry: &LaneEntry) -> Lane {
+    (entry.app.clone(), entry.user_id.clone())
+}
+
+fn order(entry: &LaneEntry) -> (Priority, i64, u32, JobId) {
+    let accepted = entry.created_at.as_millisecond();
+    (entry.priority, accepted, entry.weight, entry.job_id)
 }
 
 impl Oracle {
@@ -57,8 +91,7 @@ impl Oracle {
         } else if of_queue >= u64::from(limits.buffer) {
             Admission::QueueFull { retry_after }
         } else {
-            let place = Place::Reserved { lapses };
-            self.jobs.insert(entry.job_id, (entry.clone(), place));
+            self.move_to(entry, Place::Reserved { lapses });
             Admission::Admitted
         }
     }
@@ -95,45 +128,78 @@ impl Oracle {
     }
 
     pub(crate) fn done(&mut self, entry: &LaneEntry) {
+        self.leave_lane(entry);
         self.jobs.remove(&entry.job_id);
-        self.close_if_empty(entry.queue, &entry.user_id);
     }
 
-    pub(crate) fn release(&mut self, queue: Queue, max: usize, window: u32, runs_out: bool) -> Vec<Released> {
+    pub(crate) fn limit_app(&mut self, app: &str, limit: Option<Limit>) {
+        set(&mut self.apps, app.to_owned(), limit);
+    }
+
+    pub(crate) fn limit_user(&mut self, app: &str, user: &str, limit: Option<Limit>) {
+        set(&mut self.users, (app.to_owned(), user.to_owned()), limit);
+    }
+
+    pub(crate) fn release(
+        &mut self,
+        queue: Queue,
+        max: usize,
+        window: u32,
+        runs_out: bool,
+    ) -> (Vec<Released>, NextDue) {
         self.bring_back(queue);
         let held = self.count(|entry, place| entry.queue == queue && matches!(place, Place::Window { .. }));
-        let room = u64::from(window).saturating_sub(held);
-        let mut released = Vec::new();
-        while released.len() < max && (released.len() as u64) < room {
-            let Some((user_id, pass)) = self.next_lane(queue) else {
-                break;
-            };
-            let Some(entry) = self.first_of_lane(queue, &user_id) else {
-                break;
-            };
-            let turns = self.turns.entry(queue).or_default();
-            turns.virtual_time = turns.virtual_time.max(pass);
-            turns.open.insert(user_id.clone(), pass + STRIDE);
-            self.move_to(&entry, Place::Window { runs_out });
-            let job_id = entry.job_id;
-            released.push(Released { job_id, user_id });
+        let max_of_window = usize::try_from(u64::from(window).saturating_sub(held)).unwrap();
+        let mut in_apps = self.window_of_apps();
+        let mut of_users = self.window_of_users();
+        let mut turns = self.turns.remove(&queue).unwrap_or_default();
+        for app in turns.apps() {
+            if self.app_room(&app, &in_apps) > 0 {
+                turns.catch_up(&app);
+            }
         }
-        self.forget_passes(queue);
-        released
+        let mut released = Vec::new();
+        while released.len() < max.min(max_of_window) {
+            let Some(lane) = turns.next(|app| self.app_room(app, &in_apps) > 0) else {
+                break;
+            };
+            if self.user_room(&lane, &of_users) == 0 {
+                turns.park(&lane, self.users[&lane].soon);
+                continue;
+            }
+            let waiting = self.waiting.get_mut(&(queue, lane.clone())).unwrap();
+            let (job_id, weight) = waiting.take_next();
+            turns.serve(&lane, weight);
+            *in_apps.entry(lane.0.clone()).or_default() += 1;
+            *of_users.entry(lane.1.clone()).or_default() += 1;
+            if waiting.jobs.is_empty() {
+                self.waiting.remove(&(queue, lane.clone()));
+                turns.close(&lane);
+            }
+            let (app, user_id) = lane;
+            if let Some((_, place)) = self.jobs.get_mut(&job_id) {
+                *place = Place::Window { runs_out };
+            }
+            released.push(Released { job_id, app, user_id });
+        }
+        turns.forget_passes();
+        let due = if max > 0 && released.len() == max {
+            NextDue::Now
+        } else {
+            self.next_due(queue, &turns, &in_apps)
+        };
+        self.turns.insert(queue, turns);
+        (released, due)
     }
 
     pub(crate) fn depth(&self, queue: Queue) -> LaneDepth {
         let count =
             |wanted: fn(Place) -> bool| self.count(|entry, place| entry.queue == queue && wanted(place));
-        let mut heaviest: Vec<(String, u64)> = Vec::new();
-        for user in self
-            .turns
-            .get(&queue)
-            .into_iter()
-            .flat_map(|turns| turns.open.keys())
-        {
-            heaviest.push((user.clone(), self.lane_length(queue, user)));
+        let mut users: BTreeMap<String, u64> = BTreeMap::new();
+        for ((_, (_, user)), waiting) in self.waiting.iter().filter(|((of, _), _)| *of == queue) {
+            *users.entry(user.clone()).or_default() += waiting.jobs.len() as u64;
         }
+        let mut heaviest: Vec<_> = users.into_iter().collect();
         heaviest.sort_by(|(user_a, a), (user_b, b)| (b, user_b).cmp(&(a, user_a)));
         heaviest.truncate(HEAVIEST);
         LaneDepth {
@@ -141,8 +207,56 @@ impl Oracle {
             delayed: count(|place| matches!(place, Place::Delayed { .. })),
             inflight: count(|place| matches!(place, Place::Window { .. })),
             reserved: count(|place| matches!(place, Place::Reserved { .. })),
+            parked: self.turns.get(&queue).map_or(0, Turns::parked),
             heaviest,
         }
+    }
+
+    /// The jobs in the window by application, over all queues.
+    pub(crate) fn window_of_apps(&self) -> BTreeMap<String, u64> {
+        self.window_by(|entry| entry.app.clone())
+    }
+
+    /// The jobs in the window by user, over all queues and applications.
+    pub(crate) fn window_of_users(&self) -> BTreeMap<String, u64> {
+        self.window_by(|entry| entry.user_id.clone())
+    }
+
+    fn window_by(&self, name: impl Fn(&LaneEntry) -> String) -> BTreeMap<String, u64> {
+        let mut counts = BTreeMap::new();
+        for (entry, place) in self.jobs.values() {
+            if matches!(place, Place::Window { .. }) {
+                *counts.entry(name(entry)).or_default() += 1;
+            }
+        }
+        counts
+    }
+
+    fn app_room(&self, app: &str, window: &BTreeMap<String, u64>) -> u64 {
+        room(self.apps.get(app), window.get(app))
+    }
+
+    fn user_room(&self, lane: &Lane, window: &BTreeMap<String, u64>) -> u64 {
+        room(self.users.get(lane), window.get(&lane.1))
+    }
+
+    fn next_due(&self, queue: Queue, turns: &Turns, in_apps: &BTreeMap<String, u64>) -> NextDue {
+        let of_places = self.jobs.values().filter_map(|(entry, place)| match place {
+            Place::Delayed { due: soon } | Place::Window { runs_out: soon } if entry.queue == queue => {
+                Some(*soon)
+            }
+            _ => None,
+        });
+        let of_apps = turns.apps().into_iter().filter_map(|app| {
+            let waits = turns.has_open(&app) && self.app_room(&app, in_apps) == 0;
+            waits.then(|| self.apps[&app].soon)
+        });
+        of_places
+            .chain(of_apps)
+            .chain(turns.parked_until())
+            .map(NextDue::by)
+            .min()
+            .unwrap_or(NextDue::Never)
     }
 
     fn place(&self, job: JobId) -> Option<Place> {
@@ -156,42 +270,37 @@ impl Oracle {
             .count() as u64
     }
 
-    fn lane_length(&self, queue: Queue, user: &str) -> u64 {
-        self.count(|entry, place| entry.queue == queue && entry.user_id == user && place == Place::Lane)
-    }
-
     fn move_to(&mut self, entry: &LaneEntry, place: Place) {
+        self.leave_lane(entry);
         self.jobs.insert(entry.job_id, (entry.clone(), place));
-        self.close_if_empty(entry.queue, &entry.user_id);
     }
 
     fn enter_lane(&mut self, entry: &LaneEntry) {
         self.jobs.insert(entry.job_id, (entry.clone(), Place::Lane));
-        let turns = self.turns.entry(entry.queue).or_default();
-        if !turns.open.contains_key(&entry.user_id) {
-            let stopped_at = turns.closed.remove(&entry.user_id).unwrap_or(0);
-            turns
-                .open
-                .insert(entry.user_id.clone(), turns.virtual_time.max(stopped_at));
+        let lane = lane_of(entry);
+        let waiting = self.waiting.entry((entry.queue, lane.clone())).or_default();
+        waiting.jobs.insert(order(entry));
+        self.turns.entry(entry.queue).or_default().open(&lane);
+    }
+
+    fn leave_lane(&mut self, entry: &LaneEntry) {
+        let lane = lane_of(entry);
+        let key = (entry.queue, lane);
+        if let Some(waiting) = self.waiting.get_mut(&key) {
+            waiting.jobs.remove(&order(entry));
+            if waiting.jobs.is_empty() {
+                self.waiting.remove(&key);
+                self.turns.entry(entry.queue).or_default().close(&key.1);
+            }
         }
     }
 
-    fn close_if_empty(&mut self, queue: Queue, user: &str) {
-        if self.lane_length(queue, user) > 0 {
-            return;
-        }
-        let turns = self.turns.entry(queue).or_default();
-        if let Some(pass) = turns.open.remove(user) {
-            turns.closed.insert(user.to_owned(), pass);
-        }
-    }
-
-    /// Undoes what ran out.
+    /// Undoes what ran out. The order does not matter: a lane that opens begins where it would without the others.
     fn bring_back(&mut self, queue: Queue) {
         let of_queue: Vec<_> = self
             .jobs
             .values()
-            .filter(|(entry, _)| entry.queue == queue)
+            .filter(|(entry, place)| entry.queue == queue && *place != Place::Lane)
             .cloned()
             .collect();
         for (entry, place) in of_queue {
@@ -201,37 +310,35 @@ impl Oracle {
                 Place::Reserved { .. } | Place::Lane | Place::Delayed { .. } | Place::Window { .. } => {}
             }
         }
-    }
-
-    fn next_lane(&self, queue: Queue) -> Option<(String, u64)> {
-        let open = &self.turns.get(&queue)?.open;
-        open.iter()
-            .min_by_key(|(user, pass)| (**pass, *user))
-            .map(|(user, pass)| (user.clone(), *pass))
-    }
-
-    fn first_of_lane(&self, queue: Queue, user: &str) -> Option<LaneEntry> {
-        let in_lane = |(entry, place): &&(LaneEntry, Place)| {
-            entry.queue == queue && entry.user_id == user && *place == Place::Lane
-        };
-        self.jobs
-            .values()
-            .filter(in_lane)
-            .map(|(entry, _)| entry)
-            .min_by_key(|entry| order(entry))
-            .cloned()
-    }
-
-    fn forget_passes(&mut self, queue: Queue) {
-        let turns = self.turns.entry(queue).or_default();
-        if turns.open.is_empty() {
-            let last = turns.closed.values().max().copied().unwrap_or(0);
-            turns.virtual_time = turns.virtual_time.max(last);
-        }
-        turns.closed.retain(|_, pass| *pass > turns.virtual_time);
+        self.turns.entry(queue).or_default().unpark();
     }
 }
 
-fn order(entry: &LaneEntry) -> (Priority, i64, JobId) {
-    (entry.priority, entry.created_at.as_millisecond(), entry.job_id)
+impl Waiting {
+    /// Takes out the job that is next; the job and the weight that the lane had with it.
+    fn take_next(&mut self) -> (JobId, u32) {
+        let waiting: BTreeSet<Priority> = self.jobs.iter().map(|(priority, ..)| *priority).collect();
+        let newest = self
+            .jobs
+            .iter()
+            .map(|(_, accepted, weight, _)| (accepted, weight));
+        let weight = *newest.max().unwrap().1;
+        let priority = self.account.choose(&waiting);
+        let next = *self.jobs.iter().find(|(other, ..)| *other == priority).unwrap();
+        self.jobs.remove(&next);
+        (next.3, weight)
+    }
+}
+
+fn room(limit: Option<&Limit>, used: Option<&u64>) -> u64 {
+    limit.map_or(u64::MAX, |limit| {
+        limit.requests.saturating_sub(used.copied().unwrap_or(0))
+    })
+}
+
+fn set<K: Ord>(limits: &mut BTreeMap<K, Limit>, key: K, limit: Option<Limit>) {
+    match limit {
+        Some(limit) => limits.insert(key, limit),
+        None => limits.remove(&key),
+    };
 }

@@ -1,11 +1,12 @@
 //! Lanes from MongoDB.
 //!
-//! Redis is never the only copy: what the lanes hold follows from the jobs. After Redis lost its data (the generation
-//! marker is gone) they are rebuilt at once, by every dispatcher that notices: each step changes nothing when it is done
-//! twice. Once a minute one dispatcher looks at every queued job and puts those into their lanes that are in none:
-//! their process died between MongoDB and Redis, or a failover lost the last writes. It asks for them many at a time, and
-//! writes nothing for a job that has its place. A job that moved since it was read may so come into a lane once too often; its
-//! dispatch is refused, and the lane forgets it.
+//! Redis is never the only copy: what the lanes hold follows from the jobs, and so do their counts. After Redis lost its
+//! data (the generation marker is gone), and by a version whose lanes have another layout, they are rebuilt at once, by
+//! every dispatcher that notices: each step changes nothing when it is done twice. Once a minute one dispatcher looks at
+//! every queued job and puts those into their lanes that are in none: their process died between MongoDB and Redis, or a
+//! failover lost the last writes. It asks for them many at a time, and writes nothing for a job that has its place. A
+//! job that moved since it was read may so come into a lane once too often; its dispatch is refused, and the lane
+//! forgets it.
 
 use std::collections::HashSet;
 use std::future::ready;
@@ -83,6 +84,16 @@ impl Dispatcher {
         if self.has_turn("reconcile", RECONCILE_PERIOD).await? {
             let settled = Timestamp::now().saturating_sub(FRESH).unwrap_or(Timestamp::MIN);
             self.place_queued(settled, stop).await?;
+            self.delete_old_layouts().await?;
+        }
+        Ok(())
+    }
+
+    /// Deletes what the lanes of an earlier version left; as long as processes of that version run, again each time.
+    async fn delete_old_layouts(&self) -> Result<(), RecoveryError> {
+        let deleted = self.lanes.delete_old_layouts().await?;
+        if deleted > 0 {
+            tracing::info!(deleted, "deleted the keys of an earlier layout of the lanes");
         }
         Ok(())
     }

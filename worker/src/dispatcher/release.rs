@@ -31,7 +31,7 @@ const BATCH: usize = 64;
 /// Jobs of one batch that are on their way at a time. Fair order is decided by the release; within a batch it may change.
 const AT_A_TIME: usize = 16;
 
-/// The longest wait for work before the lanes are looked at again: due retries wake nobody.
+/// The longest wait for work before the lanes are looked at again, whatever they said: a hint to look can be lost.
 const IDLE: Duration = Duration::from_secs(1);
 
 /// What to do about a job that could not be dispatched.
@@ -124,24 +124,25 @@ impl Dispatcher {
         settings: &QueueConfig,
         stop: &CancellationToken,
     ) -> Result<(), LaneError> {
-        if self.release(queue, settings, stop).await? > 0 {
+        let wait = self.release(queue, settings, stop).await?.min(IDLE);
+        if wait.is_zero() {
             return Ok(());
         }
-        let waited = unless_stopped(self.lanes.wait_for_work(queue, IDLE), stop).await;
+        let waited = unless_stopped(self.lanes.wait_for_work(queue, wait), stop).await;
         waited.unwrap_or(Ok(()))
     }
 
-    /// Releases one batch; how many jobs it had.
+    /// Releases one batch; in how long there may be more, from when it was released.
     async fn release(
         &self,
         queue: Queue,
         settings: &QueueConfig,
         stop: &CancellationToken,
-    ) -> Result<usize, LaneError> {
+    ) -> Result<Duration, LaneError> {
         let lease = lease(settings);
         let batch = self.lanes.release(queue, BATCH, settings.window, lease).await?;
-        let released = batch.len();
-        futures::stream::iter(batch)
+        let released_at = Instant::now();
+        futures::stream::iter(batch.jobs)
             .for_each_concurrent(AT_A_TIME, |released| async move {
                 let (job_id, user_id) = (released.job_id, released.user_id.clone());
                 if let Err(panicked) = caught(self.dispatch(queue, released, lease, stop)).await {
@@ -150,7 +151,8 @@ impl Dispatcher {
                 }
             })
             .await;
-        Ok(released)
+        let next_due = batch.next_due.unwrap_or(IDLE);
+        Ok(next_due.saturating_sub(released_at.elapsed()))
     }
 
     /// Brings one released job to RabbitMQ, with some patience for servers that are away.
@@ -285,7 +287,7 @@ async fn wait_before(deadline: Instant, failures: u32, stop: &CancellationToken)
 fn entry_of_lost(queue: Queue, released: &Released) -> LaneEntry {
     LaneEntry {
         queue,
-        app: String::new(),
+        app: released.app.clone(),
         user_id: released.user_id.clone(),
         job_id: released.job_id,
         priority: Priority::Normal,
@@ -341,6 +343,6 @@ mod tests {
     fn only_servers_that_are_away_are_waited_for() {
         assert!(ReleaseError::from(StoreError::Timeout).is_transient());
         assert!(!ReleaseError::from(StoreError::Unreadable("state".to_owned())).is_transient());
-        assert!(!ReleaseError::from(LaneError::NotAJob("x".to_owned())).is_transient());
+        assert!(!ReleaseError::from(LaneError::NotAJob(b"x".to_vec())).is_transient());
     }
 }
