@@ -61,7 +61,13 @@ impl Claims {
     /// One claim without others: one round trip.
     async fn claim(&self, claim: &Claim) -> Result<Option<Job>, StoreError> {
         let Transition { filter, .. } = &claim.transition;
-        let claimed = change(&self.jobs, filter.clone(), claim.transition.update(), Document::new()).await?;
+        let claimed = change(
+            &self.jobs,
+            filter.clone(),
+            claim.transition.update(),
+            Document::new(),
+        )
+        .await?;
         match claimed {
             Some(job) => Ok(Some(job)),
             None => self.take_again(claim).await,

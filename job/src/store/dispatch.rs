@@ -86,7 +86,11 @@ impl JobStore {
         clock: Clock,
     ) -> Result<HashMap<JobId, RawDocumentBuf>, StoreError> {
         let ids: Vec<_> = ids.iter().copied().map(id::to_bson).collect();
-        let until = clock.now.checked_add(lease).map(to_bson).unwrap_or(bson::DateTime::MAX);
+        let until = clock
+            .now
+            .checked_add(lease)
+            .map(to_bson)
+            .unwrap_or(bson::DateTime::MAX);
         let held = doc! {
             "_id": { "$in": ids },
             "state": JobState::Dispatched.name(),

@@ -46,7 +46,8 @@ pub(super) trait Executor: Send + Sync + 'static {
     fn bytes(operation: &Self::Operation) -> usize;
 
     /// Commits the operations, which are at least one.
-    fn commit(&self, operations: Vec<Self::Operation>) -> impl Future<Output = Outcomes<Self::Answer>> + Send;
+    fn commit(&self, operations: Vec<Self::Operation>)
+    -> impl Future<Output = Outcomes<Self::Answer>> + Send;
 }
 
 /// How much is done at a time.

@@ -106,7 +106,10 @@ mod tests {
     fn a_refused_document_fails_alone_and_one_that_is_stored_already_not_at_all() {
         let too_large = doc! { "index": 3, "code": 10334, "errmsg": "too large" };
         let errors = vec![duplicate(0, "_id_"), duplicate(2, "idempotency"), too_large];
-        let outcomes = outcomes(5, fault(doc! { "writeErrors": errors, "writeConcernError": null }));
+        let outcomes = outcomes(
+            5,
+            fault(doc! { "writeErrors": errors, "writeConcernError": null }),
+        );
         let outcomes = outcomes.unwrap_or_default();
         assert!(
             matches!(

@@ -136,14 +136,17 @@ struct Reply {
 }
 
 fn sent(reply: Document) -> Result<Sent, StoreError> {
-    let reply: Reply = bson::deserialize_from_document(reply)
-        .map_err(|error| StoreError::Refused(Error::custom(error)))?;
+    let reply: Reply =
+        bson::deserialize_from_document(reply).map_err(|error| StoreError::Refused(Error::custom(error)))?;
     if let Some(fault) = reply.write_concern_error {
         return Err(Error::from(ErrorKind::Write(WriteFailure::WriteConcernError(fault))).into());
     }
     let mut refused = HashMap::new();
     for described in reply.write_errors {
-        let place = described.get_i32("index").ok().and_then(|place| usize::try_from(place).ok());
+        let place = described
+            .get_i32("index")
+            .ok()
+            .and_then(|place| usize::try_from(place).ok());
         let error = write_error(described);
         let Some(place) = place else {
             return Err(error);
