@@ -132,10 +132,10 @@ async fn grouped(store: &JobStore, callers: usize) {
         claimed.expect("MongoDB answers").expect("claimed")
     })
     .await;
-    let result = json!({});
-    measure("end", "group", callers, &done, |job| async {
+    let result = &json!({});
+    measure("end", "group", callers, &done, |job| async move {
         let ended = store
-            .end(&job, AttemptEnd::Succeeded(&result), Holder::new())
+            .end(&job, AttemptEnd::Succeeded(result), Holder::new())
             .await;
         ended.expect("MongoDB answers").expect("ended")
     })

@@ -44,10 +44,10 @@ impl JobStore {
     /// Their outcomes in the order of `ids`.
     ///
     /// A job that the read does not show is asked for alone, by a write: it was refused, or dispatched by an earlier
-    /// try whose answer was lost.
+    /// try whose answer was lost. So are all of them if the update fails for a reason that may be one job's.
     ///
     /// # Errors
-    /// Those that concern all: any of the jobs may have been dispatched.
+    /// When MongoDB is away, which concerns all: any of the jobs may have been dispatched.
     pub async fn dispatch_many(
         &self,
         ids: &[JobId],
@@ -60,8 +60,15 @@ impl JobStore {
             [first, ..] => {
                 let clock = self.clock();
                 let dispatch = transition::dispatch(*first, holder, lease, clock).of_all(ids);
-                within(self.jobs.update_many(dispatch.filter.clone(), dispatch.update())).await?;
-                self.dispatched_until(ids, holder, lease, clock).await?
+                match within(self.jobs.update_many(dispatch.filter.clone(), dispatch.update())).await {
+                    Ok(_) => self.dispatched_until(ids, holder, lease, clock).await?,
+                    Err(error) if error.is_transient() => return Err(error),
+                    // One document that cannot be updated ends it for all: each by itself, then.
+                    Err(error) => {
+                        tracing::warn!(%error, jobs = ids.len(), "the jobs are dispatched one by one");
+                        HashMap::new()
+                    }
+                }
             }
         };
         let outcomes = ids.to_vec().into_iter().map(|id| {
