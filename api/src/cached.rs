@@ -24,7 +24,7 @@ pub async fn finish_at_once(data: &DataTier, metrics: &Metrics, job: &Job) -> Re
         return Ok(None);
     };
     let job = finished(job, cached);
-    data.jobs.insert_finished(&job).await?;
+    data.jobs.insert(&job).await?;
     lifecycle::report(&job, metrics);
     Ok(Some(job))
 }

@@ -10,8 +10,8 @@ use super::MAX_RESULT_BYTES;
 /// it fires only when a connection hangs without an error.
 const OPERATION_TIMEOUT: Duration = Duration::from_secs(25);
 
-/// The store could not do it.
-#[derive(Debug, thiserror::Error)]
+/// The store could not do it. Clones, because operations that were committed together fail together.
+#[derive(Clone, Debug, thiserror::Error)]
 pub enum StoreError {
     /// No primary, no majority, or the connection broke: try again later. A write may have been applied.
     #[error("MongoDB is not available: {}", .0.kind)]
@@ -19,9 +19,15 @@ pub enum StoreError {
     /// No answer in time: try again later. A write may have been applied.
     #[error("MongoDB did not answer within {} s", OPERATION_TIMEOUT.as_secs())]
     Timeout,
-    /// The same identity is in use by another document.
-    #[error("the id of a key is already in use")]
-    Duplicate,
+    /// The program that was at it met a bug of its own, or is stopping: try again later. A write may have been applied.
+    #[error("the write ended without an answer")]
+    Interrupted,
+    /// Another document has the same key in a unique index.
+    #[error("another document has the same key in the index {index}")]
+    Duplicate {
+        /// The name of the index; `_id_` is that of the identity.
+        index: String,
+    },
     /// The result does not fit into the job; the job has to fail.
     #[error("the result has {bytes} bytes; at most {} are stored", MAX_RESULT_BYTES)]
     ResultTooLarge {
@@ -45,7 +51,12 @@ pub enum StoreError {
 impl StoreError {
     /// Whether the same call may succeed later, so that an API answers 503 and a worker tries again.
     pub const fn is_transient(&self) -> bool {
-        matches!(self, Self::Unavailable(_) | Self::Timeout)
+        matches!(self, Self::Unavailable(_) | Self::Timeout | Self::Interrupted)
+    }
+
+    /// Whether the same document, or another one with its identity, is stored already.
+    pub(super) fn is_same_id(&self) -> bool {
+        matches!(self, Self::Duplicate { index } if index == ID_INDEX)
     }
 
     pub(super) fn too_large() -> Self {
@@ -57,11 +68,20 @@ impl StoreError {
 pub(super) async fn within<T>(
     operation: impl IntoFuture<Output = mongodb::error::Result<T>>,
 ) -> Result<T, StoreError> {
-    match tokio::time::timeout(OPERATION_TIMEOUT, operation.into_future()).await {
-        Ok(answer) => answer.map_err(StoreError::from),
-        Err(_) => Err(StoreError::Timeout),
-    }
+    in_time(operation).await?.map_err(StoreError::from)
 }
+
+/// Runs one operation of the driver within [`OPERATION_TIMEOUT`]; what the driver answers as it is.
+pub(super) async fn in_time<T>(
+    operation: impl IntoFuture<Output = mongodb::error::Result<T>>,
+) -> Result<mongodb::error::Result<T>, StoreError> {
+    tokio::time::timeout(OPERATION_TIMEOUT, operation.into_future())
+        .await
+        .map_err(|_| StoreError::Timeout)
+}
+
+/// The index of a collection's identity.
+const ID_INDEX: &str = "_id_";
 
 /// Error codes of MongoDB that pass by themselves: elections, shutdowns, network trouble between members, time limits.
 /// From `src/mongo/base/error_codes.yml` of MongoDB and the driver specification "Retryable Writes".
@@ -93,7 +113,7 @@ const TOO_LARGE_CODES: [i32; 3] = [10334, 17419, 17420];
 
 impl From<Error> for StoreError {
     fn from(error: Error) -> Self {
-        let code = match &*error.kind {
+        let (code, message) = match &*error.kind {
             ErrorKind::Io(_)
             | ErrorKind::ServerSelection { .. }
             | ErrorKind::ConnectionPoolCleared { .. }
@@ -103,20 +123,31 @@ impl From<Error> for StoreError {
                 return Self::Unavailable(error);
             }
             ErrorKind::Bson(fault) => return Self::Unreadable(fault.to_string()),
-            ErrorKind::Command(refusal) => refusal.code,
-            ErrorKind::Write(WriteFailure::WriteError(refusal)) => refusal.code,
-            _ => 0,
+            ErrorKind::Command(refusal) => (refusal.code, refusal.message.as_str()),
+            ErrorKind::Write(WriteFailure::WriteError(refusal)) => (refusal.code, refusal.message.as_str()),
+            _ => (0, ""),
         };
         if TRANSIENT_CODES.contains(&code) || error.contains_label(RETRYABLE_WRITE_ERROR) {
             Self::Unavailable(error)
         } else if code == DUPLICATE_KEY {
-            Self::Duplicate
+            Self::Duplicate {
+                index: index_of(message).to_owned(),
+            }
         } else if TOO_LARGE_CODES.contains(&code) {
             Self::too_large()
         } else {
             Self::Refused(error)
         }
     }
+}
+
+/// The name of the index in the message of a duplicate key, which is the only place where the server tells it:
+/// `E11000 duplicate key error collection: hub.jobs index: _id_ dup key: { … }`. Empty where the message is another.
+fn index_of(message: &str) -> &str {
+    message
+        .split_once(" index: ")
+        .and_then(|(_, rest)| rest.split_ascii_whitespace().next())
+        .unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -132,8 +163,23 @@ mod tests {
 
     #[test]
     fn what_would_fail_again_is_not_transient() {
-        assert!(!StoreError::Duplicate.is_transient());
+        let duplicate = StoreError::Duplicate {
+            index: "key_id".to_owned(),
+        };
+        assert!(!duplicate.is_transient());
         assert!(!StoreError::ResultTooLarge { bytes: 1 << 30 }.is_transient());
         assert!(!StoreError::from(Error::custom("no such thing")).is_transient());
+    }
+
+    #[test]
+    fn a_duplicate_names_its_index() {
+        let message = |index| {
+            format!(
+                "E11000 duplicate key error collection: hub.jobs index: {index} dup key: {{ a: \" index: b \" }}"
+            )
+        };
+        assert_eq!(index_of(&message("_id_")), "_id_");
+        assert_eq!(index_of(&message("idempotency")), "idempotency");
+        assert_eq!(index_of("E11000 duplicate key"), "");
     }
 }

@@ -1,12 +1,13 @@
-//! Who asks for a job, so that a request whose answer was lost can be repeated.
+//! Who moves a job, so that a request whose answer was lost can be repeated.
 //!
-//! A dispatch or a claim may be applied although its caller saw an error: the majority was slow, or the connection
-//! broke. The document keeps who took the job last; a repetition by the same holder gets the job, anybody else is
-//! refused.
+//! A dispatch, a claim or the end of an attempt may be applied although its caller saw an error: the majority was slow, or
+//! the connection broke. The document keeps who moved the job last; a repetition by the same holder gets the same answer,
+//! anybody else is refused.
 
 use uuid::Uuid;
 
-/// One taker of one job. Make it once, and use it for every repetition of the same dispatch or claim, never for another.
+/// One mover of one job, or of the jobs that are dispatched together. Make it once, and use it for every repetition of the
+/// same dispatch, claim or end, never for another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Holder(Uuid);
 
@@ -19,6 +20,11 @@ impl Holder {
     )]
     pub fn new() -> Self {
         Self(Uuid::now_v7())
+    }
+
+    /// Whether this is the holder that stands in a job's document.
+    pub(super) fn is(self, stored: Uuid) -> bool {
+        self.0 == stored
     }
 
     /// As it stands in the job's document.

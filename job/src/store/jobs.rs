@@ -1,16 +1,21 @@
 //! The jobs: what may be asked about them. How a client lists its own is in [`super::list`], how they move in
 //! [`super::transitions`].
 
+use bson::raw::cstr;
 use bson::{Document, RawDocumentBuf, doc};
 use futures::{Stream, StreamExt, TryStreamExt, stream};
 use jiff::{SignedDuration, Timestamp};
 use mongodb::{Collection, Database};
 
+use super::attempt_end::Ends;
+use super::claim::Claims;
 use super::error::within;
+use super::group_commit::GroupCommit;
+use super::insertion::{self, Insertion};
 use super::time::{now, to_bson};
 use super::transition::Clock;
 use super::unread::readable;
-use super::{StoreError, id, index};
+use super::{StoreError, id, index, statement};
 use crate::model::{Job, JobId, JobState};
 
 /// Jobs fetched at a time where all jobs of a state are read.
@@ -29,6 +34,9 @@ const MAX_DOCUMENT_BYTES: usize = 16 * 1024 * 1024;
 #[derive(Clone, Debug)]
 pub struct JobStore {
     pub(super) jobs: Collection<Job>,
+    pub(super) claims: GroupCommit<Claims>,
+    pub(super) ends: GroupCommit<Ends>,
+    insertion: GroupCommit<Insertion>,
     retention: SignedDuration,
 }
 
@@ -40,50 +48,49 @@ impl JobStore {
     /// # Errors
     /// When MongoDB cannot be reached or refuses an index.
     pub async fn open(database: &Database, retention_days: u32) -> Result<Self, StoreError> {
-        let jobs = database.collection("jobs");
+        let jobs = database.collection::<Job>("jobs");
         within(jobs.create_indexes(index::jobs())).await?;
         Ok(Self {
+            claims: GroupCommit::new(Claims::new(jobs.clone()), statement::LIMITS),
+            ends: GroupCommit::new(Ends::new(jobs.clone()), statement::LIMITS),
+            insertion: GroupCommit::new(Insertion::new(jobs.clone_with_type()), insertion::LIMITS),
             jobs,
             retention: SignedDuration::from_hours(24)
                 .saturating_mul(i32::try_from(retention_days).unwrap_or(i32::MAX)),
         })
     }
 
-    /// Stores a new job. After this returns, the job survives the loss of any one process, pod or node.
+    /// Stores a new job, in one command with those that are stored at the same time. After this returns, the job survives the
+    /// loss of any one process, pod or node.
     ///
-    /// Storing the same id again does nothing, so the call may be repeated when its outcome is unknown.
+    /// Storing the same id again does nothing, so the call may be repeated when its outcome is unknown. A job that is over from
+    /// the beginning is kept as long as any other that is.
     ///
     /// # Errors
-    /// [`StoreError::Unstorable`] when the job exceeds 16 MiB or the name of a parameter contains a NUL character.
+    /// [`StoreError::Unstorable`] when the job exceeds 16 MiB or the name of a parameter contains a NUL character;
+    /// [`StoreError::Duplicate`] when another job has its key in a unique index.
     pub async fn insert(&self, job: &Job) -> Result<(), StoreError> {
-        let document: RawDocumentBuf = bson::serialize_to_raw_document_buf(job)
-            .map_err(|error| StoreError::Unstorable(error.to_string()))?;
-        if document.as_bytes().len() > MAX_DOCUMENT_BYTES {
-            return Err(StoreError::too_large());
-        }
-        match within(self.jobs.clone_with_type::<RawDocumentBuf>().insert_one(document)).await {
-            // The only unique index is the one of the id.
-            Ok(_) | Err(StoreError::Duplicate) => Ok(()),
-            Err(error) => Err(error),
-        }
+        self.insertion.submit(self.document(job)?).await
     }
 
-    /// Stores a job that is in its final state from the beginning. As [`JobStore::insert`] otherwise.
-    ///
-    /// # Errors
-    /// As [`JobStore::insert`].
-    pub async fn insert_finished(&self, job: &Job) -> Result<(), StoreError> {
-        let mut document =
-            bson::serialize_to_document(job).map_err(|error| StoreError::Unstorable(error.to_string()))?;
-        let purge_at = job
-            .created_at
-            .checked_add(self.retention)
-            .unwrap_or(Timestamp::MAX);
-        document.insert("purge_at", to_bson(purge_at));
-        match within(self.jobs.clone_with_type::<Document>().insert_one(document)).await {
-            Ok(_) | Err(StoreError::Duplicate) => Ok(()),
-            Err(error) => Err(error),
+    /// [`JobStore::insert`] for many jobs together; their outcomes in the same order.
+    pub async fn insert_many(&self, jobs: &[Job]) -> Vec<Result<(), StoreError>> {
+        let (mut documents, mut unstorable) = (Vec::with_capacity(jobs.len()), Vec::new());
+        for job in jobs {
+            match self.document(job) {
+                Ok(document) => {
+                    documents.push(document);
+                    unstorable.push(None);
+                }
+                Err(error) => unstorable.push(Some(error)),
+            }
         }
+        let mut stored = self.insertion.submit_all(documents).await.into_iter();
+        let outcome = |unstorable: Option<StoreError>| match unstorable {
+            Some(error) => Err(error),
+            None => stored.next().unwrap_or(Err(StoreError::Interrupted)),
+        };
+        unstorable.into_iter().map(outcome).collect()
     }
 
     /// One job.
@@ -177,5 +184,19 @@ impl JobStore {
             now: now(),
             retention: self.retention,
         }
+    }
+
+    /// The document of a job that MongoDB takes.
+    fn document(&self, job: &Job) -> Result<RawDocumentBuf, StoreError> {
+        let mut document = bson::serialize_to_raw_document_buf(job)
+            .map_err(|error| StoreError::Unstorable(error.to_string()))?;
+        if job.state.is_final() {
+            let purge_at = job.updated_at.checked_add(self.retention);
+            document.append(cstr!("purge_at"), to_bson(purge_at.unwrap_or(Timestamp::MAX)));
+        }
+        if document.as_bytes().len() > MAX_DOCUMENT_BYTES {
+            return Err(StoreError::too_large());
+        }
+        Ok(document)
     }
 }

@@ -3,33 +3,41 @@
 //! Every write waits for the majority of the replica set, so what a caller was told survives the loss of any one
 //! member. A caller whose call fails with an error that [`StoreError::is_transient`] does not know whether a write was
 //! applied: repeating it is always safe, because inserts are idempotent by id and every other change is one atomic
-//! update that is guarded by the state before it. A repeated transition answers `None`, except for a dispatch and a claim,
-//! which the same [`Holder`] may repeat.
+//! update that is guarded by the state before it. A repeated transition answers `None`, except for a dispatch, a claim and
+//! the end of an attempt, which the same [`Holder`] may repeat.
 
+mod attempt_end;
 mod bodies;
 mod body_stream;
 mod callbacks;
+mod change;
+mod claim;
 mod clients;
+mod dispatch;
 #[cfg(test)]
 mod document_tests;
 mod error;
 #[cfg(test)]
 pub(crate) mod fixture;
+mod group_commit;
 mod holder;
 pub mod id;
 mod index;
+mod insertion;
 mod jobs;
 pub mod json_text;
 mod list;
 mod oauth_requests;
 mod orphans;
 mod replay;
+mod statement;
 pub mod time;
 mod transition;
 mod transitions;
 mod unread;
 mod users;
 
+pub use attempt_end::AttemptEnd;
 pub use bodies::{BodyStore, BodyWriter};
 pub use clients::{Client, ClientKey, ClientStore};
 pub use error::StoreError;

@@ -90,6 +90,17 @@ impl Transition {
         self.guarded_by(doc! { "lease_until": { "$lt": clock.now() } })
     }
 
+    /// Of all these jobs and not of one.
+    pub(super) fn of_all(self, jobs: &[JobId]) -> Self {
+        let ids: Vec<_> = jobs.iter().copied().map(id::to_bson).collect();
+        self.guarded_by(doc! { "_id": { "$in": ids } })
+    }
+
+    /// The same, leaving in the job's document who moved it.
+    pub(super) fn marked(&self, by: Holder) -> Self {
+        self.clone().setting(doc! { "holder": by.to_bson() })
+    }
+
     /// The update, as a pipeline of one stage.
     pub(super) fn update(&self) -> Vec<Document> {
         vec![doc! { "$set": self.set.clone() }]

@@ -1,5 +1,8 @@
 //! The jobs: how they move. Each method is one atomic operation; [`super::transition`] says what it guards and sets.
 //!
+//! The moves that every job makes are made in groups and have modules of their own: [`super::dispatch`], [`super::claim`] and
+//! [`super::attempt_end`].
+//!
 //! A job that moved comes without its parameters and result: who moves it knows them or has no use for them, and the
 //! dispatcher moves many at a time. Only [`JobStore::claim`] gives a job whole.
 //!
@@ -7,16 +10,15 @@
 //! another state, or belongs to a later attempt.
 
 use bson::Document;
-use jiff::{SignedDuration, Timestamp};
-use mongodb::options::{ReturnDocument, UpdateModifications};
+use jiff::SignedDuration;
+use mongodb::options::UpdateModifications;
 
+use super::change::change;
 use super::error::within;
-use super::holder::Holder;
 use super::jobs::without_content;
-use super::json_text;
 use super::replay::replay_of;
 use super::time::now;
-use super::transition::{self, Clock, Transition};
+use super::transition::{self, Transition};
 use super::{JobStore, StoreError};
 use crate::model::{Job, JobError, JobId, JobState};
 
@@ -32,51 +34,9 @@ pub enum CancelOutcome {
 }
 
 impl JobStore {
-    /// `queued → dispatched`: the next attempt, held under a lease. Only a job that is due and not expired.
-    ///
-    /// Repeated by the same holder, it gives the same attempt again.
-    pub async fn dispatch(
-        &self,
-        id: JobId,
-        holder: Holder,
-        lease: SignedDuration,
-    ) -> Result<Option<Job>, StoreError> {
-        let clock = self.clock();
-        if let Some(job) = self
-            .apply(&transition::dispatch(id, holder, lease, clock))
-            .await?
-        {
-            return Ok(Some(job));
-        }
-        let (filter, update) = transition::take_again(id, JobState::Dispatched, None, holder, lease, clock);
-        self.change(filter, update, without_content()).await
-    }
-
     /// `queued | dispatched → expired`, if its time is over.
     pub async fn expire_if_due(&self, id: JobId) -> Result<Option<Job>, StoreError> {
         self.apply(&transition::expire(id, self.clock())).await
-    }
-
-    /// `dispatched → running`: a worker begins, which counts as a try. Not for an earlier attempt, nor after the job's `expires_at`.
-    ///
-    /// Repeated by the same holder, it gives the job again while that runs. The job comes whole.
-    pub async fn claim(
-        &self,
-        id: JobId,
-        attempt: u32,
-        holder: Holder,
-        lease: SignedDuration,
-    ) -> Result<Option<Job>, StoreError> {
-        let clock = self.clock();
-        // A projection that names nothing is of the whole document.
-        let whole = Document::new;
-        let claim = transition::claim(id, attempt, holder, lease, clock);
-        if let Some(job) = self.change(claim.filter.clone(), claim.update(), whole()).await? {
-            return Ok(Some(job));
-        }
-        let (filter, update) =
-            transition::take_again(id, JobState::Running, Some(attempt), holder, lease, clock);
-        self.change(filter, update, whole()).await
     }
 
     /// Lengthens the lease of a dispatched or running job to `lease` from now; never shortens it.
@@ -92,35 +52,9 @@ impl JobStore {
         Ok(within(self.jobs.update_one(filter, update)).await?.matched_count == 1)
     }
 
-    /// `running → succeeded`, with Flickr's answer.
-    ///
-    /// # Errors
-    /// [`StoreError::ResultTooLarge`]: nothing changed, and the caller has to fail the job.
-    pub async fn succeed(
-        &self,
-        id: JobId,
-        attempt: u32,
-        result: &serde_json::Value,
-    ) -> Result<Option<Job>, StoreError> {
-        let text = json_text::encode(result)?;
-        self.apply(&transition::succeed(id, attempt, text, self.clock()))
-            .await
-    }
-
-    /// `running → failed | dead`: no further attempt.
+    /// `running → failed | dead` for a job whose holder died: no further attempt. Only while the lease is over.
     ///
     /// A state other than [`JobState::Failed`] means [`JobState::Dead`].
-    pub async fn fail(
-        &self,
-        id: JobId,
-        attempt: u32,
-        state: JobState,
-        error: &JobError,
-    ) -> Result<Option<Job>, StoreError> {
-        self.apply(&ending(id, attempt, state, error, self.clock())).await
-    }
-
-    /// [`JobStore::fail`] for a job whose holder died. Only while the lease is over.
     pub async fn fail_overdue(
         &self,
         id: JobId,
@@ -129,8 +63,11 @@ impl JobStore {
         error: &JobError,
     ) -> Result<Option<Job>, StoreError> {
         let clock = self.clock();
-        self.apply(&ending(id, attempt, state, error, clock).if_overdue(clock))
-            .await
+        let end = match state {
+            JobState::Failed => transition::fail(id, attempt, error, clock),
+            _ => transition::die(id, attempt, error, clock),
+        };
+        self.apply(&end.if_overdue(clock)).await
     }
 
     /// `dispatched → queued`: the dispatcher could not hand the job over. `None` too once a worker has claimed it.
@@ -142,36 +79,6 @@ impl JobStore {
     ) -> Result<Option<Job>, StoreError> {
         self.apply(&transition::take_back(id, attempt, error, self.clock()))
             .await
-    }
-
-    /// `running → queued`: the attempt failed, the next one is not before `available_at`.
-    pub async fn retry(
-        &self,
-        id: JobId,
-        attempt: u32,
-        error: &JobError,
-        available_at: Timestamp,
-    ) -> Result<Option<Job>, StoreError> {
-        self.apply(&transition::retry(id, attempt, error, available_at, self.clock()))
-            .await
-    }
-
-    /// `running → queued`, as [`JobStore::retry`], for a call that could not be made: the try does not count.
-    pub async fn postpone(
-        &self,
-        id: JobId,
-        attempt: u32,
-        error: &JobError,
-        available_at: Timestamp,
-    ) -> Result<Option<Job>, StoreError> {
-        self.apply(&transition::postpone(
-            id,
-            attempt,
-            error,
-            available_at,
-            self.clock(),
-        ))
-        .await
     }
 
     /// `dispatched | running → queued`: its holder died. Only while the lease is over.
@@ -211,29 +118,17 @@ impl JobStore {
         Ok(Some(copy))
     }
 
-    async fn apply(&self, transition: &Transition) -> Result<Option<Job>, StoreError> {
+    pub(super) async fn apply(&self, transition: &Transition) -> Result<Option<Job>, StoreError> {
         self.change(transition.filter.clone(), transition.update(), without_content())
             .await
     }
 
-    async fn change(
+    pub(super) async fn change(
         &self,
         filter: Document,
         update: impl Into<UpdateModifications>,
         fields: Document,
     ) -> Result<Option<Job>, StoreError> {
-        let change = self
-            .jobs
-            .find_one_and_update(filter, update)
-            .projection(fields)
-            .return_document(ReturnDocument::After);
-        within(change).await
-    }
-}
-
-fn ending(id: JobId, attempt: u32, state: JobState, error: &JobError, clock: Clock) -> Transition {
-    match state {
-        JobState::Failed => transition::fail(id, attempt, error, clock),
-        _ => transition::die(id, attempt, error, clock),
+        change(&self.jobs, filter, update, fields).await
     }
 }

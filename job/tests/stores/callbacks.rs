@@ -5,7 +5,7 @@ use flickrhub_job::model::JobState;
 use flickrhub_job::store::time;
 use serde_json::Value;
 
-use crate::fixture::{LEASE, drop_database, error, job, running, store, with_callback};
+use crate::fixture::{Ends, LEASE, drop_database, error, job, running, store, with_callback};
 
 #[tokio::test]
 #[ignore = "needs the data tier: make test"]

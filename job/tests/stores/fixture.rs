@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 
 use flickrhub_job::model::{Callback, CallbackState, Job, JobError, JobId, JobState, Priority, TraceContext};
 use flickrhub_job::queue::Queue;
-use flickrhub_job::store::{Holder, JobStore, time};
-use jiff::SignedDuration;
+use flickrhub_job::store::{AttemptEnd, Holder, JobStore, StoreError, time};
+use jiff::{SignedDuration, Timestamp};
 use mongodb::Database;
+use serde_json::Value;
 
 use crate::database;
 
@@ -75,6 +76,91 @@ pub(crate) async fn store() -> (Database, JobStore) {
     let database = database::create().await;
     let store = JobStore::open(&database, 30).await.expect("the store opens");
     (database, store)
+}
+
+/// Ends of attempts by whoever believes to hold them, named as one says them.
+pub(crate) trait Ends {
+    async fn succeed(&self, id: JobId, attempt: u32, result: &Value) -> Result<Option<Job>, StoreError>;
+    async fn fail(
+        &self,
+        id: JobId,
+        attempt: u32,
+        state: JobState,
+        error: &JobError,
+    ) -> Result<Option<Job>, StoreError>;
+    async fn retry(
+        &self,
+        id: JobId,
+        attempt: u32,
+        error: &JobError,
+        at: Timestamp,
+    ) -> Result<Option<Job>, StoreError>;
+    async fn postpone(
+        &self,
+        id: JobId,
+        attempt: u32,
+        error: &JobError,
+        at: Timestamp,
+    ) -> Result<Option<Job>, StoreError>;
+}
+
+impl Ends for JobStore {
+    async fn succeed(&self, id: JobId, attempt: u32, result: &Value) -> Result<Option<Job>, StoreError> {
+        end(self, id, attempt, AttemptEnd::Succeeded(result)).await
+    }
+
+    async fn fail(
+        &self,
+        id: JobId,
+        attempt: u32,
+        state: JobState,
+        error: &JobError,
+    ) -> Result<Option<Job>, StoreError> {
+        let how = match state {
+            JobState::Failed => AttemptEnd::Failed(error),
+            _ => AttemptEnd::Dead(error),
+        };
+        end(self, id, attempt, how).await
+    }
+
+    async fn retry(
+        &self,
+        id: JobId,
+        attempt: u32,
+        error: &JobError,
+        at: Timestamp,
+    ) -> Result<Option<Job>, StoreError> {
+        end(self, id, attempt, AttemptEnd::Retried { error, at }).await
+    }
+
+    async fn postpone(
+        &self,
+        id: JobId,
+        attempt: u32,
+        error: &JobError,
+        at: Timestamp,
+    ) -> Result<Option<Job>, StoreError> {
+        end(self, id, attempt, AttemptEnd::Postponed { error, at }).await
+    }
+}
+
+/// Ends the attempt of a job as its worker does; what comes back has to be what is stored.
+async fn end(
+    store: &JobStore,
+    id: JobId,
+    attempt: u32,
+    how: AttemptEnd<'_>,
+) -> Result<Option<Job>, StoreError> {
+    let held = store.get(id).await?.map(|held| Job { attempt, ..held });
+    let ended = store.end(&held.expect("stored"), how, Holder::new()).await?;
+    if ended.is_some() {
+        assert_eq!(
+            ended,
+            store.get_in_brief(id).await?,
+            "the answer is what is stored"
+        );
+    }
+    Ok(ended)
 }
 
 /// Stores the job and brings it to a worker.

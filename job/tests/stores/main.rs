@@ -10,5 +10,6 @@ mod bodies;
 mod callbacks;
 mod database;
 mod fixture;
+mod groups;
 mod queries;
 mod transitions;

@@ -9,7 +9,7 @@ use flickrhub_job::store::{Holder, JobFilter, JobStore, MAX_RESULT_BYTES, StoreE
 use futures::TryStreamExt;
 use serde_json::Value;
 
-use crate::fixture::{LEASE, NO_LEASE, drop_database, job, running, store, with_callback};
+use crate::fixture::{Ends, LEASE, NO_LEASE, drop_database, job, running, store, with_callback};
 
 #[tokio::test]
 #[ignore = "needs the data tier: make test"]

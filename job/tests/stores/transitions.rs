@@ -6,7 +6,7 @@ use futures::{StreamExt, TryStreamExt};
 use jiff::SignedDuration;
 use serde_json::{Value, json};
 
-use crate::fixture::{LEASE, NO_LEASE, drop_database, error, job, running, store, with_callback};
+use crate::fixture::{Ends, LEASE, NO_LEASE, drop_database, error, job, running, store, with_callback};
 
 #[tokio::test]
 #[ignore = "needs the data tier: make test"]

@@ -8,7 +8,7 @@
 //! | after | the job is | then |
 //! | --- | --- | --- |
 //! | the release from its lane | `queued`, in the window | its place in the window ends, and it is back in its lane |
-//! | the update to `dispatched` | `dispatched`, not published | its lease ends, recovery queues it again |
+//! | the update to `dispatched`, of the whole batch at once | `dispatched`, not published | its lease ends, recovery queues it again |
 //! | the publication, not confirmed | `dispatched`, perhaps in RabbitMQ | the same; should the message exist, its claim is refused, because the attempt number has moved on |
 //! | the confirmation | `dispatched`, in RabbitMQ | a worker has it |
 //!

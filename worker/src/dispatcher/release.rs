@@ -25,14 +25,15 @@ const SHORTEST_LEASE: Duration = Duration::from_mins(2);
 /// How long servers that are away are waited for before a released job goes back.
 const PATIENCE: Duration = Duration::from_mins(1);
 
-/// Most jobs that one release takes.
+/// Most jobs that one release takes, and that are on their way at a time. Fair order is decided by the release; within a batch
+/// it may change.
 const BATCH: usize = 64;
-
-/// Jobs of one batch that are on their way at a time. Fair order is decided by the release; within a batch it may change.
-const AT_A_TIME: usize = 16;
 
 /// The longest wait for work before the lanes are looked at again, whatever they said: a hint to look can be lost.
 const IDLE: Duration = Duration::from_secs(1);
+
+/// What became of the mark on a job: `None` if it is not to be dispatched.
+type Marked = Result<Option<Job>, StoreError>;
 
 /// What to do about a job that could not be dispatched.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,6 +59,10 @@ enum Refusal {
 /// between the update and the publication lets a job wait so long for nothing.
 fn lease(settings: &QueueConfig) -> Duration {
     Duration::from_secs(2 * u64::from(settings.timeout_seconds)).max(SHORTEST_LEASE)
+}
+
+fn signed(lease: Duration) -> SignedDuration {
+    SignedDuration::try_from(lease).unwrap_or(SignedDuration::MAX)
 }
 
 /// Why the guard of a dispatch failed, as far as the stored job tells.
@@ -142,26 +147,78 @@ impl Dispatcher {
         let lease = lease(settings);
         let batch = self.lanes.release(queue, BATCH, settings.window, lease).await?;
         let released_at = Instant::now();
-        futures::stream::iter(batch.jobs)
-            .for_each_concurrent(AT_A_TIME, |released| async move {
+        let next_due = batch.next_due.unwrap_or(IDLE);
+        if batch.jobs.is_empty() {
+            return Ok(next_due);
+        }
+        let holder = Holder::new();
+        let marked = match self.mark_all(&batch.jobs, holder, lease, stop).await {
+            Ok(marked) => marked,
+            Err(error) => {
+                // Their places in the window end, and they are back in their lanes; or their leases end.
+                tracing::error!(
+                    queue = queue.name(), %error, jobs = batch.jobs.len(),
+                    "the jobs are not dispatched this time"
+                );
+                return Ok(Duration::ZERO);
+            }
+        };
+        // All at once: their publications share round trips and confirmations.
+        futures::stream::iter(batch.jobs.into_iter().zip(marked))
+            .for_each_concurrent(BATCH, |(released, marked)| async move {
                 let (job_id, user_id) = (released.job_id, released.user_id.clone());
-                if let Err(panicked) = caught(self.dispatch(queue, released, lease, stop)).await {
+                let dispatch = self.dispatch(queue, released, marked, holder, lease, stop);
+                if let Err(panicked) = caught(dispatch).await {
                     // Its place in the window ends, or its lease.
                     tracing::error!(%job_id, user_id, %panicked, "the job is not dispatched this time");
                 }
             })
             .await;
-        let next_due = batch.next_due.unwrap_or(IDLE);
         Ok(next_due.saturating_sub(released_at.elapsed()))
     }
 
-    /// Brings one released job to RabbitMQ, with some patience for servers that are away.
-    async fn dispatch(&self, queue: Queue, released: Released, lease: Duration, stop: &CancellationToken) {
+    /// Marks all jobs of a batch as `dispatched` that are to be, with some patience for a MongoDB that is away; what became of
+    /// each, in their order.
+    async fn mark_all(
+        &self,
+        batch: &[Released],
+        holder: Holder,
+        lease: Duration,
+        stop: &CancellationToken,
+    ) -> Result<Vec<Marked>, StoreError> {
         let patience_ends = Instant::now() + PATIENCE;
-        let holder = Holder::new();
+        let ids: Vec<_> = batch.iter().map(|released| released.job_id).collect();
+        let mut failures = 0;
+        loop {
+            match self.store.dispatch_many(&ids, holder, signed(lease)).await {
+                Ok(marked) => return Ok(marked),
+                Err(error) if error.is_transient() => {
+                    tracing::warn!(%error, jobs = ids.len(), "cannot dispatch the jobs yet");
+                    failures += 1;
+                    if !wait_before(patience_ends, failures, stop).await {
+                        return Err(error);
+                    }
+                }
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// Brings one released job to RabbitMQ, with some patience for servers that are away. `marked` is what became of it so far.
+    async fn dispatch(
+        &self,
+        queue: Queue,
+        released: Released,
+        marked: Marked,
+        holder: Holder,
+        lease: Duration,
+        stop: &CancellationToken,
+    ) {
+        let patience_ends = Instant::now() + PATIENCE;
+        let mut marked = marked;
         let mut failures = 0;
         let job = loop {
-            match self.mark_dispatched(queue, &released, holder, lease).await {
+            match self.to_publish(queue, &released, marked).await {
                 Ok(Some(job)) => break job,
                 Ok(None) => return,
                 Err(error) if error.is_transient() => tracing::warn!(
@@ -184,7 +241,13 @@ impl Dispatcher {
                 // Its place in the window ends, and it is back in its lane.
                 return;
             }
+            marked = self.store.dispatch(released.job_id, holder, signed(lease)).await;
         };
+        self.publish(queue, &job, patience_ends, stop).await;
+    }
+
+    /// Publishes a job that is `dispatched`; takes it back when RabbitMQ stays away.
+    async fn publish(&self, queue: Queue, job: &Job, patience_ends: Instant, stop: &CancellationToken) {
         let envelope = Envelope {
             job_id: job.id,
             attempt: job.attempt,
@@ -199,7 +262,7 @@ impl Dispatcher {
             );
             failures += 1;
             if !wait_before(patience_ends, failures, stop).await {
-                self.take_back(&job).await;
+                self.take_back(job).await;
                 return;
             }
         }
@@ -239,16 +302,14 @@ impl Dispatcher {
         }
     }
 
-    /// The job, now `dispatched`; `None` when it is not to be dispatched, which the lanes then know.
-    async fn mark_dispatched(
+    /// The job, if it is `dispatched`; `None` when it is not to be, which the lanes then know.
+    async fn to_publish(
         &self,
         queue: Queue,
         released: &Released,
-        holder: Holder,
-        lease: Duration,
+        marked: Marked,
     ) -> Result<Option<Job>, ReleaseError> {
-        let lease = SignedDuration::try_from(lease).unwrap_or(SignedDuration::MAX);
-        if let Some(job) = self.store.dispatch(released.job_id, holder, lease).await? {
+        if let Some(job) = marked? {
             return Ok(Some(job));
         }
         let stored = self.store.get_in_brief(released.job_id).await?;

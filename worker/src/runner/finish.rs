@@ -5,8 +5,8 @@
 //! is refused, and [`Runner::settle`] runs again from the stored state.
 
 use flickrhub_job::lane::{LaneEntry, LaneError};
-use flickrhub_job::model::{Job, JobError, JobId, JobState};
-use flickrhub_job::store::StoreError;
+use flickrhub_job::model::{Job, JobError, JobId};
+use flickrhub_job::store::{AttemptEnd, Holder, StoreError};
 use flickrhub_job::telemetry::lifecycle;
 use tokio_util::sync::CancellationToken;
 
@@ -24,9 +24,11 @@ impl Runner {
     /// the whole grace period.
     pub(super) async fn finish(&self, job: &Job, decision: Decision, stop: &CancellationToken) -> Settlement {
         let mut decision = decision;
+        // One for all tries: an end whose answer was lost is ours already.
+        let mut by = Holder::new();
         let mut tries = 0;
         let moved = loop {
-            match self.transition(job, &decision).await {
+            match self.store.end(job, end(&decision), by).await {
                 Ok(moved) => break moved,
                 Err(error) if error.is_transient() => {
                     tries += 1;
@@ -36,6 +38,7 @@ impl Runner {
                 Err(error) if matches!(decision, Decision::Succeed(_)) => {
                     tracing::error!(%error, "the result cannot be stored: the job fails");
                     decision = Decision::Fail(unstorable(&error));
+                    by = Holder::new();
                 }
                 Err(error) => {
                     tracing::error!(%error, "the outcome is refused: the lease decides");
@@ -48,22 +51,8 @@ impl Runner {
                 lifecycle::report(&moved, &self.metrics);
                 self.settle(&moved, job.attempt, stop).await
             }
-            // Either somebody else moved the job, or an earlier try got through although its answer did not.
+            // Somebody else moved the job.
             None => self.settle_stored(job.id, job.attempt, stop).await,
-        }
-    }
-
-    async fn transition(&self, job: &Job, decision: &Decision) -> Result<Option<Job>, StoreError> {
-        match decision {
-            Decision::Succeed(result) => self.store.succeed(job.id, job.attempt, result).await,
-            Decision::Fail(error) => {
-                self.store
-                    .fail(job.id, job.attempt, JobState::Failed, error)
-                    .await
-            }
-            Decision::Dead(error) => self.store.fail(job.id, job.attempt, JobState::Dead, error).await,
-            Decision::Retry { at, error } => self.store.retry(job.id, job.attempt, error, *at).await,
-            Decision::Postpone { at, error } => self.store.postpone(job.id, job.attempt, error, *at).await,
         }
     }
 
@@ -156,6 +145,17 @@ impl Runner {
                 "the photo could not be deleted"
             );
         }
+    }
+}
+
+/// What is to be stored.
+fn end(decision: &Decision) -> AttemptEnd<'_> {
+    match decision {
+        Decision::Succeed(result) => AttemptEnd::Succeeded(result),
+        Decision::Fail(error) => AttemptEnd::Failed(error),
+        Decision::Dead(error) => AttemptEnd::Dead(error),
+        Decision::Retry { at, error } => AttemptEnd::Retried { error, at: *at },
+        Decision::Postpone { at, error } => AttemptEnd::Postponed { error, at: *at },
     }
 }
 
