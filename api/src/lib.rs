@@ -24,6 +24,7 @@
 pub mod accept;
 pub mod auth;
 pub mod authorisation;
+pub mod circuit;
 pub mod cursor;
 pub mod data_tier;
 pub mod extract;

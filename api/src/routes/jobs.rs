@@ -4,6 +4,7 @@ use axum::Json;
 use axum::extract::{RawQuery, State};
 use axum::http::header::LOCATION;
 use axum::http::{HeaderName, StatusCode};
+use axum::response::AppendHeaders;
 use flickrhub_job::lane::LaneEntry;
 use flickrhub_job::model::{Job, JobId, JobState};
 use flickrhub_job::queue::Queue;
@@ -17,6 +18,7 @@ use crate::accept::{Order, accept, now};
 use crate::auth::{Authorised, JobsRead, JobsWrite};
 use crate::authorisation::{authorised_user, permission_for};
 use crate::cursor::Cursor;
+use crate::data_tier::DataTier;
 use crate::extract::{JsonBody, PathParam};
 use crate::middleware::trace::Traced;
 use crate::problem::{Problem, ProblemDocument};
@@ -24,14 +26,20 @@ use crate::state::AppState;
 use crate::validate::{JobSubmission, ListQuery};
 
 /// The answer to a job that was accepted.
-pub type Accepted = (StatusCode, [(HeaderName, String); 1], Json<JobView>);
+pub type Accepted = (
+    StatusCode,
+    [(HeaderName, String); 1],
+    AppendHeaders<Option<(HeaderName, String)>>,
+    Json<JobView>,
+);
 
-/// 202, with the address of the job.
-pub fn accepted(job: &Job) -> Accepted {
+/// 202, with the address of the job, and with word of a Flickr that is left alone at the moment.
+pub async fn accepted(data: &DataTier, job: &Job) -> Accepted {
     let location = format!("/api/v1/jobs/{}", job.id);
     (
         StatusCode::ACCEPTED,
         [(LOCATION, location)],
+        AppendHeaders(data.circuits.header(job).await),
         Json(JobView::from(job)),
     )
 }
@@ -55,7 +63,8 @@ pub struct JobPage {
     request_body = JobSubmission,
     responses(
         (status = 202, description = "Accepted.", body = JobView,
-            headers(("Location" = String, description = "The address of the job."))),
+            headers(("Location" = String, description = "The address of the job."),
+                ("FlickrHub-Circuit" = Option<String>, description = "`open; until=\"…\"` while Flickr is left alone because it does not answer: the job waits."))),
         (status = "default", description = "A problem.", body = ProblemDocument,
             content_type = "application/problem+json"),
     ),
@@ -94,8 +103,9 @@ async fn take_on(state: &AppState, job: Job) -> Result<Accepted, Problem> {
     let work = state.clone();
     state
         .to_the_end(async move {
-            accept(work.data()?, &work.config, &work.metrics, &job).await?;
-            Ok(accepted(&job))
+            let data = work.data()?;
+            accept(data, &work.config, &work.metrics, &job).await?;
+            Ok(accepted(data, &job).await)
         })
         .await
 }

@@ -15,6 +15,7 @@ mod document_tests;
 mod error;
 #[cfg(test)]
 pub(crate) mod fixture;
+mod flickr_requests;
 mod holder;
 pub mod id;
 mod index;
@@ -33,6 +34,7 @@ mod users;
 pub use bodies::{BodyStore, BodyWriter};
 pub use clients::{Client, ClientKey, ClientStore};
 pub use error::StoreError;
+pub use flickr_requests::ClaimsOfJob;
 pub use holder::Holder;
 pub use jobs::JobStore;
 pub use json_text::MAX_RESULT_BYTES;

@@ -174,6 +174,25 @@ impl JobStore {
         .await
     }
 
+    /// `running → queued`, as [`JobStore::postpone`], for an attempt that did not call Flickr at all: it does not count
+    /// against a budget either.
+    pub async fn postpone_uncalled(
+        &self,
+        id: JobId,
+        attempt: u32,
+        error: &JobError,
+        available_at: Timestamp,
+    ) -> Result<Option<Job>, StoreError> {
+        self.apply(&transition::postpone_uncalled(
+            id,
+            attempt,
+            error,
+            available_at,
+            self.clock(),
+        ))
+        .await
+    }
+
     /// `dispatched | running → queued`: its holder died. Only while the lease is over.
     ///
     /// The caller looks first whether the job has tries left; if not, [`JobStore::fail_overdue`] ends it.

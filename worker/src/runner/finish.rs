@@ -63,7 +63,20 @@ impl Runner {
             }
             Decision::Dead(error) => self.store.fail(job.id, job.attempt, JobState::Dead, error).await,
             Decision::Retry { at, error } => self.store.retry(job.id, job.attempt, error, *at).await,
-            Decision::Postpone { at, error } => self.store.postpone(job.id, job.attempt, error, *at).await,
+            Decision::Postpone {
+                at,
+                called: true,
+                error,
+            } => self.store.postpone(job.id, job.attempt, error, *at).await,
+            Decision::Postpone {
+                at,
+                called: false,
+                error,
+            } => {
+                self.store
+                    .postpone_uncalled(job.id, job.attempt, error, *at)
+                    .await
+            }
         }
     }
 

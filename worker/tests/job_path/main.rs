@@ -10,6 +10,7 @@
     reason = "a test fails by panicking"
 )]
 
+mod budgets;
 mod hub;
 mod receiver;
 
