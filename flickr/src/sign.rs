@@ -25,7 +25,9 @@ impl FlickrError {
     pub fn sign(&self) -> Sign {
         match self.failure() {
             Failure::RateLimited { retry_after } => Sign::Limited(*retry_after),
-            Failure::Connect | Failure::Interrupted { .. } | Failure::Http { status: 500.., .. } => Sign::Away,
+            Failure::Connect | Failure::Interrupted { .. } | Failure::Http { status: 500.., .. } => {
+                Sign::Away
+            }
             Failure::Api(api) if AWAY.contains(&api.code) => Sign::Away,
             Failure::Api(_)
             | Failure::OAuth(_)
@@ -89,6 +91,9 @@ mod tests {
     #[test]
     fn a_limit_keeps_the_wait_that_flickr_asks_for() {
         let retry_after = Some(Duration::from_secs(9));
-        assert_eq!(sign(Failure::RateLimited { retry_after }), Sign::Limited(retry_after));
+        assert_eq!(
+            sign(Failure::RateLimited { retry_after }),
+            Sign::Limited(retry_after)
+        );
     }
 }

@@ -92,7 +92,10 @@ async fn flickr_never_sees_more_than_the_budget_and_sees_nearly_all_of_it() {
     assert!(budget.end_rebuild(&rebuild).await.unwrap());
 
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
-    let flickr = MockFlickr::builder().app("key", "secret").serve(listener).unwrap();
+    let flickr = MockFlickr::builder()
+        .app("key", "secret")
+        .serve(listener)
+        .unwrap();
     let user = flickr.add_user("bees", Permission::Write);
     let origin: Url = flickr.origin().parse().unwrap();
     let endpoints = FlickrEndpoints {
@@ -108,7 +111,9 @@ async fn flickr_never_sees_more_than_the_budget_and_sees_nearly_all_of_it() {
         max_attempts: 3,
         timeout_seconds: 10,
     };
-    let caller = FlickrCaller::new(&endpoints, &queue).unwrap().within(budget.clone());
+    let caller = FlickrCaller::new(&endpoints, &queue)
+        .unwrap()
+        .within(budget.clone());
     let signers = Signers {
         app_name: "main".to_owned(),
         app: AppCredentials::new("key", SecretString::from("secret")),
@@ -135,10 +140,15 @@ async fn flickr_never_sees_more_than_the_budget_and_sees_nearly_all_of_it() {
     let arrivals: Vec<i64> = flickr.log().iter().map(|entry| entry.time_ms).collect();
     let window = i64::try_from(WINDOW.as_millis()).unwrap();
     let most = arrivals.iter().map(|first| {
-        let within = arrivals.iter().filter(|arrival| (0..window).contains(&(*arrival - first)));
+        let within = arrivals
+            .iter()
+            .filter(|arrival| (0..window).contains(&(*arrival - first)));
         within.count()
     });
-    let over = most.max().unwrap().saturating_sub(usize::try_from(LIMIT).unwrap());
+    let over = most
+        .max()
+        .unwrap()
+        .saturating_sub(usize::try_from(LIMIT).unwrap());
     let until = begun.as_millisecond() + i64::from(SPANS) * window + i64::from(SPANS) * 1000;
     let used = arrivals.iter().filter(|arrival| **arrival < until).count();
     // What the scaled margin takes is not what the real one takes: of 3,615 s it is 15.

@@ -22,8 +22,8 @@ use axum::Json;
 use axum::extract::{RawQuery, State};
 use axum::response::{IntoResponse, Redirect, Response};
 use flickrhub_flickr::{
-    AccessGrant, AppCredentials, Disposition, Failure, FlickrError, Permission, RequestToken, Sign, TokenInfo,
-    TraceHeaders, UserToken,
+    AccessGrant, AppCredentials, Disposition, Failure, FlickrError, Permission, RequestToken, Sign,
+    TokenInfo, TraceHeaders, UserToken,
 };
 use flickrhub_job::budget::Permit;
 use flickrhub_job::config::{FlickrApp, read_secret};

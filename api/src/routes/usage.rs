@@ -169,7 +169,10 @@ mod tests {
         assert_eq!(asked_user(""), Ok(None));
         assert_eq!(asked_user("user_id=1%40N01"), Ok(Some("1@N01".to_owned())));
         for wrong in ["user_id=1&user_id=2", "user=1"] {
-            assert!(matches!(asked_user(wrong), Err(Problem::InvalidRequest(_))), "{wrong}");
+            assert!(
+                matches!(asked_user(wrong), Err(Problem::InvalidRequest(_))),
+                "{wrong}"
+            );
         }
     }
 }

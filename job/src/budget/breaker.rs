@@ -163,7 +163,9 @@ impl Breaker {
     fn open(&mut self, now: u64, least: u64, jitter: u32, config: &BreakerConfig) {
         let openings = match self.state {
             State::Closed => 1,
-            State::Open { openings, .. } | State::HalfOpen { openings, .. } => (openings + 1).min(MOST_OPENINGS),
+            State::Open { openings, .. } | State::HalfOpen { openings, .. } => {
+                (openings + 1).min(MOST_OPENINGS)
+            }
         };
         let doubled = seconds(config.open_seconds).saturating_mul(1 << (openings - 1));
         let lasts = doubled.min(seconds(config.longest_open_seconds));

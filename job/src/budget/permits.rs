@@ -143,7 +143,12 @@ impl FlickrBudget {
     ///
     /// # Errors
     /// [`PermitError::Refused`] when it may not be sent now; [`PermitError::Redis`] when nobody can say.
-    pub async fn permit(&self, app: &str, user: Option<&str>, endpoint: Endpoint) -> Result<Permit, PermitError> {
+    pub async fn permit(
+        &self,
+        app: &str,
+        user: Option<&str>,
+        endpoint: Endpoint,
+    ) -> Result<Permit, PermitError> {
         self.counted(app, self.ask(app, user, endpoint, false).await)
     }
 
@@ -279,7 +284,11 @@ impl FlickrBudget {
             .arg(ended.succeeded)
             .arg(ended.failed)
             .arg(u8::from(ended.probe))
-            .arg(ended.limited.map_or(-1, |asked| i64::try_from(asked).unwrap_or(i64::MAX)))
+            .arg(
+                ended
+                    .limited
+                    .map_or(-1, |asked| i64::try_from(asked).unwrap_or(i64::MAX)),
+            )
             .arg(rand::random_range(0..=LONGEST_JITTER));
         match self.redis.script::<[i64; 2]>(&call).await {
             Ok(changes) => {
@@ -309,7 +318,13 @@ const LONGEST_JITTER: u32 = 100;
 fn tell(app: &str, endpoint: Endpoint, change: i64, limited: bool) {
     let endpoint = endpoint.name();
     match change {
-        1 => tracing::warn!(event = "circuit_opened", app, endpoint, limited, "Flickr is left alone for a while"),
+        1 => tracing::warn!(
+            event = "circuit_opened",
+            app,
+            endpoint,
+            limited,
+            "Flickr is left alone for a while"
+        ),
         -1 => tracing::info!(event = "circuit_closed", app, endpoint, "Flickr answers again"),
         _ => {}
     }

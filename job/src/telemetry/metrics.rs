@@ -245,10 +245,7 @@ mod tests {
         metrics.jobs_accepted.with_label_values(&["flickr_rest"]).inc();
         metrics.callbacks.with_label_values(&["delivered"]).inc();
         metrics.permits.with_label_values(&["main", "granted"]).inc();
-        metrics
-            .breaker_state
-            .with_label_values(&["main", "rest"])
-            .set(2);
+        metrics.breaker_state.with_label_values(&["main", "rest"]).set(2);
         let text = text(&metrics);
         for line in [
             r#"api_request_latency_seconds_count{method="POST",route="/api/v1/jobs",status="202"} 1"#,

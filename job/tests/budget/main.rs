@@ -6,14 +6,14 @@
 
 mod scripts;
 
-use std::collections::{BTreeMap, BinaryHeap, HashMap, VecDeque};
 use std::cmp::Reverse;
+use std::collections::{BTreeMap, BinaryHeap, HashMap, VecDeque};
 use std::path::PathBuf;
 use std::time::Duration;
 
 use flickrhub_job::budget::{
-    Breaker, BreakerConfig, BudgetSettings, CircuitState, Ended, Endpoint, FlickrBudget, Lost, MARGIN, PermitError,
-    Reason, Stance, Whose,
+    Breaker, BreakerConfig, BudgetSettings, CircuitState, Ended, Endpoint, FlickrBudget, Lost, MARGIN,
+    PermitError, Reason, Stance, Whose,
 };
 use flickrhub_job::config::Config;
 use flickrhub_job::connection::redis::Redis;
@@ -120,7 +120,10 @@ impl Oracle {
             if other == endpoint {
                 self.circuit(app, other).take_in(now, ended, jitter, &breaker);
             } else if ended.limited.is_some() {
-                let ended = Ended { probe: false, ..ended };
+                let ended = Ended {
+                    probe: false,
+                    ..ended
+                };
                 self.circuit(app, other).take_in(now, ended, jitter, &breaker);
             }
         }
@@ -165,7 +168,10 @@ async fn the_scripts_answer_as_their_specification_in_every_history() {
             oracle.report(app, endpoint, ended, jitter, now);
         }
     }
-    assert!(answers.iter().all(|&times| times > 50), "not every answer came up: {answers:?}");
+    assert!(
+        answers.iter().all(|&times| times > 50),
+        "not every answer came up: {answers:?}"
+    );
 }
 
 /// Workers that want more than the budget, for three hours of Flickr's clock, with up to ten seconds between a permit and
@@ -193,7 +199,12 @@ async fn no_hour_is_ever_over_and_nearly_all_of_each_is_used() {
             let arrival = now + rng.random_range(0..10_000);
             arrivals.push(arrival);
             // Now and then there is a burst; mostly a worker is busy for about two seconds.
-            arrival + if rng.random_bool(0.3) { 0 } else { rng.random_range(0..2_000) }
+            arrival
+                + if rng.random_bool(0.3) {
+                    0
+                } else {
+                    rng.random_range(0..2_000)
+                }
         } else {
             now + wait
         };
@@ -211,8 +222,12 @@ async fn no_hour_is_ever_over_and_nearly_all_of_each_is_used() {
         .filter(|arrival| **arrival >= NOW + HOUR && **arrival < NOW + 3 * HOUR)
         .count();
     let used = 100.0 * f64::from(u32::try_from(steady).unwrap()) / 7200.0;
-    println!(r#"{{"bench":"engine","metric":"budget_over","value":{over},"unit":"requests","of":"app","clock":"simulated"}}"#);
-    println!(r#"{{"bench":"engine","metric":"budget_use_pct","value":{used:.3},"unit":"%","of":"app","clock":"simulated"}}"#);
+    println!(
+        r#"{{"bench":"engine","metric":"budget_over","value":{over},"unit":"requests","of":"app","clock":"simulated"}}"#
+    );
+    println!(
+        r#"{{"bench":"engine","metric":"budget_use_pct","value":{used:.3},"unit":"%","of":"app","clock":"simulated"}}"#
+    );
     assert_eq!(over, 0, "seed {seed}");
     assert!(used >= 99.0, "{used} % in seed {seed}");
 }
@@ -233,7 +248,10 @@ async fn a_permit_that_is_asked_for_twice_is_charged_once() {
     assert!(budget.permit("one", Some("z"), Endpoint::Rest).await.is_ok());
     let (reason, wait) = reason(budget.permit("one", Some("z"), Endpoint::Rest).await).unwrap();
     assert_eq!(reason, Reason::AppBudget);
-    assert!(wait > Duration::from_mins(59) && wait <= Duration::from_hours(1), "{wait:?}");
+    assert!(
+        wait > Duration::from_mins(59) && wait <= Duration::from_hours(1),
+        "{wait:?}"
+    );
     // The other application has its own, and the user is the same.
     let answer = budget.permit("two", Some("z"), Endpoint::Rest).await;
     assert_eq!(self::reason(answer).unwrap().0, Reason::UserBudget);
@@ -249,7 +267,10 @@ async fn a_clock_that_is_set_back_frees_nothing_early() {
     assert_eq!(scripts.permit("one", "z", "rest", NOW).await.0, 0);
     assert_eq!(scripts.permit("one", "z", "rest", NOW - 30_000).await.0, 0);
     // Both count as of the later time.
-    assert_eq!(scripts.permit("one", "z", "rest", NOW + 59_999).await, (1, 1, false));
+    assert_eq!(
+        scripts.permit("one", "z", "rest", NOW + 59_999).await,
+        (1, 1, false)
+    );
     assert_eq!(scripts.permit("one", "z", "rest", NOW + 60_000).await.0, 0);
 }
 
@@ -289,7 +310,13 @@ async fn without_whole_budgets_nothing_is_permitted_until_they_are_rebuilt() {
     let (lost, rebuild) = budget.begin_rebuild().await.unwrap();
     assert_eq!(lost, Lost::Everything);
     let hours_ago = now - Duration::from_hours(2);
-    assert_eq!(budget.restore(&app, &[hours_ago, requests[0], now, now]).await.unwrap(), 3);
+    assert_eq!(
+        budget
+            .restore(&app, &[hours_ago, requests[0], now, now])
+            .await
+            .unwrap(),
+        3
+    );
     // Emptied once more before the end: that rebuild must not end.
     redis
         .run::<()>(&run("DEL", &format!("budget:rebuild:{}", rebuild.id())))
@@ -311,13 +338,19 @@ async fn a_429_stops_every_endpoint_of_its_application_and_no_other() {
     let opened = async || {
         loop {
             let standing = budget.look("one", None).await.unwrap();
-            if standing.circuits.iter().all(|circuit| circuit.state == CircuitState::Open) {
+            if standing
+                .circuits
+                .iter()
+                .all(|circuit| circuit.state == CircuitState::Open)
+            {
                 return;
             }
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     };
-    tokio::time::timeout(Duration::from_secs(5), opened()).await.unwrap();
+    tokio::time::timeout(Duration::from_secs(5), opened())
+        .await
+        .unwrap();
     let (reason, wait) = reason(budget.permit("one", None, Endpoint::Rest).await).unwrap();
     assert_eq!(reason, Reason::CircuitOpen);
     assert!(wait <= Duration::from_secs(2));
@@ -328,11 +361,20 @@ async fn a_429_stops_every_endpoint_of_its_application_and_no_other() {
     assert_eq!(refused.unwrap().0, Reason::ProbeOut);
     budget.succeeded(probe);
     let closed = async || {
-        while budget.look("one", None).await.unwrap().circuit(Endpoint::Rest).state != CircuitState::Closed {
+        while budget
+            .look("one", None)
+            .await
+            .unwrap()
+            .circuit(Endpoint::Rest)
+            .state
+            != CircuitState::Closed
+        {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     };
-    tokio::time::timeout(Duration::from_secs(5), closed()).await.unwrap();
+    tokio::time::timeout(Duration::from_secs(5), closed())
+        .await
+        .unwrap();
     assert!(budget.permit("one", None, Endpoint::Rest).await.is_ok());
 }
 

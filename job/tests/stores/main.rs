@@ -10,5 +10,6 @@ mod bodies;
 mod callbacks;
 mod database;
 mod fixture;
+mod flickr_requests;
 mod queries;
 mod transitions;

@@ -33,7 +33,9 @@ fn latest_requests(job: &ClaimsOfJob, now: Timestamp) -> Vec<Timestamp> {
             let ended = ended.max(claimed);
             let questions = match job.queue {
                 Queue::Rest => 0,
-                Queue::Upload | Queue::Replace => most_questions(ended.duration_since(claimed).unsigned_abs()),
+                Queue::Upload | Queue::Replace => {
+                    most_questions(ended.duration_since(claimed).unsigned_abs())
+                }
             };
             let latest = ended.saturating_add(CLOCKS).unwrap_or(Timestamp::MAX).min(now);
             std::iter::repeat_n(latest, 1 + questions)
@@ -71,7 +73,10 @@ impl Dispatcher {
         if lost == Lost::Nothing {
             return Ok(());
         }
-        tracing::warn!(?lost, "the budgets of Flickr requests are rebuilt; until then Flickr is not called");
+        tracing::warn!(
+            ?lost,
+            "the budgets of Flickr requests are rebuilt; until then Flickr is not called"
+        );
         self.budget.configure(&self.budget_settings).await?;
         if lost == Lost::Last && !pause(CUT_OFF, stop).await {
             return Ok(());

@@ -130,7 +130,10 @@ mod tests {
         let wait = Duration::from_secs(7);
         let reason = Reason::AppBudget;
         let failure = not_now(&Refused { reason, wait }.into());
-        assert_eq!((failure.kind, failure.retry_after), (FailureKind::NotYet, Some(wait)));
+        assert_eq!(
+            (failure.kind, failure.retry_after),
+            (FailureKind::NotYet, Some(wait))
+        );
         assert_eq!(failure.error.code, "flickr_budget_spent");
     }
 }

@@ -143,6 +143,9 @@ mod tests {
     #[test]
     fn an_attempt_has_time_for_as_many_questions_as_their_pauses_allow() {
         let most = |millis| most_questions(Duration::from_millis(millis));
-        assert_eq!([399, 400, 1_200, 6_000, 9_999, 10_000].map(most), [0, 1, 2, 4, 4, 5]);
+        assert_eq!(
+            [399, 400, 1_200, 6_000, 9_999, 10_000].map(most),
+            [0, 1, 2, 4, 4, 5]
+        );
     }
 }

@@ -28,7 +28,11 @@ impl Hub {
     }
 
     async fn all_over(&self, jobs: &[Job]) -> Vec<Job> {
-        join_all(jobs.iter().map(|job| self.once(job.id, |job| job.state.is_final()))).await
+        join_all(
+            jobs.iter()
+                .map(|job| self.once(job.id, |job| job.state.is_final())),
+        )
+        .await
     }
 
     async fn until_circuit_is(&self, app: &str, wished: CircuitState) {
@@ -78,7 +82,10 @@ async fn a_429_opens_the_circuit_of_its_application_and_one_probe_closes_it() {
     hub.until_circuit_is(&hub.apps[0], CircuitState::Closed).await;
     let calls = hub.times_of("test-consumer-key");
     assert_eq!(calls.len(), 1 + ours.len());
-    assert!(calls[1] - calls[0] >= 3000, "Retry-After was not honoured: {calls:?}");
+    assert!(
+        calls[1] - calls[0] >= 3000,
+        "Retry-After was not honoured: {calls:?}"
+    );
     // No try was counted for those that only waited.
     let waited = hub.jobs.get(ours[5].id).await.unwrap().unwrap();
     assert_eq!(waited.tries, 1);
@@ -152,7 +159,12 @@ async fn jobs_wait_for_their_budget_and_no_window_is_over() {
         // A window shorter than the span by what may lie between a permit and its request on a busy machine.
         let most = calls
             .iter()
-            .map(|first| calls.iter().filter(|call| (0..SPAN_MS - 1000).contains(&(*call - first))).count())
+            .map(|first| {
+                calls
+                    .iter()
+                    .filter(|call| (0..SPAN_MS - 1000).contains(&(*call - first)))
+                    .count()
+            })
             .max();
         assert!(most <= Some(10), "{most:?} requests in one window: {calls:?}");
     }
