@@ -4,7 +4,7 @@
 -- The same ticket gets the same permit again and is charged once.
 local ticket, app, user, endpoint = ARGV[3], ARGV[4], ARGV[5], ARGV[6]
 -- Whether a person waits, so that the request may use what jobs leave.
-local signs_in = ARGV[7] == '1'
+local signs_in, run = ARGV[7] == '1', ARGV[8]
 
 -- For how long a permit is remembered, in milliseconds; longer than a caller goes on asking.
 local PERMIT_KEPT = 30000
@@ -14,7 +14,7 @@ local permitted = redis.call('GET', PERMIT)
 if permitted then
   return {0, 0, tonumber(permitted)}
 end
-if not budgets_are_whole() then
+if not budgets_are_whole(run) then
   return {5, LOOK_AGAIN, 0}
 end
 

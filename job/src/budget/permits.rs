@@ -183,13 +183,18 @@ impl FlickrBudget {
         loop {
             // From before the question, since it may be charged at any time from now on.
             let asked_at = Instant::now();
-            let mut call = self.call(&scripts::PERMIT);
-            call.arg(Uuid::new_v4().simple().to_string())
-                .arg(app)
-                .arg(user.unwrap_or_default())
-                .arg(endpoint.name())
-                .arg(u8::from(signs_in));
-            let (why, wait, probe): (i64, u64, i64) = self.redis.script(&call).await?;
+            let ticket = Uuid::new_v4().simple().to_string();
+            let call = |run: &str| {
+                let mut call = self.call(&scripts::PERMIT);
+                call.arg(&ticket)
+                    .arg(app)
+                    .arg(user.unwrap_or_default())
+                    .arg(endpoint.name())
+                    .arg(u8::from(signs_in))
+                    .arg(run);
+                call
+            };
+            let (why, wait, probe): (i64, u64, i64) = self.redis.script_on_run(call).await?;
             if why != 0 {
                 let refused = Refused {
                     reason: Reason::of(why),

@@ -133,9 +133,9 @@ impl Oracle {
 #[tokio::test]
 #[ignore = "needs the data tier: make test"]
 async fn the_scripts_answer_as_their_specification_in_every_history() {
-    let settings = settings(Duration::from_secs(90), 60, 40);
+    let settings = settings(Duration::from_secs(90), 12, 9);
     let (_, redis, prefix) = budget(&settings).await;
-    let scripts = Scripts::new(redis, prefix);
+    let scripts = Scripts::new(redis, prefix).await;
     let mut oracle = Oracle::new(settings);
     let seed = rand::random();
     let mut rng = StdRng::seed_from_u64(seed);
@@ -182,7 +182,7 @@ async fn no_hour_is_ever_over_and_nearly_all_of_each_is_used() {
     const HOUR: u64 = 3_600_000;
     let settings = settings(Duration::from_hours(1) + MARGIN, 3600, 3500);
     let (_, redis, prefix) = budget(&settings).await;
-    let scripts = Scripts::new(redis, prefix);
+    let scripts = Scripts::new(redis, prefix).await;
     let seed = rand::random();
     let mut rng = StdRng::seed_from_u64(seed);
     let mut workers: BinaryHeap<_> = (0..8_u32).map(|worker| Reverse((NOW, worker))).collect();
@@ -237,7 +237,7 @@ async fn no_hour_is_ever_over_and_nearly_all_of_each_is_used() {
 async fn a_permit_that_is_asked_for_twice_is_charged_once() {
     let settings = settings(Duration::from_hours(1), 2, 2);
     let (budget, redis, prefix) = budget(&settings).await;
-    let scripts = Scripts::new(redis, prefix);
+    let scripts = Scripts::new(redis, prefix).await;
     let now = u64::try_from(Timestamp::now().as_millisecond()).unwrap();
     for _ in 0..5 {
         let answer = scripts.permit_again("ticket", "one", "z", "rest", now).await;
@@ -263,7 +263,7 @@ async fn a_permit_that_is_asked_for_twice_is_charged_once() {
 async fn a_clock_that_is_set_back_frees_nothing_early() {
     let settings = settings(Duration::from_secs(60), 2, 9);
     let (_, redis, prefix) = budget(&settings).await;
-    let scripts = Scripts::new(redis, prefix);
+    let scripts = Scripts::new(redis, prefix).await;
     assert_eq!(scripts.permit("one", "z", "rest", NOW).await.0, 0);
     assert_eq!(scripts.permit("one", "z", "rest", NOW - 30_000).await.0, 0);
     // Both count as of the later time.

@@ -23,11 +23,19 @@ pub(crate) struct Scripts {
     prefix: String,
     permit: Script,
     report: Script,
+    run: String,
 }
 
 impl Scripts {
-    pub(crate) fn new(redis: Redis, prefix: String) -> Self {
+    pub(crate) async fn new(redis: Redis, prefix: String) -> Self {
+        // The budgets are whole, so this is the run of the server.
+        let mut get = redis::cmd("GET");
+        let run = redis
+            .run(get.arg(format!("{prefix}budget:server")))
+            .await
+            .unwrap();
         Self {
+            run,
             redis,
             prefix,
             permit: with_clock!("../../src/budget/permit.lua"),
@@ -51,7 +59,13 @@ impl Scripts {
     ) -> (u8, u64, bool) {
         let mut call = self.permit.prepare_invoke();
         call.arg(&self.prefix).arg(Queue::Rest.name());
-        call.arg(ticket).arg(app).arg(user).arg(endpoint).arg(0).arg(now);
+        call.arg(ticket)
+            .arg(app)
+            .arg(user)
+            .arg(endpoint)
+            .arg(0)
+            .arg(&self.run)
+            .arg(now);
         let (why, wait, probe): (u8, u64, u8) = self.redis.script(&call).await.unwrap();
         (why, wait, probe == 1)
     }
