@@ -66,7 +66,7 @@ mod tests {
             endpoint: "rest",
             until: Timestamp::constant(1_800_000_000, 0),
         };
-        assert!(reachability(&[open.clone()], open.until).reachable);
+        assert!(reachability(std::slice::from_ref(&open), open.until).reachable);
         let found = reachability(&[open], now);
         assert!(!found.reachable);
         assert!(

@@ -111,17 +111,18 @@ impl Link {
 
     /// Which start of which server this connection leads to.
     async fn run(&self) -> RedisResult<&str> {
-        let ask = || async {
-            let mut connection = self.connection.clone();
-            let mut info = redis::cmd("INFO");
-            let answer: String = info.arg("server").query_async(&mut connection).await?;
-            let mut fields = answer.lines().filter_map(|line| line.split_once(':'));
-            let run = fields.find(|(name, _)| *name == "run_id");
-            run.map(|(_, run)| run.trim_end().to_owned())
-                .ok_or_else(|| (ErrorKind::UnexpectedReturnType, "INFO names no run_id").into())
-        };
-        self.run.get_or_try_init(ask).await.map(String::as_str)
+        let run = self.run.get_or_try_init(|| run_of(self.connection.clone()));
+        run.await.map(String::as_str)
     }
+}
+
+async fn run_of(mut connection: MultiplexedConnection) -> RedisResult<String> {
+    let mut info = redis::cmd("INFO");
+    let answer: String = info.arg("server").query_async(&mut connection).await?;
+    let mut fields = answer.lines().filter_map(|line| line.split_once(':'));
+    let run = fields.find(|(name, _)| *name == "run_id");
+    let unnamed = || redis::RedisError::from((ErrorKind::UnexpectedReturnType, "INFO names no run_id"));
+    run.map(|(_, run)| run.trim_end().to_owned()).ok_or_else(unnamed)
 }
 
 impl Redis {

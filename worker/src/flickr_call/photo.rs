@@ -73,15 +73,12 @@ impl Call<'_> {
         };
         let Signers { app, user, .. } = self.signers;
         let client = &self.caller.client;
-        let sent = match replaced.filter(|_| self.job.queue == Queue::Replace) {
-            Some(photo_id) => {
-                let replace = client.replace(app, user, &photo_id, &fields, photo, &self.headers);
-                self.observed("replace", permit, replace).await
-            }
-            None => {
-                let upload = client.upload(app, user, &fields, photo, &self.headers);
-                self.observed("upload", permit, upload).await
-            }
+        let sent = if let Some(photo_id) = replaced.filter(|_| self.job.queue == Queue::Replace) {
+            let replace = client.replace(app, user, &photo_id, &fields, photo, &self.headers);
+            self.observed("replace", permit, replace).await
+        } else {
+            let upload = client.upload(app, user, &fields, photo, &self.headers);
+            self.observed("upload", permit, upload).await
         };
         match sent {
             Ok(Uploaded::Photo(id)) => Outcome::Done(uploaded(&id)),
