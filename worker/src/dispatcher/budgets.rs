@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use flickrhub_job::budget::{CUT_OFF, Lost, Whose};
 use flickrhub_job::model::JobState;
@@ -14,6 +15,9 @@ use tokio_util::sync::CancellationToken;
 use super::{Dispatcher, RecoveryError};
 use crate::flickr_call::most_questions;
 use crate::shutdown::pause;
+
+/// How often the settings are written, by any one of the dispatchers.
+const SETTINGS_PERIOD: Duration = Duration::from_mins(1);
 
 /// By how much the clocks of two processes may differ.
 const CLOCKS: SignedDuration = SignedDuration::from_secs(2);
@@ -59,13 +63,14 @@ fn by_log(jobs: &[ClaimsOfJob], now: Timestamp) -> BTreeMap<Whose, Vec<Timestamp
 }
 
 impl Dispatcher {
-    /// Writes the settings when this process starts, and rebuilds what Redis has lost.
+    /// Writes the settings when this process starts and once a minute, and rebuilds what Redis has lost.
     pub(super) async fn keep_budgets(
         &self,
         configured: &AtomicBool,
         stop: &CancellationToken,
     ) -> Result<(), RecoveryError> {
-        if !configured.load(Ordering::Relaxed) {
+        // Now and then again: while dispatchers of two configurations run, either may have written last.
+        if !configured.load(Ordering::Relaxed) || self.has_turn("budget-settings", SETTINGS_PERIOD).await? {
             self.budget.configure(&self.budget_settings).await?;
             configured.store(true, Ordering::Relaxed);
         }
