@@ -4,9 +4,10 @@ use std::fmt::Display;
 use std::future::Future;
 use std::time::Duration;
 
+use flickrhub_job::budget::{FlickrBudget, PermitError, Reason};
 use flickrhub_job::cache::{AnswerCache, CacheError, CachePolicy};
 use flickrhub_job::config::Config;
-use flickrhub_job::connection::redis::Redis;
+use flickrhub_job::connection::redis::{Redis, RedisError};
 use flickrhub_job::connection::{self, ConnectError};
 use flickrhub_job::lane::{LaneError, Lanes};
 use flickrhub_job::model::{Body, Job};
@@ -15,6 +16,7 @@ use flickrhub_job::telemetry::{CheckFailed, Readiness};
 use flickrhub_job::vault::{Component, Vault, VaultError};
 use mongodb::Database;
 
+use crate::circuit::CircuitWatch;
 use crate::problem::Problem;
 use crate::state::DataTierSlot;
 
@@ -44,6 +46,10 @@ pub struct DataTier {
     pub lanes: Lanes,
     /// Cached answers.
     pub cache: AnswerCache,
+    /// The budgets of requests to Flickr.
+    pub budget: FlickrBudget,
+    /// Whether Flickr is left alone.
+    pub circuits: CircuitWatch,
     /// Encryption.
     pub vault: Vault,
     database: Database,
@@ -73,7 +79,10 @@ impl DataTier {
         let database = connection::mongodb::connect(&config.mongodb).await?;
         let redis = Redis::connect(&config.redis).await?;
         let vault = Vault::connect(&config.vault, Component::Api).await?;
+        let budget = FlickrBudget::new(redis.clone(), &config.redis.key_prefix);
         Ok(Self {
+            circuits: CircuitWatch::new(budget.clone()),
+            budget,
             jobs: JobStore::open(&database, config.retention_days).await?,
             users: UserStore::open(&database).await?,
             clients: ClientStore::open(&database).await?,
@@ -186,6 +195,29 @@ impl From<LaneError> for Problem {
 impl From<CacheError> for Problem {
     fn from(error: CacheError) -> Self {
         failed("Redis", &error, true)
+    }
+}
+
+/// The same for Redis itself.
+impl From<RedisError> for Problem {
+    fn from(error: RedisError) -> Self {
+        failed("Redis", &error, true)
+    }
+}
+
+/// Flickr may not be called now: by budget or circuit, or because nobody knows.
+impl From<PermitError> for Problem {
+    fn from(error: PermitError) -> Self {
+        match error {
+            PermitError::Redis(error) => error.into(),
+            PermitError::Refused(refused) => {
+                tracing::warn!(%refused, "a person has to wait for Flickr");
+                match refused.reason {
+                    Reason::Rebuilding => Self::Unavailable,
+                    _ => Self::FlickrUnavailable,
+                }
+            }
+        }
     }
 }
 

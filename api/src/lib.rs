@@ -26,6 +26,7 @@ pub mod accept;
 pub mod auth;
 pub mod authorisation;
 pub mod cached;
+pub mod circuit;
 pub mod cursor;
 pub mod data_tier;
 pub mod extract;

@@ -27,6 +27,7 @@ mod oauth_problem;
 mod operation;
 mod photo;
 mod retry_after;
+mod sign;
 mod ticket;
 mod trace;
 
@@ -40,5 +41,6 @@ pub use oauth_flow::{AccessGrant, RequestToken, TokenInfo};
 pub use oauth_problem::OAuthProblem;
 pub use operation::Operation;
 pub use photo::{PhotoBody, Uploaded};
+pub use sign::Sign;
 pub use ticket::TicketState;
 pub use trace::TraceHeaders;

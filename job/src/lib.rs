@@ -9,6 +9,7 @@
 //! | [`connection`] | clients of Redis (Sentinel), MongoDB (replica set) and RabbitMQ that survive a failover |
 //! | [`store`] | MongoDB: jobs, users, clients, upload bodies, OAuth requests |
 //! | [`lane`] | Redis: admission, one lane per user and queue, fair release, delayed retries |
+//! | [`budget`] | Redis: how many requests Flickr may get, and the circuit breakers |
 //! | [`envelope`] | the message that a worker receives |
 //! | [`topology`] | the quorum queues, declared the same way by whoever comes first |
 //! | [`vault`] | transit encryption of tokens, credentials and webhook secrets |
@@ -16,6 +17,7 @@
 //! | [`callback`] | Standard Webhooks: signing, address policy, delivery |
 //! | [`telemetry`] | JSON logs, trace ids, metrics, the metrics and health port |
 
+pub mod budget;
 pub mod cache;
 pub mod callback;
 pub mod config;

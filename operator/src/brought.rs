@@ -8,6 +8,7 @@ use jiff::Timestamp;
 use crate::apply::ApplyError;
 use crate::backoff;
 use crate::crd::FlickrHubStatus;
+use crate::engine::redis::OpenCircuit;
 use crate::lack::{Lack, SECRET_LOST};
 use crate::part::{Part, PartStatus};
 use crate::reconcile::ReconcileError;
@@ -39,6 +40,8 @@ pub(crate) struct Brought {
     pub(crate) lacks: Vec<Lack>,
     /// What kept single objects from being what they should be.
     pub(crate) failures: Vec<ApplyError>,
+    /// Circuits to Flickr that are not closed, if somebody could tell.
+    pub(crate) circuits: Option<Vec<OpenCircuit>>,
 }
 
 impl Brought {
@@ -152,6 +155,7 @@ mod tests {
             parts: BTreeMap::from([(Part::Vault, waiting)]),
             lacks: Vec::new(),
             failures,
+            circuits: None,
         }
     }
 

@@ -33,6 +33,7 @@ pub mod event;
 pub mod finalizer;
 #[cfg(test)]
 mod fixtures;
+pub mod flickr_reachable;
 pub mod lack;
 pub mod leader;
 pub mod metrics;

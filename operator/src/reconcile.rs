@@ -19,6 +19,7 @@ use crate::build::{Kind, Object, build};
 use crate::context::{Context, FIELD_MANAGER};
 use crate::crd::{DeletionPolicy, FlickrHub, FlickrHubStatus};
 use crate::finalizer::{self, FinalizerError, Leaving};
+use crate::flickr_reachable::{Reachability, reachability};
 use crate::lack::withheld;
 use crate::part::{Part, PartStatus};
 use crate::secrets::{self, SecretError, Secrets};
@@ -95,7 +96,7 @@ pub async fn reconcile(
         return Ok(finalizer::clean_up(&ctx.client, &leaving).await?);
     }
     if hub.spec.paused {
-        report(ctx, &hub, None, &Outcome::Paused).await?;
+        report(ctx, &hub, None, &Outcome::Paused, None).await?;
         return Ok(Some(REST));
     }
     let references = read_references(ctx, &hub).await?;
@@ -107,7 +108,7 @@ pub async fn reconcile(
                 message: error.to_string(),
                 parts: BTreeMap::new(),
             };
-            report(ctx, &hub, None, &outcome).await?;
+            report(ctx, &hub, None, &outcome, None).await?;
             return Ok(Some(REST));
         }
     };
@@ -117,7 +118,9 @@ pub async fn reconcile(
             brought.calm_down(hub.status.as_ref(), Timestamp::now());
             let wait = brought.look_again();
             let error = brought.error();
-            report(ctx, &hub, url, &brought.outcome()).await?;
+            let flickr = brought.circuits.take();
+            let flickr = flickr.map(|open| reachability(&open, Timestamp::now()));
+            report(ctx, &hub, url, &brought.outcome(), flickr.as_ref()).await?;
             error.map_or_else(|| Ok(Some(wait.unwrap_or_else(|| backoff::jittered(REST)))), Err)
         }
         Err(error) => {
@@ -126,7 +129,7 @@ pub async fn reconcile(
                 message: sentence(&error.to_string()),
                 parts: BTreeMap::new(),
             };
-            report(ctx, &hub, url, &outcome).await?;
+            report(ctx, &hub, url, &outcome, None).await?;
             Err(error)
         }
     }
@@ -181,10 +184,17 @@ async fn bring_on(
     add_client(ctx, validated, &secrets, &all, &mut processes).await;
     all.extend(processes);
     pods::explain(ctx, validated, &mut all).await;
+    let circuits = match &secrets.redis {
+        Ok(redis) if all.get(&Part::Redis).is_some_and(|status| status.ready) => {
+            engine::redis::open_circuits(validated, redis).await
+        }
+        _ => None,
+    };
     Ok(Brought {
         parts: all,
         lacks,
         failures,
+        circuits,
     })
 }
 
@@ -227,10 +237,12 @@ async fn report(
     hub: &FlickrHub,
     api_url: Option<String>,
     outcome: &Outcome,
+    flickr: Option<&Reachability>,
 ) -> Result<(), ReconcileError> {
     let generation = hub.metadata.generation.unwrap_or_default();
     let before = hub.status.as_ref();
     let after = status::status(before, generation, api_url, outcome, Timestamp::now());
+    let after = status::with_flickr(after, before, flickr, Timestamp::now());
     if before == Some(&after) {
         return Ok(());
     }

@@ -11,6 +11,7 @@ use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 
 use crate::crd::FlickrHubStatus;
+use crate::flickr_reachable::{FLICKR_REACHABLE, Reachability};
 use crate::part::{Part, PartStatus};
 
 /// The condition of the whole.
@@ -123,6 +124,34 @@ pub fn status(
         ready_generations,
         conditions: conditions.list,
     }
+}
+
+/// The status with the condition about Flickr; without a finding, as that condition was.
+pub fn with_flickr(
+    mut status: FlickrHubStatus,
+    previous: Option<&FlickrHubStatus>,
+    flickr: Option<&Reachability>,
+    now: Timestamp,
+) -> FlickrHubStatus {
+    let mut conditions = Conditions {
+        known: previous.map_or(&[][..], |status| status.conditions.as_slice()),
+        generation: status.observed_generation.unwrap_or_default(),
+        now,
+        list: std::mem::take(&mut status.conditions),
+    };
+    if let Some(flickr) = flickr {
+        let truth = if flickr.reachable {
+            Truth::True
+        } else {
+            Truth::False
+        };
+        conditions.add(FLICKR_REACHABLE, truth, flickr.reason, flickr.message.clone());
+    } else {
+        let known = condition(previous, FLICKR_REACHABLE).cloned();
+        conditions.list.extend(known);
+    }
+    status.conditions = conditions.list;
+    status
 }
 
 /// Remembers that parts have been ready although not every object is as this generation wants it: they have data, which

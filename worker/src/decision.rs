@@ -9,6 +9,8 @@
 //! | unknown: Flickr may have acted | yes (a read, or a write that a second call does not change) | as transient | retry or dead |
 //! | unknown | no (an upload, a write that acts again) | | fail as `outcome_unknown` |
 //! | not made: our own data tier was away | | | postpone: tried again, and this one does not count |
+//! | cut short: the same, after the request had begun | | | postpone |
+//! | not yet: a budget is spent, or Flickr does not answer at the moment | | | postpone, until the time at which it may be |
 //!
 //! An unknown outcome of a call that acts again is reported, not repeated: a client can look whether its photo is
 //! there, but cannot unsee a second one.
@@ -62,6 +64,10 @@ pub enum FailureKind {
     Unknown,
     /// Flickr was never called: something of our own was not reachable.
     NotMade,
+    /// Flickr did not get the request to its end, because something of our own was not reachable.
+    CutShort,
+    /// Flickr was not called because it may not be before `retry_after` has passed.
+    NotYet,
 }
 
 /// What to do with the job now.
@@ -82,6 +88,8 @@ pub enum Decision {
     Postpone {
         /// The earliest time of the next attempt.
         at: Timestamp,
+        /// Whether a request was begun, which counts against the budgets.
+        called: bool,
         /// Why.
         error: JobError,
     },
@@ -126,8 +134,16 @@ pub fn decide<R: Rng + ?Sized>(attempt: Attempt, outcome: Outcome, now: Timestam
         (FailureKind::Permanent, _) => Decision::Fail(failure.error),
         (FailureKind::Unknown, Repeat::ActsAgain) => Decision::Fail(outcome_unknown(&failure.error)),
         // Longer from one attempt to the next, although the tries stay: an outage is not asked about all the time.
-        (FailureKind::NotMade, _) => Decision::Postpone {
+        (FailureKind::NotMade | FailureKind::CutShort, _) => Decision::Postpone {
             at: after(attempt.number, failure.retry_after, now, rng),
+            called: failure.kind == FailureKind::CutShort,
+            error: failure.error,
+        },
+        (FailureKind::NotYet, _) => Decision::Postpone {
+            at: now
+                .saturating_add(failure.retry_after.unwrap_or_default())
+                .unwrap_or(Timestamp::MAX),
+            called: false,
             error: failure.error,
         },
         (FailureKind::Transient | FailureKind::Unknown, _) if tries_left => Decision::Retry {
@@ -196,12 +212,17 @@ mod tests {
         })
     }
 
+    /// The kinds that count as no try.
+    const NOT_TRIED: [FailureKind; 3] = [FailureKind::NotMade, FailureKind::CutShort, FailureKind::NotYet];
+
     fn kinds() -> impl Strategy<Value = FailureKind> {
         prop_oneof![
             Just(FailureKind::Permanent),
             Just(FailureKind::Transient),
             Just(FailureKind::Unknown),
             Just(FailureKind::NotMade),
+            Just(FailureKind::CutShort),
+            Just(FailureKind::NotYet),
         ]
     }
 
@@ -232,7 +253,7 @@ mod tests {
             attempt in attempts(), kind in kinds(), seed in any::<u64>(),
         ) {
             let decision = decided(attempt, failed(kind, None), seed);
-            if kind != FailureKind::NotMade && attempt.tries >= attempt.max {
+            if !NOT_TRIED.contains(&kind) && attempt.tries >= attempt.max {
                 let retried = matches!(decision, Decision::Retry { .. });
                 prop_assert!(!retried);
             }

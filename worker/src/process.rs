@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 
+use flickrhub_job::budget::{BudgetSettings, FlickrBudget};
 use flickrhub_job::cache::{AnswerCache, CachePolicy};
 use flickrhub_job::callback::{AddressPolicy, CallbackClient, CallbackClientError};
 use flickrhub_job::config::{Config, ConfigError};
@@ -87,21 +88,19 @@ async fn run_jobs(
     let settings = config.queue(queue)?.clone();
     let flickr = FlickrCaller::new(&config.flickr.endpoints, &settings)?;
     let stores = tier.stores().await?;
+    let redis = tier.redis().await?;
+    let budget = FlickrBudget::new(redis.clone(), &config.redis.key_prefix).counted_in(metrics.clone());
     let runner = Runner {
         queue,
         settings,
         store: stores.jobs,
         users: stores.users,
         bodies: stores.bodies,
-        lanes: Lanes::new(tier.redis().await?, &config.redis.key_prefix),
-        cache: AnswerCache::new(
-            tier.redis().await?,
-            &config.redis.key_prefix,
-            CachePolicy::from(&config.cache),
-        ),
+        lanes: Lanes::new(redis.clone(), &config.redis.key_prefix),
+        cache: AnswerCache::new(redis, &config.redis.key_prefix, CachePolicy::from(&config.cache)),
         vault: tier.vault().await?,
         apps: AppCredentials::new(&config.flickr.apps),
-        flickr,
+        flickr: flickr.within(budget),
         group_size: config.rabbitmq.quorum_group_size,
         metrics,
     };
@@ -118,6 +117,8 @@ async fn dispatch(
     let stores = tier.stores().await?;
     let redis = tier.redis().await?;
     let dispatcher = Dispatcher {
+        budget: FlickrBudget::new(redis.clone(), &config.redis.key_prefix),
+        budget_settings: BudgetSettings::of(&config),
         queues: config.queues,
         store: stores.jobs,
         bodies: stores.bodies,

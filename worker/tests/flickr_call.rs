@@ -63,6 +63,7 @@ impl Setting {
         Self {
             caller: FlickrCaller::new(&endpoints, &settings).unwrap(),
             signers: Signers {
+                app_name: "main".to_owned(),
                 app: AppCredentials::new("key", SecretString::from("secret")),
                 user: UserToken::new(
                     SecretString::from(user.oauth_token),
@@ -236,7 +237,7 @@ async fn a_body_store_that_is_away_is_no_try_and_a_photo_that_is_lost_is_one() {
     let setting = Setting::new().await;
     let lost = StoreError::NoSuchBody("1".to_owned());
     let cases: [(StoreError, io::ErrorKind, FailureKind); 2] = [
-        (StoreError::Timeout, io::ErrorKind::Other, FailureKind::NotMade),
+        (StoreError::Timeout, io::ErrorKind::Other, FailureKind::CutShort),
         (lost, io::ErrorKind::NotFound, FailureKind::Transient),
     ];
     for (cause, kind, expected) in cases {

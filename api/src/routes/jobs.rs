@@ -4,6 +4,7 @@ use axum::Json;
 use axum::extract::{RawQuery, State};
 use axum::http::header::LOCATION;
 use axum::http::{HeaderMap, HeaderName, StatusCode};
+use axum::response::AppendHeaders;
 use flickrhub_job::lane::LaneEntry;
 use flickrhub_job::model::{Job, JobId, JobState};
 use flickrhub_job::queue::Queue;
@@ -18,6 +19,7 @@ use crate::auth::{Authorised, JobsRead, JobsWrite};
 use crate::authorisation::{authorised_user, permission_for};
 use crate::cached::{finish_at_once, wants_no_cache};
 use crate::cursor::Cursor;
+use crate::data_tier::DataTier;
 use crate::extract::{JsonBody, PathParam};
 use crate::middleware::trace::Traced;
 use crate::problem::{Problem, ProblemDocument};
@@ -25,17 +27,28 @@ use crate::state::AppState;
 use crate::validate::{JobSubmission, ListQuery};
 
 /// The answer to a job that was accepted.
-pub type Accepted = (StatusCode, [(HeaderName, String); 1], Json<JobView>);
+pub type Accepted = (
+    StatusCode,
+    [(HeaderName, String); 1],
+    AppendHeaders<Option<(HeaderName, String)>>,
+    Json<JobView>,
+);
 
-/// 202 with the address of the job; 200 when it is over already.
-pub fn accepted(job: &Job) -> Accepted {
+/// 202 with the address of the job, and with word of a Flickr that is left alone at the moment; 200 when the job is over
+/// already.
+pub async fn accepted(data: &DataTier, job: &Job) -> Accepted {
     let location = format!("/api/v1/jobs/{}", job.id);
-    let status = if job.state.is_final() {
-        StatusCode::OK
+    let (status, circuit) = if job.state.is_final() {
+        (StatusCode::OK, None)
     } else {
-        StatusCode::ACCEPTED
+        (StatusCode::ACCEPTED, data.circuits.header(job).await)
     };
-    (status, [(LOCATION, location)], Json(JobView::from(job)))
+    (
+        status,
+        [(LOCATION, location)],
+        AppendHeaders(circuit),
+        Json(JobView::from(job)),
+    )
 }
 
 /// A page of jobs.
@@ -61,7 +74,8 @@ pub struct JobPage {
         (status = 200, description = "Done already: the answer was cached.", body = JobView,
             headers(("Location" = String, description = "The address of the job."))),
         (status = 202, description = "Accepted.", body = JobView,
-            headers(("Location" = String, description = "The address of the job."))),
+            headers(("Location" = String, description = "The address of the job."),
+                ("FlickrHub-Circuit" = Option<String>, description = "`open; until=\"…\"` while Flickr is left alone because it does not answer: the job waits."))),
         (status = "default", description = "A problem.", body = ProblemDocument,
             content_type = "application/problem+json"),
     ),
@@ -102,11 +116,12 @@ async fn take_on(state: &AppState, job: Job) -> Result<Accepted, Problem> {
     let work = state.clone();
     state
         .to_the_end(async move {
-            if let Some(done) = finish_at_once(work.data()?, &work.metrics, &job).await? {
-                return Ok(accepted(&done));
+            let data = work.data()?;
+            if let Some(done) = finish_at_once(data, &work.metrics, &job).await? {
+                return Ok(accepted(data, &done).await);
             }
-            accept(work.data()?, &work.config, &work.metrics, &job).await?;
-            Ok(accepted(&job))
+            accept(data, &work.config, &work.metrics, &job).await?;
+            Ok(accepted(data, &job).await)
         })
         .await
 }

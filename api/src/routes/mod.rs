@@ -6,6 +6,7 @@ pub mod health;
 pub mod jobs;
 pub mod oauth;
 pub mod uploads;
+pub mod usage;
 pub mod users;
 
 use axum::extract::DefaultBodyLimit;
@@ -26,6 +27,7 @@ pub fn documented(document: utoipa::openapi::OpenApi) -> OpenApiRouter<AppState>
         .routes(routes!(oauth::start))
         .routes(routes!(oauth::callback))
         .routes(routes!(users::remove_token))
+        .routes(routes!(usage::usage))
         .layer(from_fn(time_limit));
     // An upload takes as long as its sender needs; it is given up when nothing comes any more. Bytes are counted while
     // they come in, by the route.

@@ -14,6 +14,7 @@
 //! A failure of a step is as a crash after the step before: nothing is stored unless everything was found out before. So
 //! while Vault is away the callback can be loaded again.
 
+use std::future::Future;
 use std::path::Path;
 use std::time::Duration;
 
@@ -21,9 +22,10 @@ use axum::Json;
 use axum::extract::{RawQuery, State};
 use axum::response::{IntoResponse, Redirect, Response};
 use flickrhub_flickr::{
-    AccessGrant, AppCredentials, Disposition, Failure, FlickrError, Permission, RequestToken, TokenInfo,
-    TraceHeaders, UserToken,
+    AccessGrant, AppCredentials, Disposition, Failure, FlickrError, Permission, RequestToken, Sign,
+    TokenInfo, TraceHeaders, UserToken,
 };
+use flickrhub_job::budget::Permit;
 use flickrhub_job::config::{FlickrApp, read_secret};
 use flickrhub_job::model::TraceContext;
 use flickrhub_job::store::{NewToken, OauthRequest};
@@ -99,11 +101,10 @@ pub async fn start(
     let start = request.validate(&state.config.flickr.apps)?;
     let data = state.data()?;
     let callback = callback_url(&state.config.api.public_url);
-    let RequestToken(token) = state
-        .flickr
-        .request_token(&credentials(&start.app)?, &callback, &trace_headers(&trace))
-        .await
-        .map_err(|error| flickr_problem(&error))?;
+    let (credentials, headers) = (credentials(&start.app)?, trace_headers(&trace));
+    let permit = data.budget.permit_sign_in(&start.app.name).await?;
+    let ask = state.flickr.request_token(&credentials, &callback, &headers);
+    let RequestToken(token) = step(data, permit, ask).await?;
     let created_at = now();
     let oauth_token = token.token.expose_secret().to_owned();
     let request = OauthRequest {
@@ -263,16 +264,14 @@ async fn exchange(
     // The application was removed from the hub since.
     let app = app.ok_or(Problem::AuthorisationUnknown)?;
     let (credentials, headers) = (credentials(app)?, trace_headers(trace));
-    let grant = state
+    let permit = data.budget.permit_sign_in(&app.name).await?;
+    let trade = state
         .flickr
-        .access_token(&credentials, &token, &verifier, &headers)
-        .await
-        .map_err(|error| flickr_problem(&error))?;
-    let info = state
-        .flickr
-        .check_token(&credentials, &grant.token, &headers)
-        .await
-        .map_err(|error| flickr_problem(&error))?;
+        .access_token(&credentials, &token, &verifier, &headers);
+    let grant = step(data, permit, trade).await?;
+    let permit = data.budget.permit_sign_in(&app.name).await?;
+    let check = state.flickr.check_token(&credentials, &grant.token, &headers);
+    let info = step(data, permit, check).await?;
     let permission = permitted(granted(&request.permission), &grant, &info)?;
     let AccessGrant {
         token,
@@ -358,6 +357,22 @@ fn credentials(app: &FlickrApp) -> Result<AppCredentials, Problem> {
 
 fn trace_headers(trace: &TraceContext) -> TraceHeaders {
     TraceHeaders::new(Some(trace.traceparent.as_str()), Some(trace.trace_id.as_str()))
+}
+
+/// Makes one request to Flickr and tells the circuit breaker how it ended.
+async fn step<T>(
+    data: &DataTier,
+    permit: Permit,
+    request: impl Future<Output = Result<T, FlickrError>>,
+) -> Result<T, Problem> {
+    let answer = request.await;
+    match answer.as_ref().err().map_or(Sign::There, FlickrError::sign) {
+        Sign::There => data.budget.succeeded(permit),
+        Sign::Away => data.budget.failed(permit),
+        Sign::Limited(retry_after) => data.budget.limited(permit, retry_after),
+        Sign::Nothing => {}
+    }
+    answer.map_err(|error| flickr_problem(&error))
 }
 
 /// What Flickr's answer means for the client: a token or verifier that Flickr does not take is the user's refusal, and

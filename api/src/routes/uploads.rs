@@ -220,5 +220,5 @@ async fn order_and_accept(
     };
     let job = order.into_job(caller, trace, now(), state.default_lifetime());
     accept(data, &state.config, &state.metrics, &job).await?;
-    Ok(accepted(&job))
+    Ok(accepted(data, &job).await)
 }

@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use redis::aio::MultiplexedConnection;
 use redis::{Cmd, ErrorKind, FromRedisValue, RedisResult, ScriptInvocation};
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, OnceCell};
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use super::ConnectError;
@@ -96,6 +96,33 @@ struct Shared {
 struct Link {
     connection: MultiplexedConnection,
     number: u64,
+    /// The `run_id` of the server, once somebody asked for it.
+    run: Arc<OnceCell<String>>,
+}
+
+impl Link {
+    fn new(connection: MultiplexedConnection) -> Self {
+        Self {
+            connection,
+            number: rand::random(),
+            run: Arc::default(),
+        }
+    }
+
+    /// Which start of which server this connection leads to.
+    async fn run(&self) -> RedisResult<&str> {
+        let run = self.run.get_or_try_init(|| run_of(self.connection.clone()));
+        run.await.map(String::as_str)
+    }
+}
+
+async fn run_of(mut connection: MultiplexedConnection) -> RedisResult<String> {
+    let mut info = redis::cmd("INFO");
+    let answer: String = info.arg("server").query_async(&mut connection).await?;
+    let mut fields = answer.lines().filter_map(|line| line.split_once(':'));
+    let run = fields.find(|(name, _)| *name == "run_id");
+    let unnamed = || redis::RedisError::from((ErrorKind::UnexpectedReturnType, "INFO names no run_id"));
+    run.map(|(_, run)| run.trim_end().to_owned()).ok_or_else(unnamed)
 }
 
 impl Redis {
@@ -108,10 +135,7 @@ impl Redis {
         Ok(Self {
             shared: Arc::new(Shared {
                 config: config.clone(),
-                link: Mutex::new(Some(Link {
-                    connection,
-                    number: 0,
-                })),
+                link: Mutex::new(Some(Link::new(connection))),
             }),
         })
     }
@@ -121,7 +145,7 @@ impl Redis {
     /// # Errors
     /// A transient error after [`PATIENCE`] at the latest; [`RedisError::Refused`] at once.
     pub async fn run<T: FromRedisValue + Send>(&self, command: &Cmd) -> Result<T, RedisError> {
-        self.with_patience(|mut connection| async move { command.query_async(&mut connection).await })
+        self.with_patience(|mut link| async move { command.query_async(&mut link.connection).await })
             .await
     }
 
@@ -133,8 +157,25 @@ impl Redis {
         &self,
         call: &ScriptInvocation<'_>,
     ) -> Result<T, RedisError> {
-        self.with_patience(|mut connection| async move { call.invoke_async(&mut connection).await })
+        self.with_patience(|mut link| async move { call.invoke_async(&mut link.connection).await })
             .await
+    }
+
+    /// Runs one script, which must be idempotent and is told which start of which server it runs on (its `run_id`). `call`
+    /// is called for each sending.
+    ///
+    /// # Errors
+    /// As [`Redis::script`].
+    pub async fn script_on_run<T: FromRedisValue + Send>(
+        &self,
+        call: impl Fn(&str) -> ScriptInvocation<'static> + Sync,
+    ) -> Result<T, RedisError> {
+        let call = &call;
+        self.with_patience(|mut link| async move {
+            let call = call(link.run().await?);
+            call.invoke_async(&mut link.connection).await
+        })
+        .await
     }
 
     /// Whether the master answers; asked once.
@@ -142,10 +183,8 @@ impl Redis {
     /// # Errors
     /// When it does not within 2 s.
     pub async fn ping(&self) -> Result<(), RedisError> {
-        let ask =
-            self.once(
-                |mut connection| async move { redis::cmd("PING").query_async::<()>(&mut connection).await },
-            );
+        let ask = self
+            .once(|mut link| async move { redis::cmd("PING").query_async::<()>(&mut link.connection).await });
         timeout(RESPONSE_TIMEOUT, ask)
             .await
             .map_err(|_| RedisError::TimedOut)?
@@ -163,7 +202,7 @@ impl Redis {
 
     async fn with_patience<T, F, Fut>(&self, operation: F) -> Result<T, RedisError>
     where
-        F: Fn(MultiplexedConnection) -> Fut,
+        F: Fn(Link) -> Fut,
         Fut: Future<Output = RedisResult<T>>,
     {
         let deadline = Instant::now() + PATIENCE;
@@ -187,13 +226,14 @@ impl Redis {
 
     async fn once<T, F, Fut>(&self, operation: F) -> Result<T, RedisError>
     where
-        F: Fn(MultiplexedConnection) -> Fut,
+        F: Fn(Link) -> Fut,
         Fut: Future<Output = RedisResult<T>>,
     {
         let link = self.link().await?;
-        match operation(link.connection).await.map_err(RedisError::from) {
+        let number = link.number;
+        match operation(link).await.map_err(RedisError::from) {
             Err(error) if error.is_transient() => {
-                self.give_up(link.number).await;
+                self.give_up(number).await;
                 Err(error)
             }
             answer => answer,
@@ -207,10 +247,7 @@ impl Redis {
             return Ok(link.clone());
         }
         let connection = sentinel::connect_to_master(&self.shared.config, Some(RESPONSE_TIMEOUT)).await?;
-        let new = Link {
-            connection,
-            number: rand::random(),
-        };
+        let new = Link::new(connection);
         *link = Some(new.clone());
         Ok(new)
     }

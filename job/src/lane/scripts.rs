@@ -19,8 +19,11 @@ pub(super) static EXTEND: LazyLock<Script> = script!("extend.lua");
 pub(super) static DONE: LazyLock<Script> = script!("done.lua");
 pub(super) static DEPTH: LazyLock<Script> = script!("depth.lua");
 
-/// What says how much room applications and users have.
-pub(super) const ROOM: &str = include_str!("room.lua");
+/// What says how much room applications and users have: their budgets and circuits.
+pub(super) const ROOM: &str = concat!(
+    include_str!("../sliding_log/sliding_log.lua"),
+    include_str!("../budget/budget.lua")
+);
 
 /// The release, with what says how much room there is.
 pub(super) fn release(room: &str) -> Script {

@@ -45,6 +45,8 @@ pub enum AttemptEnd<'a> {
     Postponed {
         /// Why it could not be made.
         error: &'a JobError,
+        /// Whether a request was begun, which counts against the budgets.
+        called: bool,
         /// The earliest time of the next attempt.
         at: Timestamp,
     },
@@ -58,7 +60,16 @@ impl AttemptEnd<'_> {
             Self::Failed(error) => transition::fail(id, attempt, error, clock),
             Self::Dead(error) => transition::die(id, attempt, error, clock),
             Self::Retried { error, at } => transition::retry(id, attempt, error, at, clock),
-            Self::Postponed { error, at } => transition::postpone(id, attempt, error, at, clock),
+            Self::Postponed {
+                error,
+                called: true,
+                at,
+            } => transition::postpone(id, attempt, error, at, clock),
+            Self::Postponed {
+                error,
+                called: false,
+                at,
+            } => transition::postpone_uncalled(id, attempt, error, at, clock),
         })
     }
 
@@ -95,7 +106,7 @@ impl AttemptEnd<'_> {
             Self::Failed(error) => over(JobState::Failed, Some(error)),
             Self::Dead(error) => over(JobState::Dead, Some(error)),
             Self::Retried { error, at } => queued(error, at, job.tries),
-            Self::Postponed { error, at } => queued(error, at, job.tries.saturating_sub(1)),
+            Self::Postponed { error, at, .. } => queued(error, at, job.tries.saturating_sub(1)),
         }
     }
 }

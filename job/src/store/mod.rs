@@ -19,6 +19,7 @@ mod document_tests;
 mod error;
 #[cfg(test)]
 pub(crate) mod fixture;
+mod flickr_requests;
 mod group_commit;
 mod holder;
 pub mod id;
@@ -41,6 +42,7 @@ pub use attempt_end::AttemptEnd;
 pub use bodies::{BodyStore, BodyWriter};
 pub use clients::{Client, ClientKey, ClientStore};
 pub use error::StoreError;
+pub use flickr_requests::ClaimsOfJob;
 pub use holder::Holder;
 pub use jobs::JobStore;
 pub use json_text::MAX_RESULT_BYTES;

@@ -13,6 +13,7 @@
 use bson::{Bson, DateTime, Document, doc};
 use jiff::{SignedDuration, Timestamp};
 
+use super::flickr_requests;
 use super::holder::Holder;
 use super::id;
 use super::time::to_bson;
@@ -40,6 +41,11 @@ pub(super) struct Clock {
 impl Clock {
     fn now(self) -> DateTime {
         to_bson(self.now)
+    }
+
+    /// When a job that finishes at `time` is deleted.
+    pub(super) fn purged_at(self, time: Timestamp) -> DateTime {
+        Self { now: time, ..self }.after(self.retention)
     }
 
     fn after(self, duration: SignedDuration) -> DateTime {
@@ -146,6 +152,7 @@ pub(super) fn claim(
         .guarded_by(doc! { "attempt": attempt, "expires_at": { "$gt": clock.now() } })
         .setting(doc! { "started_at": clock.now(), "lease_until": clock.after(lease) })
         .setting(doc! { "tries": { "$add": [{ "$ifNull": ["$tries", 0] }, 1] } })
+        .setting(flickr_requests::with_claim(clock.now))
         .setting(doc! { "holder": holder.to_bson() })
 }
 
@@ -230,6 +237,17 @@ pub(super) fn postpone(
 ) -> Transition {
     retry(job, attempt, error, available_at, clock)
         .setting(doc! { "tries": { "$max": [{ "$subtract": ["$tries", 1] }, 0] } })
+}
+
+/// [`postpone`] for an attempt that did not call Flickr at all.
+pub(super) fn postpone_uncalled(
+    job: JobId,
+    attempt: u32,
+    error: &JobError,
+    available_at: Timestamp,
+    clock: Clock,
+) -> Transition {
+    postpone(job, attempt, error, available_at, clock).setting(flickr_requests::without_claim())
 }
 
 /// Whoever held the job did not move it before its lease ran out.

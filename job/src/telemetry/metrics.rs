@@ -10,6 +10,7 @@ use prometheus::core::Collector;
 use prometheus::{Gauge, HistogramOpts, HistogramVec, IntCounterVec, IntGaugeVec, Opts, Registry};
 
 use super::process::ProcessCollector;
+use crate::budget::Standing;
 use crate::lane::LaneDepth;
 use crate::queue::Queue;
 
@@ -53,6 +54,14 @@ pub struct Metrics {
     cache_hit_rate: Gauge,
     /// `flickrhub_callbacks_total{outcome}`: tries to deliver a callback.
     pub callbacks: IntCounterVec,
+    /// `flickrhub_flickr_budget_used{app}`: requests of the application that count at present.
+    pub flickr_budget_used: IntGaugeVec,
+    /// `flickrhub_flickr_budget_limit{app}`: requests that the application may make in an hour.
+    pub flickr_budget_limit: IntGaugeVec,
+    /// `flickrhub_breaker_state{app, endpoint}`: 0 closed, 1 half-open, 2 open; endpoint is `rest` or `upload`.
+    pub breaker_state: IntGaugeVec,
+    /// `flickrhub_permits_total{app, outcome}`: questions whether Flickr may be called; outcome is `granted` or why not.
+    pub permits: IntCounterVec,
     /// The users that `queue_depth_per_token` names at the moment.
     named_users: Arc<Mutex<BTreeMap<Queue, Vec<String>>>>,
 }
@@ -133,6 +142,26 @@ impl Metrics {
                 "Tries to deliver a callback.",
                 &["outcome"],
             )?,
+            flickr_budget_used: gauge(
+                "flickrhub_flickr_budget_used",
+                "Requests to Flickr of the last hour, by application.",
+                &["app"],
+            )?,
+            flickr_budget_limit: gauge(
+                "flickrhub_flickr_budget_limit",
+                "Requests to Flickr that an application may make in an hour.",
+                &["app"],
+            )?,
+            breaker_state: gauge(
+                "flickrhub_breaker_state",
+                "The circuit breaker: 0 closed, 1 half-open, 2 open.",
+                &["app", "endpoint"],
+            )?,
+            permits: counter(
+                "flickrhub_permits_total",
+                "Questions whether Flickr may be called, by answer.",
+                &["app", "outcome"],
+            )?,
             named_users: Arc::default(),
             registry,
         })
@@ -151,6 +180,21 @@ impl Metrics {
         // Two at once may lose one of many: it is an average.
         self.cache_hit_rate
             .set(self.cache_hit_rate.get() * (1.0 - WEIGHT) + hit * WEIGHT);
+    }
+
+    /// Sets the gauges of an application's budget and circuits.
+    pub fn record_budget(&self, app: &str, standing: &Standing) {
+        self.flickr_budget_used
+            .with_label_values(&[app])
+            .set(standing.app.used.into());
+        self.flickr_budget_limit
+            .with_label_values(&[app])
+            .set(standing.app.limit.into());
+        for circuit in standing.circuits {
+            self.breaker_state
+                .with_label_values(&[app, circuit.endpoint.name()])
+                .set(circuit.state.number());
+        }
     }
 
     /// Sets the gauges of a queue. Users that are not among the heaviest any more disappear.
@@ -231,6 +275,8 @@ mod tests {
             .observe(0.2);
         metrics.jobs_accepted.with_label_values(&["flickr_rest"]).inc();
         metrics.callbacks.with_label_values(&["delivered"]).inc();
+        metrics.permits.with_label_values(&["main", "granted"]).inc();
+        metrics.breaker_state.with_label_values(&["main", "rest"]).set(2);
         let text = text(&metrics);
         for line in [
             r#"api_request_latency_seconds_count{method="POST",route="/api/v1/jobs",status="202"} 1"#,
@@ -240,6 +286,8 @@ mod tests {
             r#"flickr_api_call_duration_seconds_count{method="flickr.test.echo"} 1"#,
             r#"flickrhub_jobs_accepted_total{queue="flickr_rest"} 1"#,
             r#"flickrhub_callbacks_total{outcome="delivered"} 1"#,
+            r#"flickrhub_permits_total{app="main",outcome="granted"} 1"#,
+            r#"flickrhub_breaker_state{app="main",endpoint="rest"} 2"#,
         ] {
             assert!(text.contains(line), "{line} is missing in\n{text}");
         }

@@ -140,7 +140,17 @@ impl Ends for JobStore {
         error: &JobError,
         at: Timestamp,
     ) -> Result<Option<Job>, StoreError> {
-        end(self, id, attempt, AttemptEnd::Postponed { error, at }).await
+        end(
+            self,
+            id,
+            attempt,
+            AttemptEnd::Postponed {
+                error,
+                called: true,
+                at,
+            },
+        )
+        .await
     }
 }
 

@@ -207,6 +207,7 @@ async fn attempts_that_end_together_end_each_in_its_own_way() {
             at: later,
         },
         AttemptEnd::Postponed {
+            called: true,
             error: &error,
             at: later,
         },

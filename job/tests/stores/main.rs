@@ -10,6 +10,7 @@ mod bodies;
 mod callbacks;
 mod database;
 mod fixture;
+mod flickr_requests;
 mod groups;
 mod queries;
 mod transitions;

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
+use flickrhub_job::budget::BreakerConfig;
 use flickrhub_job::config::{
     ApiConfig, CallbackConfig, Config, FlickrApp, FlickrConfig, LimitsConfig, MongoConfig, QueueConfig,
     RabbitConfig, RedisConfig, VaultAuth, VaultConfig,
@@ -49,6 +50,7 @@ pub fn config(hub: &ValidatedHub) -> Config {
         flickr: FlickrConfig {
             endpoints: hub.endpoints.clone(),
             apps: hub.apps.iter().map(app).collect(),
+            breaker: BreakerConfig::default(),
         },
         queues: queues(hub),
         limits: LimitsConfig {

@@ -17,12 +17,14 @@
 //! | `release` | the way of a job from its lane to RabbitMQ |
 //! | `overdue` | jobs whose lease has ended |
 //! | `reconcile` | lanes from MongoDB: after Redis lost them, and now and then for single jobs that are in none |
+//! | `budgets` | how many requests Flickr may get: settings, rebuilding, metrics |
 //! | `apart` | one job of many, without harm to the others |
 //! | `turn` | which dispatcher does what one of them is enough for |
 //! | `depth` | how much waits, for the metrics |
 //! | `orphans` | photos that no job needs any more |
 
 mod apart;
+mod budgets;
 mod depth;
 mod orphans;
 mod overdue;
@@ -32,8 +34,10 @@ mod turn;
 
 use std::collections::BTreeMap;
 use std::future::Future;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
+use flickrhub_job::budget::{BudgetSettings, FlickrBudget};
 use flickrhub_job::config::QueueConfig;
 use flickrhub_job::connection::redis::{Redis, RedisError};
 use flickrhub_job::lane::{LaneError, Lanes};
@@ -51,6 +55,9 @@ use crate::shutdown::{DISPATCH_LIMIT, pause, within_limit};
 
 /// How often jobs whose lease has ended, and the loss of Redis's data, are looked for.
 const RECOVERY_PERIOD: Duration = Duration::from_secs(5);
+
+/// How often the loss of budgets is looked for: until it is found, Flickr is not called.
+const BUDGET_PERIOD: Duration = Duration::from_secs(1);
 
 /// How often every queued job is looked at, by any one of the dispatchers.
 const RECONCILE_PERIOD: Duration = Duration::from_mins(1);
@@ -71,6 +78,10 @@ pub struct Dispatcher {
     pub bodies: BodyStore,
     /// Lanes.
     pub lanes: Lanes,
+    /// The budgets of Flickr requests.
+    pub budget: FlickrBudget,
+    /// How large they are.
+    pub budget_settings: BudgetSettings,
     /// Where the lanes are; the dispatchers take turns there.
     pub redis: Redis,
     /// The prefix of every key in Redis.
@@ -119,6 +130,7 @@ impl Dispatcher {
             .queues
             .iter()
             .map(|(&queue, settings)| self.release_until(queue, settings, stop));
+        let configured = AtomicBool::new(false);
         let grace = overdue::Grace::new(Timestamp::now());
         tokio::join!(
             join_all(releases),
@@ -127,6 +139,8 @@ impl Dispatcher {
             every(RECONCILE_PERIOD, stop, || self.reconcile_in_turn(stop)),
             every(ORPHANS_PERIOD, stop, || self.delete_orphans_in_turn()),
             every(DEPTH_PERIOD, stop, || self.record_depths()),
+            every(BUDGET_PERIOD, stop, || self.keep_budgets(&configured, stop)),
+            every(DEPTH_PERIOD, stop, || self.record_budgets()),
         );
     }
 }

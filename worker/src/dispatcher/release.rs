@@ -9,7 +9,7 @@ use flickrhub_job::model::{DEFAULT_WEIGHT, Job, JobError, JobState, Priority};
 use flickrhub_job::queue::Queue;
 use flickrhub_job::store::{Holder, StoreError};
 use flickrhub_job::telemetry::lifecycle;
-use futures::StreamExt;
+use futures::future::join_all;
 use jiff::{SignedDuration, Timestamp};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -164,16 +164,17 @@ impl Dispatcher {
             }
         };
         // All at once: their publications share round trips and confirmations.
-        futures::stream::iter(batch.jobs.into_iter().zip(marked))
-            .for_each_concurrent(BATCH, |(released, marked)| async move {
-                let (job_id, user_id) = (released.job_id, released.user_id.clone());
-                let dispatch = self.dispatch(queue, released, marked, holder, lease, stop);
-                if let Err(panicked) = caught(dispatch).await {
+        let dispatches = batch.jobs.into_iter().zip(marked).map(|(released, marked)| {
+            let (job_id, user_id) = (released.job_id, released.user_id.clone());
+            let dispatch = caught(self.dispatch(queue, released, marked, holder, lease, stop));
+            async move {
+                if let Err(panicked) = dispatch.await {
                     // Its place in the window ends, or its lease.
                     tracing::error!(%job_id, user_id, %panicked, "the job is not dispatched this time");
                 }
-            })
-            .await;
+            }
+        });
+        join_all(dispatches).await;
         Ok(next_due.saturating_sub(released_at.elapsed()))
     }
 

@@ -2,11 +2,15 @@
 //!
 //! | module | does |
 //! | --- | --- |
+//! | `permit` | asks before each request whether it may be sent, and tells how it ended |
 //! | `photo` | uploads and replacements, until Flickr has finished with the photo |
 //! | `verdict` | what Flickr's errors mean for the job |
 
+mod permit;
 mod photo;
 mod verdict;
+
+pub(crate) use photo::most_questions;
 
 use std::future::Future;
 use std::io;
@@ -17,6 +21,7 @@ use flickrhub_flickr::{
     AppCredentials, ClientError, Effect, Endpoints, FlickrClient, FlickrError, Method, Operation, Timeouts,
     TraceHeaders, UserToken,
 };
+use flickrhub_job::budget::{CONNECT, Endpoint, FlickrBudget, Permit};
 use flickrhub_job::config::{FlickrEndpoints, QueueConfig};
 use flickrhub_job::model::{Body, Job};
 use flickrhub_job::queue::Queue;
@@ -24,9 +29,6 @@ use flickrhub_job::telemetry::Metrics;
 use futures::Stream;
 
 use crate::decision::{Outcome, Repeat};
-
-/// How long a connection to Flickr may take.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// How long a question about an asynchronous upload may take.
 const TICKET_TIMEOUT: Duration = Duration::from_secs(30);
@@ -49,9 +51,10 @@ fn operation(job: &Job) -> Option<Operation> {
 }
 
 /// Calls Flickr.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct FlickrCaller {
     client: FlickrClient,
+    budget: Option<FlickrBudget>,
     /// How long one attempt may take.
     limit: Duration,
 }
@@ -70,6 +73,8 @@ pub enum FlickrCallerError {
 /// Who signs a call.
 #[derive(Debug)]
 pub struct Signers {
+    /// Our name of the application, whose budget the call uses.
+    pub app_name: String,
     /// Our application.
     pub app: AppCredentials,
     /// The user.
@@ -85,14 +90,24 @@ impl FlickrCaller {
         let endpoints = Endpoints::from_bases(&endpoints.rest, &endpoints.upload, &endpoints.oauth)?;
         let limit = Duration::from_secs(u64::from(settings.timeout_seconds));
         let timeouts = Timeouts {
-            connect: CONNECT_TIMEOUT,
+            connect: CONNECT,
             call: limit,
             upload: limit,
         };
         Ok(Self {
             client: FlickrClient::new(endpoints, timeouts)?,
+            budget: None,
             limit,
         })
+    }
+
+    /// The same caller, which sends no request without a permit.
+    #[must_use]
+    pub fn within(self, budget: FlickrBudget) -> Self {
+        Self {
+            budget: Some(budget),
+            ..self
+        }
     }
 
     /// Makes the call of `job`; `open` opens its photo, if it has one.
@@ -138,13 +153,17 @@ struct Call<'a> {
 
 impl Call<'_> {
     async fn method(&self, method: &'static Method) -> Outcome {
+        let permit = match self.permit(Endpoint::Rest).await {
+            Ok(permit) => permit,
+            Err(refused) => return Outcome::Failed(refused),
+        };
         let arguments = self.arguments();
-        let Signers { app, user } = self.signers;
+        let Signers { app, user, .. } = self.signers;
         let call = self
             .caller
             .client
             .call(app, Some(user), method, &arguments, &self.headers);
-        match self.observed(method.name, call).await {
+        match self.observed(method.name, permit, call).await {
             Ok(answer) => Outcome::Done(answer),
             Err(error) => verdict::of(&error, self.job.tries),
         }
@@ -158,15 +177,18 @@ impl Call<'_> {
             .collect()
     }
 
-    /// Makes one request and reports it: event `flickr_api_call`, duration, errors by code.
+    /// Makes one request with its permit and reports it: to the circuit breaker, event `flickr_api_call`, duration, errors
+    /// by code.
     async fn observed<T>(
         &self,
         method: &str,
+        permit: Option<Permit>,
         request: impl Future<Output = Result<T, FlickrError>>,
     ) -> Result<T, FlickrError> {
         let started = Instant::now();
         let answer = request.await;
         let seconds = started.elapsed().as_secs_f64();
+        self.report(permit, answer.as_ref().err());
         let code = answer.as_ref().err().map_or("ok".into(), FlickrError::label);
         self.metrics
             .flickr_api_call_duration

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use flickrhub_flickr::{Failure, FlickrError, PhotoBody, PhotoId, TicketId, TicketState, Uploaded};
+use flickrhub_job::budget::Endpoint;
 use flickrhub_job::model::Body;
 use flickrhub_job::queue::Queue;
 use flickrhub_job::store::StoreError;
@@ -29,6 +30,17 @@ const TICKETS: Backoff = Backoff {
 
 /// Questions after which a ticket that Flickr does not know is believed to be unknown.
 const QUESTIONS_BEFORE_UNKNOWN: u32 = 5;
+
+/// Most questions about a ticket that an attempt of this length has time for: each waits for at least four fifths of its
+/// pause.
+pub(crate) fn most_questions(attempt: Duration) -> usize {
+    let pauses = (1..).map(|questions| TICKETS.ceiling(questions).mul_f64(0.8));
+    let asked_after = pauses.scan(Duration::ZERO, |sum, pause| {
+        *sum += pause;
+        Some(*sum)
+    });
+    asked_after.take_while(|asked| *asked <= attempt).count()
+}
 
 impl Call<'_> {
     pub(super) async fn photo<S>(&self, body: &Body, stream: S) -> Outcome
@@ -51,17 +63,22 @@ impl Call<'_> {
         let mut fields = self.arguments();
         fields.retain(|(name, _)| name != "async" && name != "photo_id");
         fields.push(("async".to_owned(), "1".to_owned()));
-        let Signers { app, user } = self.signers;
+        let replaced = self.job.params.get("photo_id").cloned().map(PhotoId);
+        if self.job.queue == Queue::Replace && replaced.is_none() {
+            return Outcome::Failed(verdict::incomplete("photo_id"));
+        }
+        let permit = match self.permit(Endpoint::Upload).await {
+            Ok(permit) => permit,
+            Err(refused) => return Outcome::Failed(refused),
+        };
+        let Signers { app, user, .. } = self.signers;
         let client = &self.caller.client;
-        let sent = if self.job.queue == Queue::Replace {
-            let Some(photo_id) = self.job.params.get("photo_id").cloned().map(PhotoId) else {
-                return Outcome::Failed(verdict::incomplete("photo_id"));
-            };
+        let sent = if let Some(photo_id) = replaced.filter(|_| self.job.queue == Queue::Replace) {
             let replace = client.replace(app, user, &photo_id, &fields, photo, &self.headers);
-            self.observed("replace", replace).await
+            self.observed("replace", permit, replace).await
         } else {
             let upload = client.upload(app, user, &fields, photo, &self.headers);
-            self.observed("upload", upload).await
+            self.observed("upload", permit, upload).await
         };
         match sent {
             Ok(Uploaded::Photo(id)) => Outcome::Done(uploaded(&id)),
@@ -92,12 +109,13 @@ impl Call<'_> {
 
     /// The state of a ticket; `None` when it could not be had this time.
     async fn state_of(&self, ticket: &TicketId) -> Option<TicketState> {
+        let permit = self.permit_in_time(Endpoint::Rest).await?;
         let tickets = [ticket.clone()];
         let ask = self
             .caller
             .client
             .check_tickets(&self.signers.app, &tickets, &self.headers);
-        let ask = self.observed("flickr.photos.upload.checkTickets", ask);
+        let ask = self.observed("flickr.photos.upload.checkTickets", permit, ask);
         let answer: Result<_, FlickrError> = timeout(TICKET_TIMEOUT, ask).await.ok()?;
         answer.ok()?.into_iter().next().map(|(_, state)| state)
     }
@@ -113,4 +131,18 @@ fn is_of_the_store(error: &io::Error) -> bool {
 
 fn uploaded(photo: &PhotoId) -> Value {
     json!({ "photo_id": photo.as_str() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_attempt_has_time_for_as_many_questions_as_their_pauses_allow() {
+        let most = |millis| most_questions(Duration::from_millis(millis));
+        assert_eq!(
+            [399, 400, 1_200, 6_000, 9_999, 10_000].map(most),
+            [0, 1, 2, 4, 4, 5]
+        );
+    }
 }

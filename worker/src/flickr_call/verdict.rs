@@ -71,7 +71,7 @@ pub(super) fn not_converted() -> Failure {
 /// The photo could not be read to its end, because the body store was away; Flickr did not get it.
 pub(super) fn photo_unavailable() -> Failure {
     Failure {
-        kind: FailureKind::NotMade,
+        kind: FailureKind::CutShort,
         error: JobError {
             code: "temporarily_unavailable".to_owned(),
             message: "FlickrHub could not send the photo yet and tries again by itself.".to_owned(),

@@ -32,7 +32,7 @@ impl Runner {
             .worker_processing_time
             .with_label_values(&[self.queue.name(), decision.name()])
             .observe(started.elapsed().as_secs_f64());
-        if let Decision::Retry { at, error } | Decision::Postpone { at, error } = &decision {
+        if let Decision::Retry { at, error } | Decision::Postpone { at, error, .. } = &decision {
             tracing::info!(
                 %at, error_code = error.code, decision = decision.name(),
                 "the attempt failed; the job is tried again"

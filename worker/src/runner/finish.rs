@@ -155,7 +155,11 @@ fn end(decision: &Decision) -> AttemptEnd<'_> {
         Decision::Fail(error) => AttemptEnd::Failed(error),
         Decision::Dead(error) => AttemptEnd::Dead(error),
         Decision::Retry { at, error } => AttemptEnd::Retried { error, at: *at },
-        Decision::Postpone { at, error } => AttemptEnd::Postponed { error, at: *at },
+        Decision::Postpone { at, called, error } => AttemptEnd::Postponed {
+            error,
+            called: *called,
+            at: *at,
+        },
     }
 }
 

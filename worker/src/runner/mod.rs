@@ -17,10 +17,12 @@
 //! is ended by the dispatcher's recovery, see [`crate::dispatcher`], module `overdue`.
 //!
 //! A dead job's message is rejected rather than acknowledged: the broker itself moves it to the dead-letter queue, so
-//! there is no moment in which it is in neither. Of Redis nothing is asked before the transition, so a job runs and
-//! finishes without it; the message is held until the lanes can be told.
+//! there is no moment in which it is in neither. Of Redis only the permits to call Flickr are asked before the transition
+//! ([`flickrhub_job::budget`]): a call that was made is finished without Redis, and the message held until the lanes can be
+//! told.
 //!
-//! An attempt that could not reach Flickr because Vault or MongoDB was away is postponed: it does not count among the
+//! An attempt that could not reach Flickr because Vault, MongoDB or Redis was away, or may not yet because a budget is spent
+//! or Flickr does not answer, is postponed: it does not count among the
 //! tries of the job ([`flickrhub_job::model`]), and the job comes as near to `dead` as it was before.
 //!
 //! A panic is a bug, and ends the work on one message only. In the attempt itself it is a failure of that attempt, with the

@@ -73,6 +73,7 @@ impl Runner {
         let decrypt = |ciphertext| self.vault.decrypt(TransitKey::UserTokens, &user.id, ciphertext);
         let (token, secret) = tokio::try_join!(decrypt(&user.token), decrypt(&user.token_secret))?;
         Ok(Signers {
+            app_name: user.app,
             app: AppCredentials::new(consumer.key.expose_secret(), consumer.secret.clone()),
             user: UserToken::new(token, secret),
         })

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use flickrhub_flickr_mock::{Entry, MockFlickr, MockHandle, Permission};
+use flickrhub_job::budget::{BudgetSettings, FlickrBudget};
 use flickrhub_job::cache::{AnswerCache, CachePolicy};
 use flickrhub_job::callback::{AddressPolicy, CallbackClient};
 use flickrhub_job::config::{Config, FlickrApp, FlickrEndpoints, QueueConfig};
@@ -43,6 +44,8 @@ pub(crate) const WEBHOOK_SECRET: &str = "whsec_MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3O
 const PATIENCE: Duration = Duration::from_secs(90);
 
 const KEY: &str = "test-consumer-key";
+/// The key of the application that has no jobs unless a test gives it some.
+const OTHER_KEY: &str = "other-consumer-key";
 const SECRET: &str = "test-consumer-secret";
 
 /// A hub for one test. Its keys in Redis and its client are its own; the queues are the virtual host's.
@@ -53,7 +56,13 @@ pub(crate) struct Hub {
     pub(crate) flickr: MockHandle,
     pub(crate) publisher: Publisher,
     pub(crate) user_id: String,
+    /// A user of the other application.
+    pub(crate) other_user_id: String,
     pub(crate) client_id: String,
+    /// The names of both applications.
+    pub(crate) apps: [String; 2],
+    pub(crate) budget: FlickrBudget,
+    redis: Redis,
     lanes: Lanes,
     channel: Channel,
     stop: CancellationToken,
@@ -64,16 +73,29 @@ pub(crate) struct Hub {
 impl Hub {
     /// Starts every role.
     pub(crate) async fn start() -> Self {
+        Self::start_with(|_| ()).await
+    }
+
+    /// Starts every role, with budgets that `adjust` changes.
+    pub(crate) async fn start_with(adjust: impl FnOnce(&mut BudgetSettings)) -> Self {
         // Another test may have installed it.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let path =
             std::env::var("FLICKRHUB_TEST_CONFIG").expect("FLICKRHUB_TEST_CONFIG names a configuration");
         let mut config = Config::load(Path::new(&path)).unwrap();
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
-        let flickr = MockFlickr::builder().app(KEY, SECRET).serve(listener).unwrap();
+        let flickr = MockFlickr::builder()
+            .app(KEY, SECRET)
+            .app(OTHER_KEY, SECRET)
+            .serve(listener)
+            .unwrap();
         let own = format!("job-path-{}", JobId::new());
         let folder = std::env::temp_dir().join(&own);
-        point_at(&mut config, &flickr, &folder);
+        // Of this test alone, as are the budgets that are rebuilt from its jobs.
+        let apps = [own.clone(), format!("{own}-other")];
+        point_at(&mut config, &flickr, &folder, &apps);
+        let mut budget_settings = BudgetSettings::of(&config);
+        adjust(&mut budget_settings);
 
         let database = mongo::connect(&config.mongodb).await.unwrap();
         let redis = Redis::connect(&config.redis).await.unwrap();
@@ -97,13 +119,16 @@ impl Hub {
             bodies: BodyStore::new(&database),
             key_prefix: format!("{own}:"),
             lanes: Lanes::new(redis.clone(), &format!("{own}:")),
+            budget: FlickrBudget::new(redis.clone(), &format!("{own}:")).counted_in(metrics()),
+            budget_settings,
             redis,
             rabbit,
             publisher,
             vault: Vault::connect(&config.vault, Component::Worker).await.unwrap(),
             config,
         };
-        let user_id = parts.authorise_user(&flickr, &own).await;
+        let user_id = parts.authorise_user(&flickr, &own, "bees", &apps[0]).await;
+        let other_user_id = parts.authorise_user(&flickr, &own, "wasps", &apps[1]).await;
         let stop = CancellationToken::new();
         let mut roles = JoinSet::new();
         parts.spawn_roles(&mut roles, &stop);
@@ -114,7 +139,11 @@ impl Hub {
             flickr,
             publisher: parts.publisher,
             user_id,
+            other_user_id,
             client_id: own,
+            apps,
+            budget: parts.budget,
+            redis: parts.redis,
             lanes: parts.lanes,
             channel,
             stop,
@@ -130,7 +159,7 @@ impl Hub {
             id: JobId::new(),
             client_id: self.client_id.clone(),
             user_id: self.user_id.clone(),
-            app: "main".to_owned(),
+            app: self.apps[0].clone(),
             queue: Queue::Rest,
             method: method.to_owned(),
             params: params
@@ -235,6 +264,15 @@ impl Hub {
         .await
     }
 
+    /// Deletes keys, as if Redis had lost them.
+    pub(crate) async fn forget_in_redis(&self, keys: &[String]) {
+        let mut forget = redis::cmd("DEL");
+        for key in keys {
+            forget.arg(format!("{}:{key}", self.client_id));
+        }
+        self.redis.run::<()>(&forget).await.unwrap();
+    }
+
     /// Stops every role, as SIGTERM does, and waits until all have finished.
     pub(crate) async fn stop(mut self) {
         self.stop.cancel();
@@ -255,6 +293,8 @@ struct Parts {
     redis: Redis,
     key_prefix: String,
     lanes: Lanes,
+    budget: FlickrBudget,
+    budget_settings: BudgetSettings,
     rabbit: Rabbit,
     publisher: Publisher,
     vault: Vault,
@@ -262,7 +302,7 @@ struct Parts {
 
 impl Parts {
     /// A client, and a Flickr user who authorised it; the user's id.
-    async fn authorise_user(&self, flickr: &MockHandle, client_id: &str) -> String {
+    async fn authorise_user(&self, flickr: &MockHandle, client_id: &str, name: &str, app: &str) -> String {
         let api = Vault::connect(&self.config.vault, Component::Api).await.unwrap();
         let webhook_secret = SecretString::from(WEBHOOK_SECRET);
         let client = Client {
@@ -278,7 +318,7 @@ impl Parts {
         };
         self.clients.upsert(&client).await.unwrap();
 
-        let user = flickr.add_user("bees", Permission::Write);
+        let user = flickr.add_user(name, Permission::Write);
         let encrypt = async |secret: &str| {
             let secret = SecretString::from(secret);
             api.encrypt(TransitKey::UserTokens, &user.user_nsid, &secret)
@@ -289,7 +329,7 @@ impl Parts {
             user_id: user.user_nsid.clone(),
             username: user.username.clone(),
             full_name: user.fullname.clone(),
-            app: "test".to_owned(),
+            app: app.to_owned(),
             permission: "write".to_owned(),
             token: encrypt(&user.oauth_token).await,
             token_secret: encrypt(&user.oauth_token_secret).await,
@@ -300,6 +340,8 @@ impl Parts {
 
     fn spawn_roles(&self, roles: &mut JoinSet<()>, stop: &CancellationToken) {
         let dispatcher = Dispatcher {
+            budget: self.budget.clone(),
+            budget_settings: self.budget_settings.clone(),
             queues: self.config.queues.clone(),
             store: self.jobs.clone(),
             bodies: self.bodies.clone(),
@@ -325,7 +367,9 @@ impl Parts {
                 ),
                 vault: self.vault.clone(),
                 apps: AppCredentials::new(&self.config.flickr.apps),
-                flickr: FlickrCaller::new(&self.config.flickr.endpoints, settings).unwrap(),
+                flickr: FlickrCaller::new(&self.config.flickr.endpoints, settings)
+                    .unwrap()
+                    .within(self.budget.clone()),
                 group_size: self.config.rabbitmq.quorum_group_size,
                 metrics: metrics(),
             };
@@ -344,9 +388,10 @@ impl Parts {
 }
 
 /// Points a configuration at the stand-in for Flickr, with limits that suit a test.
-fn point_at(config: &mut Config, flickr: &MockHandle, folder: &Path) {
+fn point_at(config: &mut Config, flickr: &MockHandle, folder: &Path, apps: &[String; 2]) {
     std::fs::create_dir(folder).unwrap();
     std::fs::write(folder.join("consumerKey"), KEY).unwrap();
+    std::fs::write(folder.join("otherConsumerKey"), OTHER_KEY).unwrap();
     std::fs::write(folder.join("consumerSecret"), SECRET).unwrap();
     let origin: Url = flickr.origin().parse().unwrap();
     config.flickr.endpoints = FlickrEndpoints {
@@ -354,12 +399,15 @@ fn point_at(config: &mut Config, flickr: &MockHandle, folder: &Path) {
         upload: origin.join("/services").unwrap(),
         oauth: origin.join("/services/oauth").unwrap(),
     };
-    config.flickr.apps = vec![FlickrApp {
-        name: "test".to_owned(),
-        consumer_key_file: folder.join("consumerKey"),
-        consumer_secret_file: folder.join("consumerSecret"),
-        requests_per_hour: 3600,
-    }];
+    let keys = apps.iter().zip(["consumerKey", "otherConsumerKey"]);
+    config.flickr.apps = keys
+        .map(|(name, key_file)| FlickrApp {
+            name: name.clone(),
+            consumer_key_file: folder.join(key_file),
+            consumer_secret_file: folder.join("consumerSecret"),
+            requests_per_hour: 3600,
+        })
+        .collect();
     config
         .callbacks
         .allowed_networks

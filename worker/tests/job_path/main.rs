@@ -10,6 +10,7 @@
     reason = "a test fails by panicking"
 )]
 
+mod budgets;
 mod cache;
 mod hub;
 mod receiver;

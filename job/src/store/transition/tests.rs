@@ -29,6 +29,10 @@ fn every_transition() -> Vec<(&'static str, Transition)> {
         ("take_back", take_back(id, 7, &error(), clock)),
         ("retry", retry(id, 7, &error(), clock.now, clock)),
         ("postpone", postpone(id, 7, &error(), clock.now, clock)),
+        (
+            "postpone_uncalled",
+            postpone_uncalled(id, 7, &error(), clock.now, clock),
+        ),
         ("requeue_overdue", requeue_overdue(id, 7, clock)),
         ("expire", expire(id, clock)),
         ("cancel", cancel("acme", id, clock)),

@@ -3,10 +3,12 @@
 //! The Sentinels choose the master and the pods find their role by themselves, so the operator only looks: an action of
 //! its own would compete with a failover that is under way.
 
+mod circuits;
 mod decide;
 mod finding;
 mod servers;
 
+pub use circuits::OpenCircuit;
 pub use decide::{Observed, Sentinel, SentinelState, Server, ServerState, decide};
 pub use finding::Finding;
 use secrecy::SecretString;
@@ -47,6 +49,12 @@ impl Desired {
             standard: Standard::of(hub.was_ready(Part::Redis)),
         }
     }
+}
+
+/// The circuits of the hub's applications that are not closed; `None` if no member answers.
+pub async fn open_circuits(hub: &ValidatedHub, secrets: &RedisSecrets) -> Option<Vec<OpenCircuit>> {
+    let apps: Vec<&str> = hub.apps.iter().map(|app| app.name.as_str()).collect();
+    circuits::open_circuits(&Desired::of(hub, secrets), &apps).await
 }
 
 /// Tells where the Redis of a hub stands.

@@ -79,7 +79,10 @@ fn sentinel(command: &str, master_name: &str) -> redis::Cmd {
     invocation
 }
 
-async fn connect(address: &str, password: &SecretString) -> Result<MultiplexedConnection, RedisError> {
+pub(super) async fn connect(
+    address: &str,
+    password: &SecretString,
+) -> Result<MultiplexedConnection, RedisError> {
     let invalid = || RedisError::from((ErrorKind::InvalidClientConfig, "the address is not host:port"));
     let (host, port) = address.rsplit_once(':').ok_or_else(invalid)?;
     let port: u16 = port.parse().map_err(|_| invalid())?;
