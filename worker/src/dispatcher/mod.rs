@@ -127,10 +127,11 @@ impl Dispatcher {
     }
 
     async fn dispatch_until(&self, stop: &CancellationToken) {
+        // Boxed where the compiler would not see that the whole can be sent to another thread.
         let releases = self
             .queues
             .iter()
-            .map(|(&queue, settings)| self.release_until(queue, settings, stop));
+            .map(|(&queue, settings)| self.release_until(queue, settings, stop).boxed());
         let configured = AtomicBool::new(false);
         let grace = overdue::Grace::new(Timestamp::now());
         tokio::join!(
