@@ -5,6 +5,7 @@
 //! from the job's other times.
 
 use bson::{DateTime, Document, RawDocumentBuf, doc};
+use futures::FutureExt;
 use jiff::{SignedDuration, Timestamp};
 use serde::Deserialize;
 
@@ -113,7 +114,7 @@ impl JobStore {
             doc! { "purge_at": { "$gte": since }, "flickr_requests.0": &called },
         ];
         let jobs = self.jobs.clone_with_type::<RawDocumentBuf>();
-        let mut session = within(jobs.client().start_session().snapshot(true)).await?;
+        let mut session = within(jobs.client().start_session().snapshot(true).into_future()).await?;
         let mut claims = Vec::new();
         for filter in filters {
             let find = jobs
@@ -121,9 +122,9 @@ impl JobStore {
                 .projection(doc! { "app": 1, "user_id": 1, "queue": 1, "state": 1, "updated_at": 1, "flickr_requests": 1 })
                 .batch_size(BATCH)
                 .session(&mut session);
-            let mut cursor = within(find).await?;
-            while let Some(job) = within(async { cursor.next(&mut session).await.transpose() }).await? {
-                match bson::deserialize_from_slice(job.as_bytes()) {
+            let mut cursor = within(find.into_future()).await?;
+            while within(cursor.advance(&mut session).boxed()).await? {
+                match bson::deserialize_from_slice(cursor.current().as_bytes()) {
                     Ok(job) => claims.push(job),
                     // One request too few is better than no request at all.
                     Err(error) => {
