@@ -238,7 +238,7 @@ async fn a_release_tells_when_to_look_again() {
     let full = release(1).await;
     assert_eq!((full.jobs.len(), full.next_due), (1, Some(Duration::ZERO)));
     let leased = release(1).await.next_due.unwrap();
-    assert!(leased > HOUR - Duration::from_mins(1), "{leased:?}");
+    assert!(leased > Duration::from_mins(59), "{leased:?}");
 
     let in_a_minute = Timestamp::now() + Duration::from_mins(1);
     lanes.push_delayed(second, in_a_minute).await.unwrap();

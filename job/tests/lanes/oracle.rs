@@ -76,7 +76,6 @@ fn order(entry: &LaneEntry) -> (Priority, i64, u32, JobId) {
 }
 
 impl Oracle {
-    #[expect(clippy::map_entry, reason = "the order of the questions is what is tested")]
     pub(crate) fn admit(&mut self, entry: &LaneEntry, limits: AdmissionLimits, lapses: bool) -> Admission {
         let retry_after = std::time::Duration::ZERO;
         let of_user = self.count(|other, _| other.user_id == entry.user_id);
