@@ -102,9 +102,9 @@ async fn a_thousand_jobs_are_stored_in_one_call_and_again_without_harm() {
         assert_eq!(outcomes.len(), jobs.len());
         assert!(outcomes.iter().all(Result::is_ok));
     }
-    let jobs = database.collection::<bson::Document>("jobs");
-    let count = jobs.count_documents(doc! {});
-    assert_eq!(count.await.expect("MongoDB answers"), 1_000);
+    let stored = database.collection::<bson::Document>("jobs");
+    let count = stored.count_documents(doc! {}).await.expect("MongoDB answers");
+    assert_eq!(count, 1_000);
     drop_database(database).await;
 }
 
