@@ -22,12 +22,7 @@ pub(crate) fn queued_job() -> Job {
         state: JobState::Queued,
         attempt: 0,
         tries: 0,
-        callback: Some(Callback {
-            url: "https://acme.example/hook".to_owned(),
-            state: CallbackState::Waiting,
-            attempts: 0,
-            next_at: None,
-        }),
+        callback: Some(Callback::waiting("https://acme.example/hook")),
         trace: TraceContext {
             trace_id: "4bf92f3577b34da6a3ce929d0e0e4736".to_owned(),
             traceparent: "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01".to_owned(),

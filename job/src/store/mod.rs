@@ -1,4 +1,5 @@
-//! MongoDB, the only copy of everything that must not be lost: jobs, users, clients, upload bodies, OAuth requests.
+//! MongoDB, the only copy of everything that must not be lost: jobs, users, clients, upload bodies, OAuth requests. The
+//! delivery log ([`DeliveryStore`]) alone promises less.
 //!
 //! Every write waits for the majority of the replica set, so what a caller was told survives the loss of any one
 //! member. A caller whose call fails with an error that [`StoreError::is_transient`] does not know whether a write was
@@ -10,8 +11,10 @@ mod bodies;
 mod body_stream;
 mod callbacks;
 mod clients;
+mod deliveries;
 #[cfg(test)]
 mod document_tests;
+mod endpoints;
 mod error;
 #[cfg(test)]
 pub(crate) mod fixture;
@@ -29,9 +32,13 @@ mod transition;
 mod transitions;
 mod unread;
 mod users;
+mod webhook_secrets;
 
 pub use bodies::{BodyStore, BodyWriter};
+pub use callbacks::RetryOutcome;
 pub use clients::{Client, ClientKey, ClientStore};
+pub use deliveries::{Delivery, DeliveryFilter, DeliveryId, DeliveryList, DeliveryStore};
+pub use endpoints::{DISABLED_FOR, DisabledEndpoint, EndpointId, EndpointStore, InvalidEndpointId, shown};
 pub use error::StoreError;
 pub use holder::Holder;
 pub use jobs::JobStore;
@@ -41,3 +48,4 @@ pub use oauth_requests::{OauthRequest, OauthRequestStore};
 pub use replay::replay_of;
 pub use transitions::CancelOutcome;
 pub use users::{NewToken, User, UserStore};
+pub use webhook_secrets::{PreviousSecret, Rotation, WebhookSecrets};

@@ -26,6 +26,9 @@ const CALL_BUCKETS: [f64; 12] = [
     0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0,
 ];
 
+/// Seconds; a receiver has 15 to answer.
+const CALLBACK_BUCKETS: [f64; 9] = [0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 15.0];
+
 /// Every instrument of the hub, on one registry; clones share them.
 #[derive(Clone)]
 pub struct Metrics {
@@ -47,8 +50,12 @@ pub struct Metrics {
     pub jobs_accepted: IntCounterVec,
     /// `flickrhub_lane_jobs{queue, kind}`: kind is `queued`, `delayed`, `inflight` or `reserved`.
     pub lane_jobs: IntGaugeVec,
-    /// `flickrhub_callbacks_total{outcome}`: tries to deliver a callback.
+    /// `flickrhub_callbacks_total{outcome}`: what became of a callback after a try to deliver it: `delivered`, `retried`,
+    /// `failed`, or `postponed` where it could not be tried.
     pub callbacks: IntCounterVec,
+    /// `flickrhub_callback_try_duration_seconds{outcome}`: one try to deliver a callback, by what it came to
+    /// ([`TryOutcome`](crate::callback::TryOutcome)).
+    pub callback_try_duration: HistogramVec,
     /// The users that `queue_depth_per_token` names at the moment.
     named_users: Arc<Mutex<BTreeMap<Queue, Vec<String>>>>,
 }
@@ -115,6 +122,12 @@ impl Metrics {
             callbacks: counter(
                 "flickrhub_callbacks_total",
                 "Tries to deliver a callback.",
+                &["outcome"],
+            )?,
+            callback_try_duration: histogram(
+                "flickrhub_callback_try_duration_seconds",
+                "Time of one try to deliver a callback, by what it came to.",
+                &CALLBACK_BUCKETS,
                 &["outcome"],
             )?,
             named_users: Arc::default(),
@@ -200,6 +213,10 @@ mod tests {
             .observe(0.2);
         metrics.jobs_accepted.with_label_values(&["flickr_rest"]).inc();
         metrics.callbacks.with_label_values(&["delivered"]).inc();
+        metrics
+            .callback_try_duration
+            .with_label_values(&["timeout"])
+            .observe(15.0);
         let text = text(&metrics);
         for line in [
             r#"api_request_latency_seconds_count{method="POST",route="/api/v1/jobs",status="202"} 1"#,
@@ -209,6 +226,7 @@ mod tests {
             r#"flickr_api_call_duration_seconds_count{method="flickr.test.echo"} 1"#,
             r#"flickrhub_jobs_accepted_total{queue="flickr_rest"} 1"#,
             r#"flickrhub_callbacks_total{outcome="delivered"} 1"#,
+            r#"flickrhub_callback_try_duration_seconds_count{outcome="timeout"} 1"#,
         ] {
             assert!(text.contains(line), "{line} is missing in\n{text}");
         }

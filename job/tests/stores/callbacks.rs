@@ -1,7 +1,7 @@
 //! The callbacks of finished jobs.
 
 use bson::{Document, doc};
-use flickrhub_job::model::JobState;
+use flickrhub_job::model::{CallbackFailure, JobState};
 use flickrhub_job::store::time;
 use serde_json::Value;
 
@@ -90,7 +90,7 @@ async fn a_callback_is_tried_by_one_process_at_a_time_until_it_is_settled() {
     assert_eq!(second.callback.map(|callback| callback.attempts), Some(1));
     assert!(store.callback_delivered(job.id).await.expect("MongoDB answers"));
     assert!(
-        !store.callback_failed(job.id).await.expect("MongoDB answers"),
+        !store.callback_failed(job.id, CallbackFailure::Gone).await.expect("MongoDB answers"),
         "it is settled"
     );
     assert_eq!(store.claim_callback(LEASE).await.expect("MongoDB answers"), None);

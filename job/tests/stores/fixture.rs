@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use flickrhub_job::model::{Callback, CallbackState, Job, JobError, JobId, JobState, Priority, TraceContext};
+use flickrhub_job::model::{Callback, Job, JobError, JobId, JobState, Priority, TraceContext};
 use flickrhub_job::queue::Queue;
 use flickrhub_job::store::{Holder, JobStore, time};
 use jiff::SignedDuration;
@@ -49,12 +49,7 @@ pub(crate) fn job() -> Job {
 
 pub(crate) fn with_callback() -> Job {
     Job {
-        callback: Some(Callback {
-            url: "https://acme.example/hook".to_owned(),
-            state: CallbackState::Waiting,
-            attempts: 0,
-            next_at: None,
-        }),
+        callback: Some(Callback::waiting("https://acme.example/hook")),
         ..job()
     }
 }

@@ -17,7 +17,9 @@ use flickrhub_job::envelope::Envelope;
 use flickrhub_job::lane::{LaneEntry, Lanes};
 use flickrhub_job::model::{Body, Job, JobId, JobState, Priority, TraceContext};
 use flickrhub_job::queue::Queue;
-use flickrhub_job::store::{BodyStore, Client, ClientStore, JobStore, NewToken, UserStore};
+use flickrhub_job::store::{
+    BodyStore, Client, ClientStore, DeliveryStore, EndpointStore, JobStore, NewToken, UserStore,
+};
 use flickrhub_job::telemetry::Metrics;
 use flickrhub_job::topology::Publisher;
 use flickrhub_job::vault::{Component, TransitKey, Vault};
@@ -49,6 +51,9 @@ pub(crate) struct Hub {
     pub(crate) jobs: JobStore,
     pub(crate) bodies: BodyStore,
     pub(crate) users: UserStore,
+    pub(crate) clients: ClientStore,
+    pub(crate) endpoints: EndpointStore,
+    pub(crate) deliveries: DeliveryStore,
     pub(crate) flickr: MockHandle,
     pub(crate) publisher: Publisher,
     pub(crate) user_id: String,
@@ -93,6 +98,10 @@ impl Hub {
             jobs: JobStore::open(&database, config.retention_days).await.unwrap(),
             users: UserStore::open(&database).await.unwrap(),
             clients: ClientStore::open(&database).await.unwrap(),
+            endpoints: EndpointStore::open(&database).await.unwrap(),
+            deliveries: DeliveryStore::open(&database, config.retention_days)
+                .await
+                .unwrap(),
             bodies: BodyStore::new(&database),
             key_prefix: format!("{own}:"),
             lanes: Lanes::new(redis.clone(), &format!("{own}:")),
@@ -110,6 +119,9 @@ impl Hub {
             jobs: parts.jobs,
             bodies: parts.bodies,
             users: parts.users,
+            clients: parts.clients,
+            endpoints: parts.endpoints,
+            deliveries: parts.deliveries,
             flickr,
             publisher: parts.publisher,
             user_id,
@@ -246,6 +258,8 @@ struct Parts {
     jobs: JobStore,
     users: UserStore,
     clients: ClientStore,
+    endpoints: EndpointStore,
+    deliveries: DeliveryStore,
     bodies: BodyStore,
     redis: Redis,
     key_prefix: String,
@@ -325,6 +339,8 @@ impl Parts {
         let callbacks = Callbacks {
             store: self.jobs.clone(),
             clients: self.clients.clone(),
+            endpoints: self.endpoints.clone(),
+            deliveries: self.deliveries.clone(),
             vault: self.vault.clone(),
             sender: CallbackClient::new(policy, Duration::from_secs(5)).unwrap(),
             metrics: metrics(),
