@@ -15,6 +15,7 @@
 //! | [`problem`] | every error answer, in one table |
 //! | [`middleware`] | what surrounds every handler |
 //! | [`extract`] | JSON bodies and path parameters that answer with problems |
+//! | [`callback_endpoint`] | callback addresses that are refused because they are disabled |
 //! | [`cursor`] | pages of a list |
 //! | [`data_tier`] | MongoDB, Redis and Vault as the API uses them |
 //! | [`state`] | what handlers can reach |
@@ -24,6 +25,7 @@
 pub mod accept;
 pub mod auth;
 pub mod authorisation;
+pub mod callback_endpoint;
 pub mod cursor;
 pub mod data_tier;
 pub mod extract;

@@ -403,7 +403,10 @@ mod tests {
     #[test]
     fn the_serialised_reason_of_a_given_up_callback_is_its_name() {
         for failure in CallbackFailure::ALL {
-            assert_eq!(serde_json::to_value(failure).ok(), Some(Value::from(failure.name())));
+            assert_eq!(
+                serde_json::to_value(failure).ok(),
+                Some(Value::from(failure.name()))
+            );
         }
     }
 

@@ -160,7 +160,10 @@ mod tests {
             json!({ "code": "timeout", "message": "Flickr did not answer in time.", "flickr_code": null });
         assert_eq!(view["error"], error);
         assert_eq!(view["finished_at"], "2027-01-01T00:02:00Z");
-        assert_eq!(view["callback"], json!({ "state": "delivered", "attempts": 2, "failure": null }));
+        assert_eq!(
+            view["callback"],
+            json!({ "state": "delivered", "attempts": 2, "failure": null })
+        );
     }
 
     #[test]

@@ -251,13 +251,7 @@ impl Callbacks {
         };
         let took = clock.elapsed();
         let (attempt, now) = (tries(callback), Timestamp::now());
-        let after = after(
-            attempt,
-            elapsed(job, callback, now),
-            tried,
-            now,
-            &mut rand::rng(),
-        );
+        let after = after(attempt, elapsed(job, callback, now), tried, now, &mut rand::rng());
         match after {
             After::Delivered => self.store.callback_delivered(job.id).await?,
             After::Again { at } => self.store.callback_retry(job.id, at).await?,
@@ -373,7 +367,11 @@ mod tests {
             let first = after_try(1, Duration::ZERO, tried);
             assert_eq!(first.next_at().is_some(), expected.is_none(), "{outcome:?}");
             let last = after_try(20, 25 * HOUR, tried);
-            assert_eq!(last, expected.unwrap_or(After::GivenUp(F::Exhausted)), "{outcome:?}");
+            assert_eq!(
+                last,
+                expected.unwrap_or(After::GivenUp(F::Exhausted)),
+                "{outcome:?}"
+            );
         }
     }
 
@@ -405,7 +403,11 @@ mod tests {
             ..callback.clone()
         };
         assert_eq!(elapsed(&job, &retried, now), HOUR);
-        assert_eq!(elapsed(&job, &callback, finished - HOUR), Duration::ZERO, "a clock behind");
+        assert_eq!(
+            elapsed(&job, &callback, finished - HOUR),
+            Duration::ZERO,
+            "a clock behind"
+        );
     }
 
     #[test]

@@ -16,6 +16,7 @@ use utoipa::ToSchema;
 use crate::accept::{Order, accept, now};
 use crate::auth::{Authorised, JobsRead, JobsWrite};
 use crate::authorisation::{authorised_user, permission_for};
+use crate::callback_endpoint::refuse_disabled;
 use crate::cursor::Cursor;
 use crate::extract::{JsonBody, PathParam};
 use crate::middleware::trace::Traced;
@@ -74,6 +75,12 @@ pub async fn submit(
         &order.user_id,
         order.method.permission,
         "method",
+    )
+    .await?;
+    refuse_disabled(
+        state.data()?,
+        &caller.client_id,
+        order.options.callback_url.as_ref(),
     )
     .await?;
     let order = Order {

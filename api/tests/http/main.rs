@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs, unreachable_pub)]
 
 mod bad_input;
+mod callbacks;
 mod hub;
 mod jobs;
 mod oauth;

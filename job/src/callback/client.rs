@@ -231,7 +231,10 @@ mod tests {
                 .route("/to-metadata", moved("http://169.254.169.254/latest/meta-data"))
                 .route("/busy", post(busy))
                 .route("/long", post(async || "x".repeat(1 << 20)))
-                .route("/slow", post(async || tokio::time::sleep(Duration::from_mins(1)).await))
+                .route(
+                    "/slow",
+                    post(async || tokio::time::sleep(Duration::from_mins(1)).await),
+                )
                 .with_state(self.clone());
             tokio::spawn(async move { axum::serve(listener, routes).await });
             address
@@ -247,7 +250,11 @@ mod tests {
     }
 
     const fn answer(good: bool) -> StatusCode {
-        if good { StatusCode::NO_CONTENT } else { StatusCode::BAD_REQUEST }
+        if good {
+            StatusCode::NO_CONTENT
+        } else {
+            StatusCode::BAD_REQUEST
+        }
     }
 
     async fn verify(State(receiver): State<Receiver>, headers: HeaderMap, body: Bytes) -> StatusCode {
@@ -278,7 +285,12 @@ mod tests {
     async fn deliver_to(receiver: &Receiver, networks: &[&str], host: &str, path: &str) -> Try {
         let client = CallbackClient::new(policy(networks), Duration::from_secs(1)).unwrap();
         let port = receiver.listen("127.0.0.1:0").await.port();
-        try_once(&client, &format!("http://{host}:{port}{path}"), SecretString::from(SECRET)).await
+        try_once(
+            &client,
+            &format!("http://{host}:{port}{path}"),
+            SecretString::from(SECRET),
+        )
+        .await
     }
 
     async fn deliver(networks: &[&str], host: &str, path: &str) -> Try {
@@ -368,7 +380,12 @@ mod tests {
             let tried = try_once(&client, &url, SecretString::from(SECRET)).await;
             assert_eq!(tried, Try::unanswered(outcome), "{url}");
         }
-        let unsigned = try_once(&client, &format!("http://{plain}/verified"), SecretString::from("none")).await;
+        let unsigned = try_once(
+            &client,
+            &format!("http://{plain}/verified"),
+            SecretString::from("none"),
+        )
+        .await;
         assert_eq!(unsigned, Try::unanswered(TryOutcome::NotSent));
     }
 
@@ -390,7 +407,11 @@ mod tests {
         Arc::new(move |_| {
             asked.fetch_add(1, Ordering::Relaxed);
             let mut left = answers.lock().unwrap();
-            let answer = if left.len() > 1 { left.pop_front() } else { left.front().cloned() };
+            let answer = if left.len() > 1 {
+                left.pop_front()
+            } else {
+                left.front().cloned()
+            };
             Box::pin(async move { Ok(answer.unwrap_or_default()) })
         })
     }
@@ -415,11 +436,16 @@ mod tests {
         let port = permitted.listen("127.0.0.2:0").await.port();
         forbidden.listen(&format!("127.0.0.1:{port}")).await;
         let lookup = rebinding(&[&["127.0.0.2"], &["127.0.0.1"]], &asked);
-        let client = || CallbackClient::with_lookup(policy(&["127.0.0.2/32"]), Duration::from_secs(1), &lookup);
+        let client =
+            || CallbackClient::with_lookup(policy(&["127.0.0.2/32"]), Duration::from_secs(1), &lookup);
         let url = format!("http://hook.example:{port}/verified");
         let first = try_once(&client().unwrap(), &url, SecretString::from(SECRET)).await;
         assert_eq!(first, answered(TryOutcome::Delivered, 204));
-        assert_eq!(asked.load(Ordering::Relaxed), 1, "checked and connected to by one answer");
+        assert_eq!(
+            asked.load(Ordering::Relaxed),
+            1,
+            "checked and connected to by one answer"
+        );
         // A new connection asks anew, and the new answer is checked too.
         let second = try_once(&client().unwrap(), &url, SecretString::from(SECRET)).await;
         assert_eq!(second, Try::unanswered(TryOutcome::RefusedAddress));

@@ -117,7 +117,10 @@ mod tests {
         assert!((0.48..0.52).contains(&mean), "{mean}");
         for tenth in 0..10 {
             let low = f64::from(tenth) / 10.0;
-            let within = draws.iter().filter(|draw| (low..low + 0.1).contains(*draw)).count();
+            let within = draws
+                .iter()
+                .filter(|draw| (low..low + 0.1).contains(*draw))
+                .count();
             assert!((850..1150).contains(&within), "{within} from {low}");
         }
     }

@@ -60,7 +60,10 @@ impl SigningSecrets {
             Some(ciphertext) => match decrypt(ciphertext).await {
                 Ok(secret) => Some(secret),
                 Err(VaultError::Ciphertext) => {
-                    tracing::warn!(client_id, "the previous webhook secret cannot be decrypted; it signs no more");
+                    tracing::warn!(
+                        client_id,
+                        "the previous webhook secret cannot be decrypted; it signs no more"
+                    );
                     None
                 }
                 Err(error) => return Err(error),

@@ -108,7 +108,14 @@ mod tests {
 
     #[test]
     fn a_secret_that_is_none_is_refused() {
-        let sign = |secret: &str| sign(&SecretString::from(secret).into(), "id", Timestamp::UNIX_EPOCH, "{}");
+        let sign = |secret: &str| {
+            sign(
+                &SecretString::from(secret).into(),
+                "id",
+                Timestamp::UNIX_EPOCH,
+                "{}",
+            )
+        };
         assert_eq!(sign("MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"), Err(SignError::Secret));
         assert_eq!(sign("whsec_not base64"), Err(SignError::Secret));
         assert_eq!(sign("whsec_c2hvcnQ="), Err(SignError::Length));

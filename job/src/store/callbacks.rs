@@ -11,8 +11,8 @@ use jiff::{SignedDuration, Timestamp};
 use mongodb::options::ReturnDocument;
 
 use super::error::within;
-use super::time::{now, to_bson};
 use super::jobs::without_content;
+use super::time::{now, to_bson};
 use super::{JobStore, StoreError, id};
 use crate::model::{CallbackFailure, CallbackState, Job, JobId};
 

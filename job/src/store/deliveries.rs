@@ -169,7 +169,10 @@ impl DeliveryStore {
     pub async fn append(&self, delivery: &Delivery) -> Result<(), StoreError> {
         let mut document = bson::serialize_to_document(delivery)
             .map_err(|error| StoreError::Unstorable(error.to_string()))?;
-        let purge_at = delivery.at.saturating_add(self.retention).unwrap_or(Timestamp::MAX);
+        let purge_at = delivery
+            .at
+            .saturating_add(self.retention)
+            .unwrap_or(Timestamp::MAX);
         document.insert("purge_at", super::time::to_bson(purge_at));
         let deliveries = self.deliveries.clone_with_type::<Document>();
         let insert = within(deliveries.insert_one(document));

@@ -73,7 +73,11 @@ impl FromStr for EndpointId {
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let fits = text.len() == 64 && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
-        if fits { Ok(Self(text.to_owned())) } else { Err(InvalidEndpointId) }
+        if fits {
+            Ok(Self(text.to_owned()))
+        } else {
+            Err(InvalidEndpointId)
+        }
     }
 }
 
@@ -272,7 +276,9 @@ mod tests {
 
     #[test]
     fn what_may_be_a_secret_is_not_shown() {
-        let shown = shown(&url("https://user:password@acme.example:8443/hook/1?token=secret#secret"));
+        let shown = shown(&url(
+            "https://user:password@acme.example:8443/hook/1?token=secret#secret",
+        ));
         assert_eq!(shown, "https://acme.example:8443/hook/1");
     }
 

@@ -74,7 +74,11 @@ pub(super) fn oauth_requests() -> Vec<IndexModel> {
 /// The indexes of `callback_endpoints`.
 pub(super) fn callback_endpoints() -> Vec<IndexModel> {
     vec![
-        named("client", doc! { "client_id": 1, "_id": 1 }, IndexOptions::default()),
+        named(
+            "client",
+            doc! { "client_id": 1, "_id": 1 },
+            IndexOptions::default(),
+        ),
         expiring("purge", "disabled_until", Duration::ZERO),
     ]
 }
@@ -92,7 +96,11 @@ pub(super) fn callback_deliveries() -> Vec<IndexModel> {
             doc! { "client_id": 1, "outcome": 1, "_id": -1 },
             IndexOptions::default(),
         ),
-        named("job_newest", doc! { "job_id": 1, "_id": -1 }, IndexOptions::default()),
+        named(
+            "job_newest",
+            doc! { "job_id": 1, "_id": -1 },
+            IndexOptions::default(),
+        ),
         expiring("purge", "purge_at", Duration::ZERO),
     ]
 }

@@ -152,7 +152,13 @@ mod tests {
             }),
         };
         assert_eq!(set(Some(until)), Some(expected.clone()));
-        assert_eq!(set(None), Some(WebhookSecrets { previous: None, ..expected }));
+        assert_eq!(
+            set(None),
+            Some(WebhookSecrets {
+                previous: None,
+                ..expected
+            })
+        );
     }
 
     proptest! {

@@ -58,6 +58,8 @@ pub(crate) struct Hub {
     pub(crate) publisher: Publisher,
     pub(crate) user_id: String,
     pub(crate) client_id: String,
+    /// As the API uses it, which may encrypt.
+    vault: Vault,
     lanes: Lanes,
     channel: Channel,
     stop: CancellationToken,
@@ -111,7 +113,8 @@ impl Hub {
             vault: Vault::connect(&config.vault, Component::Worker).await.unwrap(),
             config,
         };
-        let user_id = parts.authorise_user(&flickr, &own).await;
+        let vault = Vault::connect(&parts.config.vault, Component::Api).await.unwrap();
+        let user_id = parts.authorise_user(&flickr, &vault, &own).await;
         let stop = CancellationToken::new();
         let mut roles = JoinSet::new();
         parts.spawn_roles(&mut roles, &stop);
@@ -126,6 +129,7 @@ impl Hub {
             publisher: parts.publisher,
             user_id,
             client_id: own,
+            vault,
             lanes: parts.lanes,
             channel,
             stop,
@@ -242,6 +246,14 @@ impl Hub {
         .await
     }
 
+    /// A webhook secret of the hub's client, as it is stored.
+    pub(crate) async fn encrypt_webhook_secret(&self, secret: &SecretString) -> String {
+        self.vault
+            .encrypt(TransitKey::AppCredentials, &self.client_id, secret)
+            .await
+            .unwrap()
+    }
+
     /// Stops every role, as SIGTERM does, and waits until all have finished.
     pub(crate) async fn stop(mut self) {
         self.stop.cancel();
@@ -271,8 +283,7 @@ struct Parts {
 
 impl Parts {
     /// A client, and a Flickr user who authorised it; the user's id.
-    async fn authorise_user(&self, flickr: &MockHandle, client_id: &str) -> String {
-        let api = Vault::connect(&self.config.vault, Component::Api).await.unwrap();
+    async fn authorise_user(&self, flickr: &MockHandle, api: &Vault, client_id: &str) -> String {
         let webhook_secret = SecretString::from(WEBHOOK_SECRET);
         let client = Client {
             id: client_id.to_owned(),
