@@ -2,8 +2,9 @@
 
 use axum::Json;
 use axum::extract::{RawQuery, State};
+use axum::http::StatusCode;
 use flickrhub_job::callback::{TryOutcome, new_secret};
-use flickrhub_job::model::JobId;
+use flickrhub_job::model::{Job, JobId};
 use flickrhub_job::store::{
     self, Delivery, DeliveryFilter, DeliveryList, DisabledEndpoint, EndpointId, RetryOutcome, Rotation,
 };
@@ -12,6 +13,7 @@ use flickrhub_job::view::JobView;
 use jiff::Timestamp;
 use secrecy::ExposeSecret;
 use serde::Serialize;
+use url::Url;
 use utoipa::ToSchema;
 
 use crate::auth::{Authorised, CallbacksWrite, JobsRead};
@@ -205,7 +207,7 @@ pub async fn enable_endpoint(
     caller: Authorised<CallbacksWrite>,
     State(state): State<AppState>,
     JsonBody(wanted): JsonBody<EnableEndpoint>,
-) -> Result<axum::http::StatusCode, Problem> {
+) -> Result<StatusCode, Problem> {
     let id = wanted.validate(&caller.client_id)?;
     if !state.data()?.endpoints.enable(&caller.client_id, &id).await? {
         return Err(Problem::EndpointNotDisabled);
@@ -216,7 +218,7 @@ pub async fn enable_endpoint(
         key_id = caller.key_id,
         "a callback address was enabled"
     );
-    Ok(axum::http::StatusCode::NO_CONTENT)
+    Ok(StatusCode::NO_CONTENT)
 }
 
 /// One try to deliver a callback.
@@ -374,23 +376,24 @@ pub async fn retry_callback(
     caller: Authorised<CallbacksWrite>,
     State(state): State<AppState>,
     PathParam(id): PathParam<JobId>,
-) -> Result<(axum::http::StatusCode, Json<JobView>), Problem> {
+) -> Result<(StatusCode, Json<JobView>), Problem> {
     let data = state.data()?;
     let job = data
         .jobs
         .get_for_client(&caller.client_id, id)
         .await?
         .ok_or(Problem::JobNotFound)?;
-    let url = job.callback.as_ref().map(|callback| callback.url.parse());
-    refuse_disabled(data, &caller.client_id, url.and_then(Result::ok).as_ref()).await?;
+    let callback = job.callback.as_ref();
+    let url = callback.and_then(|callback| Url::parse(&callback.url).ok());
+    refuse_disabled(data, &caller.client_id, url.as_ref()).await?;
     match data.jobs.retry_callback_of(&caller.client_id, id).await? {
         // The callback alone changed; the result is not read twice.
         RetryOutcome::Due(due) => {
-            let due = flickrhub_job::model::Job {
+            let due = Job {
                 callback: due.callback,
                 ..job
             };
-            Ok((axum::http::StatusCode::ACCEPTED, Json(JobView::from(due))))
+            Ok((StatusCode::ACCEPTED, Json(JobView::from(due))))
         }
         RetryOutcome::NotFailed(state) => Err(Problem::CallbackNotFailed(state)),
         RetryOutcome::NoCallback => Err(Problem::JobWithoutCallback),

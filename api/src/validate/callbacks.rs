@@ -1,11 +1,13 @@
 //! What clients ask for about their callbacks: the rotation of the secret, an address to enable, a page of a list.
 
+use std::collections::BTreeMap;
 use std::str::FromStr;
 use std::time::Duration;
 
 use flickrhub_job::callback::TryOutcome;
 use flickrhub_job::store::{DeliveryId, EndpointId};
 use serde::Deserialize;
+use serde::de::IgnoredAny;
 use url::{Url, form_urlencoded};
 use utoipa::ToSchema;
 
@@ -25,12 +27,15 @@ const MAX_LIMIT: u32 = 100;
 
 /// A wish to have the webhook secret replaced.
 #[derive(Debug, Default, Deserialize, ToSchema)]
-#[serde(expecting = "a JSON object", deny_unknown_fields)]
+#[serde(expecting = "a JSON object")]
 pub struct RotateSecret {
     /// Seconds for which the present secret goes on signing beside the new one, 0 to 604800; a day without it. With 0 it
     /// signs no more from now on: for a secret that became known to others.
     #[schema(minimum = 0, maximum = 604_800, default = 86_400)]
     overlap_seconds: Option<i64>,
+    #[serde(flatten)]
+    #[schema(ignore)]
+    unknown: Unknown,
 }
 
 impl RotateSecret {
@@ -39,20 +44,41 @@ impl RotateSecret {
     /// # Errors
     /// [`Problem::InvalidRequest`] naming the field.
     pub fn validate(self) -> Result<Duration, Problem> {
+        let mut findings = Findings::default();
+        self.unknown.note_in(&mut findings, "a rotation");
         let seconds = self.overlap_seconds.unwrap_or(DEFAULT_OVERLAP);
-        match u64::try_from(seconds) {
-            Ok(positive) if seconds <= MAX_OVERLAP => Ok(Duration::from_secs(positive)),
-            _ => Err(Problem::field(
-                "overlap_seconds",
-                format!("is a number of seconds from 0 to {MAX_OVERLAP}"),
-            )),
+        let overlap = findings.check("overlap_seconds", overlap(seconds));
+        findings.conclude(overlap)
+    }
+}
+
+fn overlap(seconds: i64) -> Result<Duration, String> {
+    match u64::try_from(seconds) {
+        Ok(positive) if seconds <= MAX_OVERLAP => Ok(Duration::from_secs(positive)),
+        _ => Err(format!("is a number of seconds from 0 to {MAX_OVERLAP}")),
+    }
+}
+
+/// The fields of a body that it does not have.
+#[derive(Debug, Default, Deserialize)]
+#[serde(transparent)]
+#[expect(
+    clippy::zero_sized_map_values,
+    reason = "serde flattens into maps, not into sets"
+)]
+struct Unknown(BTreeMap<String, IgnoredAny>);
+
+impl Unknown {
+    fn note_in(self, findings: &mut Findings, of: &str) {
+        for name in self.0.into_keys() {
+            findings.note(name, format!("is not a field of {of}"));
         }
     }
 }
 
 /// The address that is to be enabled: by its `id` in the list of disabled addresses, or as the jobs name it.
 #[derive(Debug, Deserialize, ToSchema)]
-#[serde(expecting = "a JSON object", deny_unknown_fields)]
+#[serde(expecting = "a JSON object")]
 pub struct EnableEndpoint {
     /// The address as the jobs name it, with its query.
     #[schema(format = "uri", example = "https://example.com/hooks/flickr")]
@@ -60,6 +86,9 @@ pub struct EnableEndpoint {
     /// Its id in the list of disabled addresses.
     #[schema(pattern = "^[0-9a-f]{64}$")]
     id: Option<String>,
+    #[serde(flatten)]
+    #[schema(ignore)]
+    unknown: Unknown,
 }
 
 impl EnableEndpoint {
@@ -68,28 +97,27 @@ impl EnableEndpoint {
     /// # Errors
     /// [`Problem::InvalidRequest`] naming the field.
     pub fn validate(self, client_id: &str) -> Result<EndpointId, Problem> {
-        match (self.url, self.id) {
-            (Some(url), None) if url.len() > MAX_URL => {
-                Err(Problem::field("url", format!("has more than {MAX_URL} bytes")))
+        let mut findings = Findings::default();
+        self.unknown.note_in(&mut findings, "an address to enable");
+        let id = match (self.url, self.id) {
+            (Some(url), None) => findings.check("url", endpoint_at(client_id, &url)),
+            (None, Some(id)) => findings.check("id", id.parse::<EndpointId>()),
+            (None, None) => findings.required("url", None),
+            (Some(_), Some(_)) => {
+                findings.note("id", "is one too many; name the address by url or by id");
+                None
             }
-            (Some(url), None) => Url::parse(&url)
-                .map(|url| EndpointId::of(client_id, &url))
-                .map_err(|error| Problem::field("url", format!("is no URL: {error}"))),
-            (None, Some(id)) => id
-                .parse()
-                .map_err(|error: flickrhub_job::store::InvalidEndpointId| {
-                    Problem::field("id", error.to_string())
-                }),
-            (None, None) => Err(Problem::field(
-                "url",
-                "is missing; name the address by url or by id",
-            )),
-            (Some(_), Some(_)) => Err(Problem::field(
-                "id",
-                "is one too many; name the address by url or by id",
-            )),
-        }
+        };
+        findings.conclude(id)
     }
+}
+
+fn endpoint_at(client_id: &str, url: &str) -> Result<EndpointId, String> {
+    if url.len() > MAX_URL {
+        return Err(format!("has more than {MAX_URL} bytes"));
+    }
+    let url = Url::parse(url).map_err(|error| format!("is no URL: {error}"))?;
+    Ok(EndpointId::of(client_id, &url))
 }
 
 /// Which entries of the delivery log to list.
@@ -238,7 +266,7 @@ mod tests {
             fields(overlap(&json!({"overlap_seconds": "1"}))),
             ["overlap_seconds"]
         );
-        assert!(overlap(&json!({"overlap": 5})).is_err());
+        assert_eq!(fields(overlap(&json!({"overlap": 5}))), ["overlap"]);
     }
 
     #[test]
