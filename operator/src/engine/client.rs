@@ -134,15 +134,25 @@ impl Stored {
     }
 }
 
+/// What to write of the webhook secret.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum SecretChange {
+    /// Nothing.
+    #[default]
+    Stays,
+    /// The fingerprint alone: another key beside a secret that stays.
+    Fingerprint,
+    /// The Secret's webhook secret, with what tells it.
+    Written,
+}
+
 /// What to write.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Change {
     /// The key.
     pub key: bool,
-    /// The webhook secret, with what tells it.
-    pub webhook_secret: bool,
-    /// The fingerprint alone: another key beside a webhook secret that stays.
-    pub fingerprint: bool,
+    /// The webhook secret.
+    pub webhook_secret: SecretChange,
     /// The scopes.
     pub scopes: bool,
 }
@@ -158,8 +168,7 @@ pub fn decide(
     let Some(stored) = stored else {
         return Change {
             key: true,
-            webhook_secret: true,
-            fingerprint: false,
+            webhook_secret: SecretChange::Written,
             scopes: true,
         };
     };
@@ -168,16 +177,16 @@ pub fn decide(
         _ => true,
     };
     let current = stored.fingerprint.as_ref() == Some(&desired.fingerprint);
-    let webhook_secret = if current {
+    let webhook_secret = match (current, stored.rotated_at) {
         // Written by a version that stored no hash, which a later rotation would lack.
-        stored.rotated_at.is_none() && stored.secret_hash.is_none()
-    } else {
-        !stored.was_rotated(desired, secret_matches)
+        (true, None) if stored.secret_hash.is_none() => SecretChange::Written,
+        (true, _) => SecretChange::Stays,
+        (false, _) if stored.was_rotated(desired, secret_matches) => SecretChange::Fingerprint,
+        (false, _) => SecretChange::Written,
     };
     Change {
         key,
         webhook_secret,
-        fingerprint: !current && !webhook_secret,
         scopes: stored.scopes != BTreeSet::from(SCOPES.map(str::to_owned)),
     }
 }
@@ -263,7 +272,7 @@ async fn fields(
         let key = doc! { "id": &desired.key_id, "hash": hash, "created_at": DateTime::now() };
         fields.insert("keys", vec![Bson::Document(key)]);
     }
-    if change.webhook_secret {
+    if change.webhook_secret == SecretChange::Written {
         let client = names::DEFAULT_CLIENT;
         let ciphertext = vault::encrypt_app_credential(context, hub, client, &desired.webhook_secret).await?;
         let digest = digest(&desired.webhook_secret);
@@ -273,7 +282,7 @@ async fn fields(
         fields.insert("webhook_secret_hash", hash);
         fields.insert("webhook_secret_vault", &desired.vault);
     }
-    if change.webhook_secret || change.fingerprint {
+    if change.webhook_secret != SecretChange::Stays {
         fields.insert("webhook_secret_fingerprint", &desired.fingerprint);
     }
     if change.scopes {
@@ -298,7 +307,7 @@ async fn write(
 ) -> Result<(), ClientError> {
     let first = doc! { "name": "Default client", "created_at": DateTime::now() };
     let mut update = doc! { "$set": fields, "$setOnInsert": first };
-    if change.webhook_secret {
+    if change.webhook_secret == SecretChange::Written {
         // The secret of the Secret counts again, and alone: what was valid beside another one is not beside it.
         update.insert(
             "$unset",

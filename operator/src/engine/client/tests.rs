@@ -48,8 +48,7 @@ fn a_document_that_is_current_is_not_written() {
 fn an_absent_document_is_written_in_full() {
     let all = Change {
         key: true,
-        webhook_secret: true,
-        fingerprint: false,
+        webhook_secret: SecretChange::Written,
         scopes: true,
     };
     assert_eq!(decide(None, &desired(), |_| true, |_| true), all);
@@ -75,7 +74,7 @@ fn only_what_differs_is_written() {
         fingerprint: None,
         ..stored()
     };
-    assert!(change(&other_secret).webhook_secret);
+    assert_eq!(change(&other_secret).webhook_secret, SecretChange::Written);
     let fewer_scopes = Stored {
         scopes: BTreeSet::new(),
         ..stored()
@@ -88,7 +87,7 @@ fn another_vault_takes_a_ciphertext_of_its_own_once() {
     for vault in ["cluster-2  transit", "cluster-1 team transit", "cluster-1  other"] {
         let wanted = desired_with(vault);
         let only_webhook_secret = Change {
-            webhook_secret: true,
+            webhook_secret: SecretChange::Written,
             ..Change::default()
         };
         assert_eq!(change_to(&stored(), &wanted), only_webhook_secret, "{vault}");
@@ -119,13 +118,22 @@ fn a_secret_that_the_api_replaced_stays_until_the_secret_or_the_vault_is_another
     let another_key = with("fh_k2_secret", "whsec_a", &desired().vault);
     let key_and_fingerprint = Change {
         key: true,
-        fingerprint: true,
+        webhook_secret: SecretChange::Fingerprint,
         ..Change::default()
     };
     assert_eq!(another_key, key_and_fingerprint);
-    assert!(with("fh_k1_secret", "whsec_b", &desired().vault).webhook_secret);
-    assert!(with("fh_k1_secret", "whsec_a", "cluster-2  transit").webhook_secret);
-    assert!(with("fh_k2_secret", "whsec_b", &desired().vault).webhook_secret);
+    assert_eq!(
+        with("fh_k1_secret", "whsec_b", &desired().vault).webhook_secret,
+        SecretChange::Written
+    );
+    assert_eq!(
+        with("fh_k1_secret", "whsec_a", "cluster-2  transit").webhook_secret,
+        SecretChange::Written
+    );
+    assert_eq!(
+        with("fh_k2_secret", "whsec_b", &desired().vault).webhook_secret,
+        SecretChange::Written
+    );
 }
 
 #[test]
@@ -135,7 +143,7 @@ fn a_secret_that_an_older_version_wrote_gets_its_hash_before_it_can_be_replaced(
         vault: None,
         ..stored()
     };
-    assert!(change(&older).webhook_secret);
+    assert_eq!(change(&older).webhook_secret, SecretChange::Written);
     let rotated = Stored {
         rotated_at: Some(DateTime::from_millis(1)),
         ..older
