@@ -16,9 +16,7 @@ use std::time::Duration;
 
 use flickrhub_job::config::Config;
 use flickrhub_job::lane::{Admission, AdmissionLimits, LaneEntry};
-use flickrhub_job::model::{
-    Body, Callback, CallbackState, DEFAULT_WEIGHT, Job, JobId, JobState, TraceContext,
-};
+use flickrhub_job::model::{Body, Callback, DEFAULT_WEIGHT, Job, JobId, JobState, TraceContext};
 use flickrhub_job::queue::Queue;
 use flickrhub_job::store::{self, StoreError};
 use flickrhub_job::telemetry::Metrics;
@@ -72,12 +70,7 @@ impl Order {
             state: JobState::Queued,
             attempt: 0,
             tries: 0,
-            callback: self.options.callback_url.map(|url| Callback {
-                url: url.into(),
-                state: CallbackState::Waiting,
-                attempts: 0,
-                next_at: None,
-            }),
+            callback: self.options.callback_url.map(Callback::waiting),
             no_cache: false,
             idempotency: None,
             trace,
@@ -204,7 +197,7 @@ pub fn now() -> Timestamp {
 
 #[cfg(test)]
 mod tests {
-    use flickrhub_job::model::Priority;
+    use flickrhub_job::model::{CallbackState, Priority};
 
     use super::*;
 

@@ -7,25 +7,25 @@ use base64::Engine;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use flickrhub_job::model::JobId;
 
-/// The last job of a page, as text that clients hand back and do not read.
+/// The last entry of a page, as text that clients hand back and do not read.
 ///
-/// Ids sort by time of acceptance, so the next page is "ids below this one": it neither repeats nor skips a job when
-/// others are accepted or deleted meanwhile.
+/// Entries are listed in the order of their ids, so the next page is "ids behind this one": it neither repeats nor skips
+/// an entry when others are added or deleted meanwhile.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Cursor(pub JobId);
+pub struct Cursor<T = JobId>(pub T);
 
 /// The text was not given out as a cursor.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 #[error("is no cursor; hand back next_cursor of the page before, unchanged")]
 pub struct InvalidCursor;
 
-impl fmt::Display for Cursor {
+impl<T: fmt::Display> fmt::Display for Cursor<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&BASE64_URL_SAFE_NO_PAD.encode(self.0.to_string()))
     }
 }
 
-impl FromStr for Cursor {
+impl<T: FromStr> FromStr for Cursor<T> {
     type Err = InvalidCursor;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {

@@ -11,7 +11,9 @@ use flickrhub_job::connection::redis::{Redis, RedisError};
 use flickrhub_job::connection::{self, ConnectError};
 use flickrhub_job::lane::{LaneError, Lanes};
 use flickrhub_job::model::{Body, Job};
-use flickrhub_job::store::{BodyStore, ClientStore, JobStore, OauthRequestStore, StoreError, UserStore};
+use flickrhub_job::store::{
+    BodyStore, ClientStore, DeliveryStore, EndpointStore, JobStore, OauthRequestStore, StoreError, UserStore,
+};
 use flickrhub_job::telemetry::{CheckFailed, Readiness};
 use flickrhub_job::vault::{Component, Vault, VaultError};
 use mongodb::Database;
@@ -38,6 +40,10 @@ pub struct DataTier {
     pub users: UserStore,
     /// The API clients.
     pub clients: ClientStore,
+    /// The callback addresses that are disabled.
+    pub endpoints: EndpointStore,
+    /// What became of each try to deliver a callback.
+    pub deliveries: DeliveryStore,
     /// Authorisations under way.
     pub oauth_requests: OauthRequestStore,
     /// Photos on their way.
@@ -86,6 +92,8 @@ impl DataTier {
             jobs: JobStore::open(&database, config.retention_days).await?,
             users: UserStore::open(&database).await?,
             clients: ClientStore::open(&database).await?,
+            endpoints: EndpointStore::open(&database).await?,
+            deliveries: DeliveryStore::open(&database, config.retention_days).await?,
             oauth_requests: OauthRequestStore::open(&database).await?,
             bodies: BodyStore::new(&database),
             lanes: Lanes::new(redis.clone(), &config.redis.key_prefix),

@@ -16,6 +16,7 @@
 //! | [`middleware`] | what surrounds every handler |
 //! | [`extract`] | JSON bodies and path parameters that answer with problems |
 //! | [`cached`] | jobs whose answer is cached |
+//! | [`callback_endpoint`] | callback addresses that are refused because they are disabled |
 //! | [`cursor`] | pages of a list |
 //! | [`data_tier`] | MongoDB, Redis and Vault as the API uses them |
 //! | [`state`] | what handlers can reach |
@@ -26,6 +27,7 @@ pub mod accept;
 pub mod auth;
 pub mod authorisation;
 pub mod cached;
+pub mod callback_endpoint;
 pub mod circuit;
 pub mod cursor;
 pub mod data_tier;

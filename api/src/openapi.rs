@@ -18,6 +18,7 @@ use crate::routes;
     tags(
         (name = "jobs", description = "Calls of Flickr's REST methods"),
         (name = "uploads", description = "Photos and videos"),
+        (name = "callbacks", description = "Telling a client that its jobs are finished"),
         (name = "users", description = "Flickr users that authorise a client"),
         (name = "cache", description = "Answers that are kept"),
         (name = "health", description = "For the cluster"),

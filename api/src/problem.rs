@@ -10,7 +10,7 @@ use std::time::Duration;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use flickrhub_flickr::Permission;
-use flickrhub_job::model::{JobId, JobState};
+use flickrhub_job::model::{CallbackState, JobId, JobState};
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -111,6 +111,16 @@ pub enum Problem {
     JobNotReplayable(JobState),
     /// The photo of the job that is to be replayed was deleted.
     JobBodyGone,
+    /// The callback address answered 410 before, and was disabled.
+    CallbackDisabled,
+    /// No such callback address of the client is disabled.
+    EndpointNotDisabled,
+    /// The job has no callback.
+    JobWithoutCallback,
+    /// The callback is not given up, so it cannot be retried.
+    CallbackNotFailed(CallbackState),
+    /// Another request replaced the webhook secret at the same time.
+    SecretRotatedMeanwhile,
     /// The data tier failed while the job was stored, and does not say whether it is.
     OutcomeUnknown {
         /// The id that the job has if it is there.
@@ -200,6 +210,27 @@ impl Problem {
             ),
             Self::JobNotReplayable(_) => ("job_not_replayable", S::CONFLICT, "The job cannot be replayed"),
             Self::JobBodyGone => ("job_body_gone", S::CONFLICT, "The photo of the job is gone"),
+            Self::CallbackDisabled => (
+                "callback_disabled",
+                S::UNPROCESSABLE_ENTITY,
+                "The callback address is disabled",
+            ),
+            Self::EndpointNotDisabled => (
+                "callback_endpoint_not_found",
+                S::NOT_FOUND,
+                "There is no such disabled callback address",
+            ),
+            Self::JobWithoutCallback => ("job_without_callback", S::CONFLICT, "The job has no callback"),
+            Self::CallbackNotFailed(_) => (
+                "callback_not_failed",
+                S::CONFLICT,
+                "The callback cannot be retried",
+            ),
+            Self::SecretRotatedMeanwhile => (
+                "secret_rotated_meanwhile",
+                S::CONFLICT,
+                "The webhook secret was replaced meanwhile",
+            ),
             Self::OutcomeUnknown { .. } => (
                 "outcome_unknown",
                 S::GATEWAY_TIMEOUT,
@@ -296,6 +327,20 @@ impl Problem {
             Self::JobBodyGone => {
                 "Photos are kept as long as their job can be replayed; send the photo again as a new upload.".into()
             }
+            Self::CallbackDisabled => {
+                "Its receiver answered 410; enable it with POST /api/v1/callbacks/endpoints/enable or name another.".into()
+            }
+            Self::EndpointNotDisabled => {
+                "GET /api/v1/callbacks/endpoints lists those that are; it may be enabled already.".into()
+            }
+            Self::JobWithoutCallback => "It was submitted without callback_url.".into(),
+            Self::CallbackNotFailed(state) => {
+                format!("The callback is {}; only a failed one can be retried.", state.name()).into()
+            }
+            Self::SecretRotatedMeanwhile => {
+                "Another request replaced it at the same moment, and its answer has the new secret; this one changed nothing."
+                    .into()
+            }
             Self::OutcomeUnknown { job_id } => format!(
                 "The job {job_id} may have been accepted; look it up at /api/v1/jobs/{job_id} before it is sent again."
             )
@@ -336,6 +381,7 @@ impl Problem {
                 "user_id",
                 "is not known or has not authorised this client",
             )],
+            Self::CallbackDisabled => vec![FieldError::new("callback_url", "is disabled: it answered 410")],
             Self::PermissionInsufficient { needed, field } => {
                 vec![FieldError::new(
                     field,

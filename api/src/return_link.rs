@@ -13,9 +13,8 @@
 //! The signature is that of the client's callbacks (Standard Webhooks), so that a client verifies both by the same
 //! library: the message is the query as it was sent up to `&webhook_id=`, its headers are the three parameters after it.
 
-use flickrhub_job::callback::{SignError, sign};
+use flickrhub_job::callback::{SignError, SigningSecrets, sign};
 use jiff::Timestamp;
-use secrecy::SecretString;
 use url::Url;
 
 /// The parameters that are added, none of which a `return_url` may have of its own.
@@ -54,14 +53,15 @@ impl Outcome<'_> {
     }
 }
 
-/// The client's address with the outcome and a signature in its query. `id` is new for each call.
+/// The client's address with the outcome and a signature in its query, during a rotation two with a space between. `id` is
+/// new for each call.
 ///
 /// # Errors
-/// When the secret is not one.
+/// When a secret is not one.
 pub fn return_link(
     mut address: Url,
     outcome: &Outcome<'_>,
-    secret: &SecretString,
+    secrets: &SigningSecrets,
     id: &str,
     now: Timestamp,
 ) -> Result<Url, SignError> {
@@ -72,7 +72,7 @@ pub fn return_link(
             .append_pair("user_id", user_id)
             .append_pair("permission", permission);
     }
-    let signature = sign(secret, id, now, address.query().unwrap_or_default())?;
+    let signature = sign(secrets, id, now, address.query().unwrap_or_default())?;
     address
         .query_pairs_mut()
         .append_pair("webhook_id", &signature.id)
@@ -83,6 +83,8 @@ pub fn return_link(
 
 #[cfg(test)]
 mod tests {
+    use secrecy::SecretString;
+
     use super::*;
 
     const SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
@@ -90,7 +92,7 @@ mod tests {
     fn link(address: &str, outcome: &Outcome<'_>) -> String {
         let address = Url::parse(address).unwrap_or_else(|error| panic!("{error}"));
         let now = Timestamp::from_second(1_614_265_330).unwrap_or(Timestamp::UNIX_EPOCH);
-        return_link(address, outcome, &SecretString::from(SECRET), "id", now)
+        return_link(address, outcome, &SecretString::from(SECRET).into(), "id", now)
             .map_or_else(|error| panic!("{error}"), String::from)
     }
 
@@ -112,7 +114,12 @@ mod tests {
             .ok()
             .and_then(|seconds| Timestamp::from_second(seconds).ok())
             .unwrap_or(Timestamp::UNIX_EPOCH);
-        let expected = sign(&SecretString::from(SECRET), &value("webhook_id"), now, message);
+        let expected = sign(
+            &SecretString::from(SECRET).into(),
+            &value("webhook_id"),
+            now,
+            message,
+        );
         expected.is_ok_and(|expected| expected.signature == value("webhook_signature"))
     }
 

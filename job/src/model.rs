@@ -223,6 +223,35 @@ impl CallbackState {
     }
 }
 
+/// Why a callback was given up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum CallbackFailure {
+    /// The receiver answered 410, which disabled its address.
+    Gone,
+    /// The address had been disabled before; nothing was sent.
+    Disabled,
+    /// The receiver did not take it within a day.
+    Exhausted,
+    /// There is nobody to deliver to: the client was removed, or the address is none.
+    NoReceiver,
+}
+
+impl CallbackFailure {
+    /// Every reason.
+    pub const ALL: [Self; 4] = [Self::Gone, Self::Disabled, Self::Exhausted, Self::NoReceiver];
+
+    /// The name in MongoDB and in the HTTP API.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Gone => "gone",
+            Self::Disabled => "disabled",
+            Self::Exhausted => "exhausted",
+            Self::NoReceiver => "no_receiver",
+        }
+    }
+}
+
 /// The callback of a job.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Callback {
@@ -230,11 +259,31 @@ pub struct Callback {
     pub url: String,
     /// Where the delivery stands.
     pub state: CallbackState,
-    /// Tries so far.
+    /// Tries so far; a retry that the client asked for begins to count anew.
     pub attempts: u32,
     /// The next try is not before this time; while a try is under way, the end of its lease.
     #[serde(with = "crate::store::time::option")]
     pub next_at: Option<Timestamp>,
+    /// Why it was given up; `None` in every state but [`CallbackState::Failed`], and where an older version gave it up.
+    #[serde(default)]
+    pub failure: Option<CallbackFailure>,
+    /// When the client asked for another day of tries; `None`: the day began with the end of the job.
+    #[serde(default, with = "crate::store::time::option")]
+    pub retried_at: Option<Timestamp>,
+}
+
+impl Callback {
+    /// The callback of a job that is not finished yet.
+    pub fn waiting(url: impl Into<String>) -> Self {
+        Self {
+            url: url.into(),
+            state: CallbackState::Waiting,
+            attempts: 0,
+            next_at: None,
+            failure: None,
+            retried_at: None,
+        }
+    }
 }
 
 /// What makes one submission the same as another: its idempotency key and what it asked for, both hashed, so that their
@@ -378,6 +427,16 @@ mod tests {
     fn the_serialised_state_is_its_name() {
         for state in JobState::ALL {
             assert_eq!(serde_json::to_value(state).ok(), Some(Value::from(state.name())));
+        }
+    }
+
+    #[test]
+    fn the_serialised_reason_of_a_given_up_callback_is_its_name() {
+        for failure in CallbackFailure::ALL {
+            assert_eq!(
+                serde_json::to_value(failure).ok(),
+                Some(Value::from(failure.name()))
+            );
         }
     }
 

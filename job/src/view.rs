@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::ToSchema;
 
-use crate::model::{CallbackState, Job, JobError, JobId, JobState, Priority};
+use crate::model::{CallbackFailure, CallbackState, Job, JobError, JobId, JobState, Priority};
 use crate::queue::Queue;
 use crate::store;
 
@@ -60,8 +60,10 @@ pub struct JobView {
 pub struct CallbackView {
     /// Where the delivery stands.
     pub state: CallbackState,
-    /// Tries so far.
+    /// Tries so far; a retry that the client asked for begins to count anew.
     pub attempts: u32,
+    /// Why it was given up, where it was.
+    pub failure: Option<CallbackFailure>,
 }
 
 impl From<Job> for JobView {
@@ -99,6 +101,7 @@ impl JobView {
             callback: job.callback.as_ref().map(|callback| CallbackView {
                 state: callback.state,
                 attempts: callback.attempts,
+                failure: callback.failure,
             }),
         }
     }
@@ -136,7 +139,7 @@ mod tests {
             "started_at": null,
             "finished_at": null,
             "expires_at": "2027-01-01T01:00:00Z",
-            "callback": { "state": "waiting", "attempts": 0 },
+            "callback": { "state": "waiting", "attempts": 0, "failure": null },
         });
         assert_eq!(serde_json::to_value(JobView::from(&job)).ok(), Some(expected));
     }
@@ -157,7 +160,10 @@ mod tests {
             json!({ "code": "timeout", "message": "Flickr did not answer in time.", "flickr_code": null });
         assert_eq!(view["error"], error);
         assert_eq!(view["finished_at"], "2027-01-01T00:02:00Z");
-        assert_eq!(view["callback"], json!({ "state": "delivered", "attempts": 2 }));
+        assert_eq!(
+            view["callback"],
+            json!({ "state": "delivered", "attempts": 2, "failure": null })
+        );
     }
 
     #[test]

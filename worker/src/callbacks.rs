@@ -9,19 +9,21 @@
 //! | the claim | the lease ends and the try is made |
 //! | the try was counted | the lease ends and the next try is made; a callback that kills its process each time comes to its last one, like any other |
 //! | the delivery, not stored | the lease ends and the callback is delivered again, with the same `webhook-id` (the job's id), by which a receiver tells |
-//! | the store | over |
+//! | an answer of 410 disabled the address, the callback's end is not stored | the lease ends, the address is found disabled, and the callback is given up |
+//! | the store | over; the delivery log lacks this try, see [`DeliveryStore`] |
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use flickrhub_job::callback::{CallbackClient, DeliveryOutcome, next_try, payload};
-use flickrhub_job::model::{Callback, Job};
-use flickrhub_job::store::{ClientStore, JobStore, StoreError};
+use flickrhub_job::callback::{CallbackClient, SigningSecrets, Try, TryOutcome, next_try, payload};
+use flickrhub_job::model::{Callback, CallbackFailure, Job};
+use flickrhub_job::store::{
+    ClientStore, Delivery, DeliveryId, DeliveryStore, EndpointStore, JobStore, StoreError, shown,
+};
 use flickrhub_job::telemetry::Metrics;
-use flickrhub_job::vault::{TransitKey, Vault, VaultError};
+use flickrhub_job::vault::{Vault, VaultError};
 use jiff::{SignedDuration, Timestamp};
 use rand::Rng;
-use secrecy::SecretString;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -50,6 +52,10 @@ pub struct Callbacks {
     pub store: JobStore,
     /// Clients and their encrypted webhook secrets.
     pub clients: ClientStore,
+    /// The addresses that are disabled.
+    pub endpoints: EndpointStore,
+    /// What became of each try.
+    pub deliveries: DeliveryStore,
     /// Decrypts the secrets.
     pub vault: Vault,
     /// Sends.
@@ -63,7 +69,7 @@ pub struct Callbacks {
 enum After {
     Delivered,
     Again { at: Timestamp },
-    GivenUp,
+    GivenUp(CallbackFailure),
 }
 
 impl After {
@@ -71,7 +77,14 @@ impl After {
         match self {
             Self::Delivered => "delivered",
             Self::Again { .. } => "retried",
-            Self::GivenUp => "failed",
+            Self::GivenUp(_) => "failed",
+        }
+    }
+
+    const fn next_at(self) -> Option<Timestamp> {
+        match self {
+            Self::Again { at } => Some(at),
+            Self::Delivered | Self::GivenUp(_) => None,
         }
     }
 }
@@ -81,29 +94,41 @@ const fn tries(callback: &Callback) -> u32 {
     callback.attempts.saturating_add(1)
 }
 
-fn after(attempts: u32, outcome: &DeliveryOutcome, now: Timestamp, rng: &mut impl Rng) -> After {
-    match outcome {
-        DeliveryOutcome::Delivered => After::Delivered,
-        DeliveryOutcome::Gone => After::GivenUp,
-        DeliveryOutcome::Retry { retry_after, .. } => match next_try(attempts, rng) {
-            Some(delay) => {
-                let delay = delay.max(retry_after.unwrap_or_default());
+/// How long ago the callback was due first: its job ended, or its client asked for it to be retried.
+fn elapsed(job: &Job, callback: &Callback, now: Timestamp) -> Duration {
+    let since = callback.retried_at.or(job.finished_at).unwrap_or(job.updated_at);
+    Duration::try_from(now.duration_since(since)).unwrap_or_default()
+}
+
+fn after(attempts: u32, elapsed: Duration, tried: Try, now: Timestamp, rng: &mut impl Rng) -> After {
+    match tried.outcome {
+        TryOutcome::Delivered => After::Delivered,
+        TryOutcome::Gone => After::GivenUp(CallbackFailure::Gone),
+        TryOutcome::Disabled => After::GivenUp(CallbackFailure::Disabled),
+        TryOutcome::NoReceiver => After::GivenUp(CallbackFailure::NoReceiver),
+        TryOutcome::Redirect
+        | TryOutcome::Status
+        | TryOutcome::RefusedAddress
+        | TryOutcome::Timeout
+        | TryOutcome::Tls
+        | TryOutcome::Unreachable
+        | TryOutcome::ConnectionLost
+        | TryOutcome::NotSent => match next_try(attempts, elapsed, rng) {
+            Some(pause) => {
+                let pause = pause.max(tried.retry_after.unwrap_or_default());
                 After::Again {
-                    at: now.saturating_add(delay).unwrap_or(Timestamp::MAX),
+                    at: now.saturating_add(pause).unwrap_or(Timestamp::MAX),
                 }
             }
-            None => After::GivenUp,
+            None => After::GivenUp(CallbackFailure::Exhausted),
         },
     }
 }
 
 /// A try that counts although nothing could be sent.
-fn not_sent(error: &TryError) -> DeliveryOutcome {
+fn not_sent(error: &TryError) -> Try {
     tracing::error!(%error, "the callback cannot be sent");
-    DeliveryOutcome::Retry {
-        reason: "it could not be sent".to_owned(),
-        retry_after: None,
-    }
+    Try::unanswered(TryOutcome::NotSent)
 }
 
 /// What a try takes could not be had.
@@ -128,8 +153,15 @@ impl TryError {
     }
 }
 
-/// Where a callback goes, and what it is signed with.
-type Receiver = (Url, SecretString);
+/// Who is to be told.
+enum Receiver {
+    /// Where the callback goes, and what it is signed with.
+    At(Url, SigningSecrets),
+    /// The address wants no more callbacks.
+    Disabled,
+    /// The client was removed, or the address is none.
+    Nobody,
+}
 
 impl Callbacks {
     /// Delivers until `stop`; tries that have begun are finished.
@@ -210,90 +242,172 @@ impl Callbacks {
         if !self.store.begin_callback_try(job.id, claimed_until).await? {
             return Ok(None);
         }
-        let outcome = match receiver {
-            Ok(Some((url, secret))) => self.send(job, &url, &secret).await,
-            Ok(None) => DeliveryOutcome::Gone,
+        let (at, clock) = (Timestamp::now(), Instant::now());
+        let tried = match receiver {
+            Ok(Receiver::At(url, secrets)) => self.send(job, &url, &secrets).await?,
+            Ok(Receiver::Disabled) => Try::unanswered(TryOutcome::Disabled),
+            Ok(Receiver::Nobody) => Try::unanswered(TryOutcome::NoReceiver),
             Err(error) => not_sent(&error),
         };
-        if let DeliveryOutcome::Retry { reason, .. } = &outcome {
-            tracing::info!(reason, "the receiver did not take the callback");
-        }
-        let after = after(tries(callback), &outcome, Timestamp::now(), &mut rand::rng());
+        let took = clock.elapsed();
+        let (attempt, now) = (tries(callback), Timestamp::now());
+        let after = after(attempt, elapsed(job, callback, now), tried, now, &mut rand::rng());
         match after {
             After::Delivered => self.store.callback_delivered(job.id).await?,
             After::Again { at } => self.store.callback_retry(job.id, at).await?,
-            After::GivenUp => self.store.callback_failed(job.id).await?,
+            After::GivenUp(failure) => self.store.callback_failed(job.id, failure).await?,
         };
+        let delivery = Delivery {
+            id: DeliveryId::new(),
+            client_id: job.client_id.clone(),
+            job_id: job.id,
+            url: Url::parse(&callback.url).map_or_else(|_| String::new(), |url| shown(&url)),
+            attempt,
+            at,
+            duration_ms: u32::try_from(took.as_millis()).unwrap_or(u32::MAX),
+            outcome: tried.outcome,
+            status: tried.status,
+            next_at: after.next_at(),
+        };
+        self.record(&delivery, took).await;
         Ok(Some(after))
     }
 
-    async fn send(&self, job: &Job, url: &Url, secret: &SecretString) -> DeliveryOutcome {
+    /// Sends, and disables the address if it answers 410.
+    ///
+    /// # Errors
+    /// When that cannot be stored.
+    async fn send(&self, job: &Job, url: &Url, secrets: &SigningSecrets) -> Result<Try, StoreError> {
         let (id, body, trace) = (job.id.to_string(), payload(job), job.trace.child());
-        caught(self.sender.deliver(url, &id, secret, &body, &trace))
+        let tried = caught(self.sender.deliver(url, &id, secrets, &body, &trace))
             .await
-            .unwrap_or_else(|panicked| not_sent(&panicked.into()))
+            .unwrap_or_else(|panicked| not_sent(&panicked.into()));
+        if tried.outcome == TryOutcome::Gone {
+            self.endpoints.disable(&job.client_id, url, job.id).await?;
+            tracing::warn!(
+                event = "callback_endpoint_disabled",
+                client_id = job.client_id,
+                "the receiver is gone; its address gets no more callbacks"
+            );
+        }
+        Ok(tried)
     }
 
-    /// `None`: there is nobody to deliver to. The address was checked when the job was accepted; the client may have been
-    /// removed since.
-    async fn receiver(&self, job: &Job, callback: &Callback) -> Result<Option<Receiver>, TryError> {
-        let secret = self.secret(&job.client_id).await?;
-        Ok(Url::parse(&callback.url).ok().zip(secret))
+    /// Tells metrics, the log and the delivery log, none of which may fail a delivery.
+    async fn record(&self, delivery: &Delivery, took: Duration) {
+        let outcome = delivery.outcome.name();
+        self.metrics
+            .callback_try_duration
+            .with_label_values(&[outcome])
+            .observe(took.as_secs_f64());
+        if delivery.outcome != TryOutcome::Delivered {
+            tracing::info!(
+                outcome,
+                status = delivery.status,
+                "the receiver did not take the callback"
+            );
+        }
+        if let Err(error) = self.deliveries.append(delivery).await {
+            tracing::warn!(%error, "the delivery log lacks a try");
+        }
     }
 
-    async fn secret(&self, client_id: &str) -> Result<Option<SecretString>, TryError> {
-        let Some(client) = self.clients.get(client_id).await? else {
-            return Ok(None);
+    /// The address was checked when the job was accepted; the client may have been removed, or the address disabled, since.
+    async fn receiver(&self, job: &Job, callback: &Callback) -> Result<Receiver, TryError> {
+        let Ok(url) = Url::parse(&callback.url) else {
+            return Ok(Receiver::Nobody);
         };
-        let secret = self
-            .vault
-            .decrypt(TransitKey::AppCredentials, client_id, &client.webhook_secret)
-            .await?;
-        Ok(Some(secret))
+        if self.endpoints.is_disabled(&job.client_id, &url).await? {
+            return Ok(Receiver::Disabled);
+        }
+        let Some(stored) = self.clients.webhook_secrets(&job.client_id).await? else {
+            return Ok(Receiver::Nobody);
+        };
+        let secrets = SigningSecrets::decrypt(&self.vault, &job.client_id, &stored, Timestamp::now()).await?;
+        Ok(Receiver::At(url, secrets))
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use flickrhub_job::model::CallbackState;
+    use flickrhub_job::callback::longest_pause;
+    use proptest::prelude::*;
     use rand::SeedableRng;
     use rand::rngs::StdRng;
 
     use super::*;
 
-    fn after_try(attempts: u32, outcome: &DeliveryOutcome) -> After {
-        after(
-            attempts,
-            outcome,
-            Timestamp::UNIX_EPOCH,
-            &mut StdRng::seed_from_u64(1),
-        )
+    const HOUR: Duration = Duration::from_hours(1);
+
+    fn after_try(attempts: u32, elapsed: Duration, tried: Try) -> After {
+        let mut rng = StdRng::seed_from_u64(1);
+        after(attempts, elapsed, tried, Timestamp::UNIX_EPOCH, &mut rng)
     }
 
-    fn refused(retry_after: Option<Duration>) -> DeliveryOutcome {
-        DeliveryOutcome::Retry {
-            reason: "503".to_owned(),
+    fn busy(retry_after: Option<Duration>) -> Try {
+        Try {
+            outcome: TryOutcome::Status,
+            status: Some(503),
             retry_after,
         }
     }
 
     #[test]
-    fn a_delivered_callback_is_over() {
-        assert_eq!(after_try(1, &DeliveryOutcome::Delivered), After::Delivered);
+    fn every_outcome_ends_the_callback_or_leads_to_another_try() {
+        use CallbackFailure as F;
+        for outcome in TryOutcome::ALL {
+            let expected = match outcome {
+                TryOutcome::Delivered => Some(After::Delivered),
+                TryOutcome::Gone => Some(After::GivenUp(F::Gone)),
+                TryOutcome::Disabled => Some(After::GivenUp(F::Disabled)),
+                TryOutcome::NoReceiver => Some(After::GivenUp(F::NoReceiver)),
+                _ => None,
+            };
+            let tried = Try::unanswered(outcome);
+            let first = after_try(1, Duration::ZERO, tried);
+            assert_eq!(first.next_at().is_some(), expected.is_none(), "{outcome:?}");
+            let last = after_try(20, 25 * HOUR, tried);
+            assert_eq!(
+                last,
+                expected.unwrap_or(After::GivenUp(F::Exhausted)),
+                "{outcome:?}"
+            );
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn the_next_try_waits_as_long_as_the_receiver_asked_and_at_most_as_long_as_it_or_the_schedule(
+            attempts in 1..50_u32, asked in prop::option::of(0..86_400_u64),
+        ) {
+            let asked = asked.map(Duration::from_secs);
+            let at = after_try(attempts, HOUR, busy(asked)).next_at();
+            let pause = at.map(|at| at.duration_since(Timestamp::UNIX_EPOCH).unsigned_abs());
+            prop_assert!(pause >= asked.or(Some(Duration::ZERO)));
+            prop_assert!(pause <= Some(asked.unwrap_or_default().max(longest_pause(attempts))));
+        }
     }
 
     #[test]
-    fn a_receiver_that_is_gone_gets_no_further_try() {
-        assert_eq!(after_try(1, &DeliveryOutcome::Gone), After::GivenUp);
-    }
-
-    #[test]
-    fn the_next_try_waits_as_long_as_the_receiver_asked() {
-        let hours = Duration::from_hours(20);
-        let After::Again { at } = after_try(1, &refused(Some(hours))) else {
-            panic!("the first refusal is not the last try");
+    fn the_day_of_tries_begins_with_the_end_of_the_job_or_with_a_retry() {
+        let finished = Timestamp::UNIX_EPOCH + HOUR;
+        let job = Job {
+            finished_at: Some(finished),
+            ..crate::fixtures::job().build()
         };
-        assert!(at.duration_since(Timestamp::UNIX_EPOCH).unsigned_abs() >= hours);
+        let callback = Callback::waiting("https://acme.example/hook");
+        let now = finished + 30 * HOUR;
+        assert_eq!(elapsed(&job, &callback, now), 30 * HOUR);
+        let retried = Callback {
+            retried_at: Some(now - HOUR),
+            ..callback.clone()
+        };
+        assert_eq!(elapsed(&job, &retried, now), HOUR);
+        assert_eq!(
+            elapsed(&job, &callback, finished - HOUR),
+            Duration::ZERO,
+            "a clock behind"
+        );
     }
 
     #[test]
@@ -313,17 +427,7 @@ mod tests {
 
     #[test]
     fn the_try_that_is_to_be_made_is_counted_in() {
-        let callback = Callback {
-            url: "https://acme.example/hook".to_owned(),
-            state: CallbackState::Pending,
-            attempts: 0,
-            next_at: None,
-        };
+        let callback = Callback::waiting("https://acme.example/hook");
         assert_eq!(tries(&callback), 1);
-    }
-
-    #[test]
-    fn tries_end() {
-        assert_eq!(after_try(1000, &refused(None)), After::GivenUp);
     }
 }

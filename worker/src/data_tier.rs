@@ -4,7 +4,9 @@ use flickrhub_job::config::Config;
 use flickrhub_job::connection::rabbitmq::Rabbit;
 use flickrhub_job::connection::redis::Redis;
 use flickrhub_job::connection::{ConnectError, mongodb as mongo};
-use flickrhub_job::store::{BodyStore, ClientStore, JobStore, StoreError, UserStore};
+use flickrhub_job::store::{
+    BodyStore, ClientStore, DeliveryStore, EndpointStore, JobStore, StoreError, UserStore,
+};
 use flickrhub_job::telemetry::Readiness;
 use flickrhub_job::topology::Publisher;
 use flickrhub_job::vault::{Component, Vault};
@@ -21,6 +23,8 @@ pub(crate) struct Stores {
     pub(crate) jobs: JobStore,
     pub(crate) users: UserStore,
     pub(crate) clients: ClientStore,
+    pub(crate) endpoints: EndpointStore,
+    pub(crate) deliveries: DeliveryStore,
     pub(crate) bodies: BodyStore,
 }
 
@@ -31,6 +35,8 @@ impl Stores {
             jobs: JobStore::open(&database, config.retention_days).await?,
             users: UserStore::open(&database).await?,
             clients: ClientStore::open(&database).await?,
+            endpoints: EndpointStore::open(&database).await?,
+            deliveries: DeliveryStore::open(&database, config.retention_days).await?,
             bodies: BodyStore::new(&database),
             database,
         })

@@ -144,6 +144,8 @@ async fn deliver_callbacks(
     let callbacks = Callbacks {
         store: stores.jobs,
         clients: stores.clients,
+        endpoints: stores.endpoints,
+        deliveries: stores.deliveries,
         vault: tier.vault().await?,
         sender,
         metrics,

@@ -12,7 +12,7 @@ mod scope;
 pub use authenticate::{Authenticator, KeyDirectory, StoredKey};
 pub use cache::VerifiedKeys;
 pub use key::{MalformedKey, PresentedKey};
-pub use scope::{JobsRead, JobsWrite, Scope, ScopeName, UploadsWrite, UsersWrite};
+pub use scope::{CallbacksWrite, JobsRead, JobsWrite, Scope, ScopeName, UploadsWrite, UsersWrite};
 
 use std::marker::PhantomData;
 use std::ops::Deref;

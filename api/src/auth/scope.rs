@@ -19,6 +19,9 @@ pub enum ScopeName {
     /// Have users authorise the client, and forget them.
     #[serde(rename = "users:write")]
     UsersWrite,
+    /// Replace the webhook secret, enable callback addresses and retry callbacks.
+    #[serde(rename = "callbacks:write")]
+    CallbacksWrite,
     /// Everything.
     #[serde(rename = "admin")]
     Admin,
@@ -26,11 +29,12 @@ pub enum ScopeName {
 
 impl ScopeName {
     /// Every scope.
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 6] = [
         Self::JobsRead,
         Self::JobsWrite,
         Self::UploadsWrite,
         Self::UsersWrite,
+        Self::CallbacksWrite,
         Self::Admin,
     ];
 
@@ -41,6 +45,7 @@ impl ScopeName {
             Self::JobsWrite => "jobs:write",
             Self::UploadsWrite => "uploads:write",
             Self::UsersWrite => "users:write",
+            Self::CallbacksWrite => "callbacks:write",
             Self::Admin => "admin",
         }
     }
@@ -75,6 +80,9 @@ pub struct UploadsWrite;
 /// Have users authorise the client, and forget them.
 #[derive(Debug)]
 pub struct UsersWrite;
+/// Replace the webhook secret, enable callback addresses and retry callbacks.
+#[derive(Debug)]
+pub struct CallbacksWrite;
 
 impl Scope for JobsRead {
     const NAME: ScopeName = ScopeName::JobsRead;
@@ -87,6 +95,9 @@ impl Scope for UploadsWrite {
 }
 impl Scope for UsersWrite {
     const NAME: ScopeName = ScopeName::UsersWrite;
+}
+impl Scope for CallbacksWrite {
+    const NAME: ScopeName = ScopeName::CallbacksWrite;
 }
 
 #[cfg(test)]

@@ -18,6 +18,7 @@ use crate::accept::{Order, accept, now};
 use crate::auth::{Authorised, JobsRead, JobsWrite};
 use crate::authorisation::{authorised_user, permission_for};
 use crate::cached::{finish_at_once, wants_no_cache};
+use crate::callback_endpoint::refuse_disabled;
 use crate::cursor::Cursor;
 use crate::data_tier::DataTier;
 use crate::extract::{JsonBody, PathParam};
@@ -95,6 +96,12 @@ pub async fn submit(
         &order.user_id,
         order.method.permission,
         "method",
+    )
+    .await?;
+    refuse_disabled(
+        state.data()?,
+        &caller.client_id,
+        order.options.callback_url.as_ref(),
     )
     .await?;
     let order = Order {

@@ -1,6 +1,7 @@
 //! The routes, one file for each resource.
 
 pub mod cache;
+pub mod callbacks;
 pub mod docs;
 pub mod health;
 pub mod jobs;
@@ -28,6 +29,12 @@ pub fn documented(document: utoipa::openapi::OpenApi) -> OpenApiRouter<AppState>
         .routes(routes!(oauth::callback))
         .routes(routes!(users::remove_token))
         .routes(routes!(usage::usage))
+        .routes(routes!(callbacks::rotate_secret))
+        .routes(routes!(callbacks::list_endpoints))
+        .routes(routes!(callbacks::enable_endpoint))
+        .routes(routes!(callbacks::list_deliveries))
+        .routes(routes!(callbacks::list_job_deliveries))
+        .routes(routes!(callbacks::retry_callback))
         .layer(from_fn(time_limit));
     // An upload takes as long as its sender needs; it is given up when nothing comes any more. Bytes are counted while
     // they come in, by the route.

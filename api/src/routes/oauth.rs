@@ -26,13 +26,14 @@ use flickrhub_flickr::{
     TokenInfo, TraceHeaders, UserToken,
 };
 use flickrhub_job::budget::Permit;
+use flickrhub_job::callback::SigningSecrets;
 use flickrhub_job::config::{FlickrApp, read_secret};
 use flickrhub_job::model::TraceContext;
 use flickrhub_job::store::{NewToken, OauthRequest};
 use flickrhub_job::vault::TransitKey;
 use jiff::Timestamp;
 use mongodb::bson::Uuid;
-use secrecy::{ExposeSecret, SecretString};
+use secrecy::ExposeSecret;
 use serde::Serialize;
 use url::Url;
 use utoipa::ToSchema;
@@ -169,7 +170,7 @@ async fn finish(state: &AppState, trace: &TraceContext, query: CallbackQuery) ->
         .ok_or(Problem::AuthorisationUnknown)?;
     // Before anything is stored: without a signature there is no way back.
     let way_back = match request.return_url.as_deref().and_then(|url| Url::parse(url).ok()) {
-        Some(address) => Some((address, signing_secret(data, &request.client_id).await?)),
+        Some(address) => Some((address, signing_secrets(data, &request.client_id).await?)),
         None => None,
     };
     let token = query.token.clone();
@@ -185,7 +186,7 @@ async fn finish(state: &AppState, trace: &TraceContext, query: CallbackQuery) ->
         Ok(proof) => exchange(state, trace, &request, proof).await,
         Err(problem) => Err(problem),
     };
-    let Some((address, secret)) = way_back else {
+    let Some((address, secrets)) = way_back else {
         return Ok(Json(done?).into_response());
     };
     let outcome = match &done {
@@ -200,7 +201,7 @@ async fn finish(state: &AppState, trace: &TraceContext, query: CallbackQuery) ->
             Outcome::Failed
         }
     };
-    let link = return_link(address, &outcome, &secret, &Uuid::new().to_string(), now());
+    let link = return_link(address, &outcome, &secrets, &Uuid::new().to_string(), now());
     let link = link.map_err(|error| {
         tracing::error!(%error, client_id = request.client_id, "the client's webhook secret cannot sign");
         Problem::Internal
@@ -209,15 +210,11 @@ async fn finish(state: &AppState, trace: &TraceContext, query: CallbackQuery) ->
 }
 
 /// What signs the way back to the client.
-async fn signing_secret(data: &DataTier, client_id: &str) -> Result<SecretString, Problem> {
+async fn signing_secrets(data: &DataTier, client_id: &str) -> Result<SigningSecrets, Problem> {
     // The client was removed from the hub since.
-    let client = data.clients.get(client_id).await?;
-    let client = client.ok_or(Problem::AuthorisationUnknown)?;
-    let secret = data
-        .vault
-        .decrypt(TransitKey::AppCredentials, client_id, &client.webhook_secret)
-        .await?;
-    Ok(secret)
+    let stored = data.clients.webhook_secrets(client_id).await?;
+    let stored = stored.ok_or(Problem::AuthorisationUnknown)?;
+    Ok(SigningSecrets::decrypt(&data.vault, client_id, &stored, now()).await?)
 }
 
 /// What Flickr gives an access token for.

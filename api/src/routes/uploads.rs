@@ -13,6 +13,7 @@ use super::jobs::{Accepted, accepted};
 use crate::accept::{NotAccepted, Order, accept, now};
 use crate::auth::{Authorised, Caller, UploadsWrite};
 use crate::authorisation::authorised_user;
+use crate::callback_endpoint::refuse_disabled;
 use crate::extract::PathParam;
 use crate::middleware::trace::Traced;
 use crate::problem::{Problem, ProblemDocument};
@@ -209,6 +210,7 @@ async fn order_and_accept(
         .validate(&state.callback_policy, received.photo.is_some())?;
     let data = state.data()?;
     let user = authorised_user(&data.users, caller, &valid.user_id, Permission::Write, USER_PART).await?;
+    refuse_disabled(data, &caller.client_id, valid.options.callback_url.as_ref()).await?;
     let order = Order {
         user_id: user.id,
         app: user.app,

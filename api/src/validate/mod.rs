@@ -2,6 +2,7 @@
 //! or name every field that is not.
 
 mod argument;
+mod callbacks;
 mod file_name;
 mod invalidation;
 mod job;
@@ -14,6 +15,7 @@ mod upload;
 mod user_id;
 
 pub use argument::Argument;
+pub use callbacks::{DeliveryQuery, EnableEndpoint, EndpointQuery, RotateSecret};
 pub use file_name::file_name;
 pub use invalidation::InvalidationQuery;
 pub use job::{JobSubmission, ValidJob};

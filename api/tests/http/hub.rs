@@ -25,7 +25,13 @@ use url::Url;
 use uuid::Uuid;
 
 /// Every scope a client can have.
-pub const ALL_SCOPES: [&str; 4] = ["jobs:read", "jobs:write", "uploads:write", "users:write"];
+pub const ALL_SCOPES: [&str; 5] = [
+    "jobs:read",
+    "jobs:write",
+    "uploads:write",
+    "users:write",
+    "callbacks:write",
+];
 
 /// The secret that signs what the hub tells a client.
 pub const WEBHOOK_SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";

@@ -5,6 +5,7 @@
 
 mod bad_input;
 mod cache;
+mod callbacks;
 mod hub;
 mod jobs;
 mod oauth;

@@ -30,23 +30,25 @@ pub enum CallbackUrlError {
     NotPublic,
 }
 
-/// IPv4 addresses that are not global unicast (IANA IPv4 Special-Purpose Address Registry).
-const REFUSED_V4: [Ipv4Net; 15] = [
-    v4(0, 0, 0, 0, 8),       // this network
-    v4(10, 0, 0, 0, 8),      // private
-    v4(100, 64, 0, 0, 10),   // shared by carrier-grade NAT; some clouds keep their metadata service here
-    v4(127, 0, 0, 0, 8),     // loopback
-    v4(169, 254, 0, 0, 16),  // link-local; most clouds keep their metadata service here
-    v4(172, 16, 0, 0, 12),   // private
-    v4(192, 0, 0, 0, 24),    // protocol assignments
-    v4(192, 0, 2, 0, 24),    // documentation
-    v4(192, 88, 99, 0, 24),  // 6to4 relays, deprecated
-    v4(192, 168, 0, 0, 16),  // private
-    v4(198, 18, 0, 0, 15),   // benchmarks
-    v4(198, 51, 100, 0, 24), // documentation
-    v4(203, 0, 113, 0, 24),  // documentation
-    v4(224, 0, 0, 0, 4),     // multicast
-    v4(240, 0, 0, 0, 4),     // reserved, and broadcast
+/// IPv4 addresses that are not global unicast (IANA IPv4 Special-Purpose Address Registry), or lead to a cloud's own
+/// services all the same.
+const REFUSED_V4: [Ipv4Net; 16] = [
+    v4(0, 0, 0, 0, 8),        // this network
+    v4(10, 0, 0, 0, 8),       // private
+    v4(100, 64, 0, 0, 10),    // shared by carrier-grade NAT; some clouds keep their metadata service here
+    v4(127, 0, 0, 0, 8),      // loopback
+    v4(169, 254, 0, 0, 16),   // link-local; most clouds keep their metadata service here
+    v4(168, 63, 129, 16, 32), // a public address by which Azure's machines reach their host
+    v4(172, 16, 0, 0, 12),    // private
+    v4(192, 0, 0, 0, 24),     // protocol assignments
+    v4(192, 0, 2, 0, 24),     // documentation
+    v4(192, 88, 99, 0, 24),   // 6to4 relays, deprecated
+    v4(192, 168, 0, 0, 16),   // private
+    v4(198, 18, 0, 0, 15),    // benchmarks
+    v4(198, 51, 100, 0, 24),  // documentation
+    v4(203, 0, 113, 0, 24),   // documentation
+    v4(224, 0, 0, 0, 4),      // multicast
+    v4(240, 0, 0, 0, 4),      // reserved, and broadcast
 ];
 
 /// The only IPv6 range from which global unicast addresses are given out (RFC 4291 section 2.4, IANA).
@@ -200,6 +202,8 @@ mod tests {
             "100.100.100.200",
             "127.0.0.1",
             "169.254.169.254",
+            "169.254.170.2",
+            "168.63.129.16",
             "172.31.255.255",
             "192.0.0.192",
             "192.0.2.1",
@@ -233,6 +237,12 @@ mod tests {
             "::ffff:127.0.0.1",
             "::ffff:169.254.169.254",
             "::127.0.0.1",
+            "::169.254.169.254",
+            "::ffff:0:10.0.0.1",
+            "::ffff:100.64.0.1",
+            "::ffff:168.63.129.16",
+            "64:ff9b::169.254.169.254",
+            "64:ff9b::100.64.0.1",
             "64:ff9b::10.0.0.1",
             "2002:7f00:1::",
             "2002:a9fe:a9fe::1",
@@ -268,6 +278,11 @@ mod tests {
             ("https://0x7f.1/", CallbackUrlError::NotPublic),
             ("https://2130706433/", CallbackUrlError::NotPublic),
             ("https://[::1]/", CallbackUrlError::NotPublic),
+            ("https://[::ffff:a9fe:a9fe]/", CallbackUrlError::NotPublic),
+            ("https://[fd00:ec2::254]/", CallbackUrlError::NotPublic),
+            ("https://169.254.169.254./", CallbackUrlError::NotPublic),
+            ("https://0251.0376.0251.0376/", CallbackUrlError::NotPublic),
+            ("https://１２７.0.0.1/", CallbackUrlError::NotPublic),
         ] {
             assert_eq!(check(&policy, url), Some(Err(error)), "{url}");
         }

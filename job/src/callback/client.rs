@@ -1,20 +1,20 @@
 //! One try to deliver a callback.
 
 use std::error::Error;
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
 use reqwest::header::{CONTENT_TYPE, HeaderMap, RETRY_AFTER};
 use reqwest::{Client, RequestBuilder, Response, StatusCode, redirect};
-use secrecy::SecretString;
 use serde_json::Value;
 use standardwebhooks::{HEADER_WEBHOOK_ID, HEADER_WEBHOOK_SIGNATURE, HEADER_WEBHOOK_TIMESTAMP};
 use url::Url;
 
-use super::AddressPolicy;
-use super::resolver::{FilteredResolver, NotPermitted};
+use super::resolver::{FilteredResolver, Lookup, NotPermitted, system};
 use super::sign::{Signature, sign};
+use super::{AddressPolicy, SigningSecrets, Try, TryOutcome};
 use crate::model::TraceContext;
 
 /// How much of an answer is read, in bytes, so that its connection can be used again; the rest is not waited for.
@@ -28,31 +28,6 @@ const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
 #[derive(Debug, thiserror::Error)]
 #[error("the callback client cannot be made: {0}")]
 pub struct CallbackClientError(#[from] reqwest::Error);
-
-/// How a try ended.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum DeliveryOutcome {
-    /// The receiver answered 2xx.
-    Delivered,
-    /// Try again later.
-    Retry {
-        /// Why, for logs: a status or the kind of failure, without the address or the answer.
-        reason: String,
-        /// What the receiver asked for by `Retry-After`, at most 24 h; wait for it when it is longer than the schedule.
-        retry_after: Option<Duration>,
-    },
-    /// The receiver answered 410: it wants no more of this, do not try again.
-    Gone,
-}
-
-impl DeliveryOutcome {
-    fn retry(reason: impl Into<String>) -> Self {
-        Self::Retry {
-            reason: reason.into(),
-            retry_after: None,
-        }
-    }
-}
 
 /// Delivers callbacks; cheap to clone.
 #[derive(Clone)]
@@ -73,6 +48,14 @@ impl CallbackClient {
     /// # Errors
     /// When the certificates of the system cannot be loaded.
     pub fn new(policy: AddressPolicy, timeout: Duration) -> Result<Self, CallbackClientError> {
+        Self::with_lookup(policy, timeout, &system())
+    }
+
+    fn with_lookup(
+        policy: AddressPolicy,
+        timeout: Duration,
+        lookup: &Lookup,
+    ) -> Result<Self, CallbackClientError> {
         let builder = || {
             Client::builder()
                 .redirect(redirect::Policy::none())
@@ -83,8 +66,8 @@ impl CallbackClient {
         };
         let permitted = policy.clone();
         let listed = policy.clone();
-        let for_https = FilteredResolver::new(move |address| permitted.permits(address));
-        let for_http = FilteredResolver::new(move |address| listed.lists(address));
+        let for_https = FilteredResolver::new(Arc::clone(lookup), move |address| permitted.permits(address));
+        let for_http = FilteredResolver::new(Arc::clone(lookup), move |address| listed.lists(address));
         Ok(Self {
             https: builder()
                 .https_only(true)
@@ -100,18 +83,22 @@ impl CallbackClient {
         &self,
         url: &Url,
         id: &str,
-        secret: &SecretString,
+        secrets: &SigningSecrets,
         payload: &Value,
         trace: &TraceContext,
-    ) -> DeliveryOutcome {
+    ) -> Try {
         // The resolver does not see a host that is an address.
         if let Err(error) = self.policy.check_url(url) {
-            return DeliveryOutcome::retry(error.to_string());
+            tracing::info!(%error, "the callback address is refused");
+            return Try::unanswered(TryOutcome::RefusedAddress);
         }
         let body = payload.to_string();
-        let signature = match sign(secret, id, Timestamp::now(), &body) {
+        let signature = match sign(secrets, id, Timestamp::now(), &body) {
             Ok(signature) => signature,
-            Err(error) => return DeliveryOutcome::retry(error.to_string()),
+            Err(error) => {
+                tracing::error!(%error, "the callback cannot be signed");
+                return Try::unanswered(TryOutcome::NotSent);
+            }
         };
         let client = if url.scheme() == "https" {
             &self.https
@@ -121,11 +108,11 @@ impl CallbackClient {
         let request = signed(client.post(url.clone()), &signature, trace).body(body);
         match request.send().await {
             Ok(mut answer) => {
-                let outcome = judge(answer.status(), answer.headers(), Timestamp::now());
+                let tried = judge(answer.status(), answer.headers(), Timestamp::now());
                 discard_body(&mut answer).await;
-                outcome
+                tried
             }
-            Err(error) => DeliveryOutcome::retry(kind_of_failure(&error)),
+            Err(error) => Try::unanswered(kind_of_failure(&error)),
         }
     }
 }
@@ -140,16 +127,17 @@ fn signed(request: RequestBuilder, signature: &Signature, trace: &TraceContext) 
         .header("x-trace-id", &trace.trace_id)
 }
 
-fn judge(status: StatusCode, headers: &HeaderMap, now: Timestamp) -> DeliveryOutcome {
-    if status.is_success() {
-        DeliveryOutcome::Delivered
-    } else if status == StatusCode::GONE {
-        DeliveryOutcome::Gone
-    } else {
-        DeliveryOutcome::Retry {
-            reason: format!("status {}", status.as_u16()),
-            retry_after: retry_after(headers, now),
-        }
+fn judge(status: StatusCode, headers: &HeaderMap, now: Timestamp) -> Try {
+    let outcome = match status {
+        StatusCode::GONE => TryOutcome::Gone,
+        status if status.is_success() => TryOutcome::Delivered,
+        status if status.is_redirection() => TryOutcome::Redirect,
+        _ => TryOutcome::Status,
+    };
+    Try {
+        outcome,
+        status: Some(status.as_u16()),
+        retry_after: retry_after(headers, now),
     }
 }
 
@@ -175,148 +163,293 @@ async fn discard_body(answer: &mut Response) {
     }
 }
 
-fn kind_of_failure(error: &reqwest::Error) -> &'static str {
-    let mut causes = std::iter::successors(error.source(), |&cause| cause.source());
-    if causes.any(<dyn std::error::Error>::is::<NotPermitted>) {
-        "the host has no address that a callback may go to"
+fn kind_of_failure(error: &reqwest::Error) -> TryOutcome {
+    let any = |is: fn(&(dyn Error + 'static)) -> bool| causes(error).any(is);
+    if any(<dyn Error>::is::<NotPermitted>) {
+        TryOutcome::RefusedAddress
     } else if error.is_timeout() {
-        "no answer in time"
+        TryOutcome::Timeout
+    } else if any(<dyn Error>::is::<rustls::Error>) {
+        TryOutcome::Tls
     } else if error.is_connect() {
-        "the host cannot be reached"
+        TryOutcome::Unreachable
     } else {
-        "the connection was lost"
+        TryOutcome::ConnectionLost
     }
 }
 
+/// What an error came from. [`io::Error`] does not name the error that it wraps among its sources.
+fn causes<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
+    std::iter::successors(error.source(), |&cause| {
+        let wrapped = cause.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
+        match wrapped {
+            Some(wrapped) => Some(wrapped as &(dyn Error + 'static)),
+            None => cause.source(),
+        }
+    })
+}
+
 #[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a test stops at what it did not expect")]
 mod tests {
-    use std::net::SocketAddr;
+    use std::collections::VecDeque;
+    use std::net::{IpAddr, SocketAddr};
+    use std::sync::Mutex;
+    use std::sync::atomic::{AtomicU32, Ordering};
 
     use axum::Router;
     use axum::body::Bytes;
+    use axum::extract::State;
     use axum::response::Redirect;
     use axum::routing::post;
+    use secrecy::SecretString;
     use serde_json::json;
     use standardwebhooks::Webhook;
 
     use super::*;
 
+    const PRESENT: &str = "whsec_MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=";
     const SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
 
-    /// A receiver on the loopback interface.
-    async fn receiver() -> std::io::Result<SocketAddr> {
-        let routes = Router::new()
-            .route("/verified", post(verify))
-            .route("/gone", post(|| async { StatusCode::GONE }))
-            .route("/moved", post(|| async { Redirect::temporary("/verified") }))
-            .route(
-                "/busy",
-                post(|| async { (StatusCode::SERVICE_UNAVAILABLE, [("retry-after", "120")]) }),
-            )
-            .route("/long", post(|| async { "x".repeat(1 << 20) }))
-            .route("/slow", post(|| tokio::time::sleep(Duration::from_mins(1))));
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
-        let address = listener.local_addr()?;
-        tokio::spawn(async move { axum::serve(listener, routes).await });
-        Ok(address)
+    /// A receiver on the loopback interface that counts the requests to `/verified`.
+    #[derive(Clone, Default)]
+    struct Receiver {
+        verified: Arc<AtomicU32>,
     }
 
-    async fn verify(headers: HeaderMap, body: Bytes) -> StatusCode {
-        let genuine = Webhook::new(SECRET).is_ok_and(|webhook| webhook.verify(&body, &headers).is_ok());
-        let traced = headers.contains_key("traceparent") && headers.contains_key("x-trace-id");
-        if genuine && traced {
+    impl Receiver {
+        async fn listen(&self, address: &str) -> SocketAddr {
+            let listener = tokio::net::TcpListener::bind(address).await.unwrap();
+            let address = listener.local_addr().unwrap();
+            let moved = |to: &'static str| post(move || async move { Redirect::temporary(to) });
+            let busy = async || (StatusCode::SERVICE_UNAVAILABLE, [("retry-after", "120")]);
+            let routes = Router::new()
+                .route("/verified", post(verify))
+                .route("/rotating", post(verify_either))
+                .route("/gone", post(async || StatusCode::GONE))
+                .route("/moved", moved("/verified"))
+                .route("/to-metadata", moved("http://169.254.169.254/latest/meta-data"))
+                .route("/busy", post(busy))
+                .route("/long", post(async || "x".repeat(1 << 20)))
+                .route(
+                    "/slow",
+                    post(async || tokio::time::sleep(Duration::from_mins(1)).await),
+                )
+                .with_state(self.clone());
+            tokio::spawn(async move { axum::serve(listener, routes).await });
+            address
+        }
+
+        fn seen(&self) -> u32 {
+            self.verified.load(Ordering::Relaxed)
+        }
+    }
+
+    fn genuine(secret: &str, headers: &HeaderMap, body: &Bytes) -> bool {
+        Webhook::new(secret).is_ok_and(|webhook| webhook.verify(body, headers).is_ok())
+    }
+
+    const fn answer(good: bool) -> StatusCode {
+        if good {
             StatusCode::NO_CONTENT
         } else {
             StatusCode::BAD_REQUEST
         }
     }
 
-    #[expect(clippy::unwrap_used, reason = "a test stops at what it did not expect")]
-    async fn deliver(networks: &[&str], host: &str, path: &str) -> DeliveryOutcome {
+    async fn verify(State(receiver): State<Receiver>, headers: HeaderMap, body: Bytes) -> StatusCode {
+        receiver.verified.fetch_add(1, Ordering::Relaxed);
+        let traced = headers.contains_key("traceparent") && headers.contains_key("x-trace-id");
+        answer(traced && genuine(SECRET, &headers, &body))
+    }
+
+    /// Both a receiver that was given the new secret and one that was not take it.
+    async fn verify_either(headers: HeaderMap, body: Bytes) -> StatusCode {
+        answer(genuine(PRESENT, &headers, &body) && genuine(SECRET, &headers, &body))
+    }
+
+    fn policy(networks: &[&str]) -> AddressPolicy {
         // A second test of the same process finds the provider installed.
         let _ = rustls::crypto::ring::default_provider().install_default();
-        let policy = AddressPolicy::new(networks.iter().map(|net| net.parse().unwrap()).collect());
-        let client = CallbackClient::new(policy, Duration::from_secs(1)).unwrap();
-        let port = receiver().await.unwrap().port();
-        let url = Url::parse(&format!("http://{host}:{port}{path}")).unwrap();
-        let payload = json!({"type": "job.completed"});
+        AddressPolicy::new(networks.iter().map(|net| net.parse().unwrap()).collect())
+    }
+
+    async fn try_once(client: &CallbackClient, url: &str, secrets: impl Into<SigningSecrets>) -> Try {
+        let (url, payload) = (Url::parse(url).unwrap(), json!({"type": "job.completed"}));
+        let trace = TraceContext::new();
         client
-            .deliver(
-                &url,
-                "event-1",
-                &SecretString::from(SECRET),
-                &payload,
-                &TraceContext::new(),
-            )
+            .deliver(&url, "event-1", &secrets.into(), &payload, &trace)
             .await
+    }
+
+    async fn deliver_to(receiver: &Receiver, networks: &[&str], host: &str, path: &str) -> Try {
+        let client = CallbackClient::new(policy(networks), Duration::from_secs(1)).unwrap();
+        let port = receiver.listen("127.0.0.1:0").await.port();
+        try_once(
+            &client,
+            &format!("http://{host}:{port}{path}"),
+            SecretString::from(SECRET),
+        )
+        .await
+    }
+
+    async fn deliver(networks: &[&str], host: &str, path: &str) -> Try {
+        deliver_to(&Receiver::default(), networks, host, path).await
     }
 
     const LOOPBACK: [&str; 2] = ["127.0.0.0/8", "::1/128"];
 
-    #[tokio::test]
-    async fn a_receiver_can_verify_the_signature() {
-        assert_eq!(
-            deliver(&LOOPBACK, "127.0.0.1", "/verified").await,
-            DeliveryOutcome::Delivered
-        );
-        assert_eq!(
-            deliver(&LOOPBACK, "localhost", "/verified").await,
-            DeliveryOutcome::Delivered
-        );
+    const fn answered(outcome: TryOutcome, status: u16) -> Try {
+        Try {
+            outcome,
+            status: Some(status),
+            retry_after: None,
+        }
     }
 
     #[tokio::test]
-    async fn a_receiver_that_is_gone_is_left_alone() {
+    async fn a_receiver_can_verify_the_signature() {
+        for host in ["127.0.0.1", "localhost"] {
+            assert_eq!(
+                deliver(&LOOPBACK, host, "/verified").await,
+                answered(TryOutcome::Delivered, 204)
+            );
+        }
+    }
+
+    #[tokio::test]
+    async fn during_a_rotation_a_receiver_verifies_with_either_secret() {
+        let client = CallbackClient::new(policy(&LOOPBACK), Duration::from_secs(1)).unwrap();
+        let address = Receiver::default().listen("127.0.0.1:0").await;
+        let [present, previous] = [PRESENT, SECRET].map(SecretString::from);
+        let secrets = SigningSecrets::new(present, Some(previous));
+        let tried = try_once(&client, &format!("http://{address}/rotating"), secrets).await;
+        assert_eq!(tried, answered(TryOutcome::Delivered, 204));
+    }
+
+    #[tokio::test]
+    async fn a_receiver_that_is_gone_says_so() {
         assert_eq!(
             deliver(&LOOPBACK, "127.0.0.1", "/gone").await,
-            DeliveryOutcome::Gone
+            answered(TryOutcome::Gone, 410)
         );
     }
 
     #[tokio::test]
     async fn a_redirect_is_not_followed() {
-        let outcome = deliver(&LOOPBACK, "127.0.0.1", "/moved").await;
-        assert_eq!(outcome, DeliveryOutcome::retry("status 307"));
+        for path in ["/moved", "/to-metadata"] {
+            let receiver = Receiver::default();
+            let tried = deliver_to(&receiver, &LOOPBACK, "127.0.0.1", path).await;
+            assert_eq!(tried, answered(TryOutcome::Redirect, 307));
+            assert_eq!(receiver.seen(), 0);
+        }
     }
 
     #[tokio::test]
     async fn a_busy_receiver_says_when_to_come_back() {
-        let outcome = deliver(&LOOPBACK, "127.0.0.1", "/busy").await;
-        let retry_after = Some(Duration::from_mins(2));
-        let reason = "status 503".to_owned();
-        assert_eq!(outcome, DeliveryOutcome::Retry { reason, retry_after });
+        let expected = Try {
+            retry_after: Some(Duration::from_mins(2)),
+            ..answered(TryOutcome::Status, 503)
+        };
+        assert_eq!(deliver(&LOOPBACK, "127.0.0.1", "/busy").await, expected);
     }
 
     #[tokio::test]
     async fn a_long_answer_is_not_read_to_its_end() {
         assert_eq!(
             deliver(&LOOPBACK, "127.0.0.1", "/long").await,
-            DeliveryOutcome::Delivered
+            answered(TryOutcome::Delivered, 200)
         );
     }
 
     #[tokio::test]
-    async fn a_slow_receiver_is_tried_again() {
-        let outcome = deliver(&LOOPBACK, "127.0.0.1", "/slow").await;
-        assert_eq!(outcome, DeliveryOutcome::retry("no answer in time"));
+    async fn a_try_without_an_answer_is_told_by_its_kind() {
+        let slow = deliver(&LOOPBACK, "127.0.0.1", "/slow").await;
+        assert_eq!(slow, Try::unanswered(TryOutcome::Timeout));
+
+        let client = CallbackClient::new(policy(&LOOPBACK), Duration::from_secs(1)).unwrap();
+        let plain = Receiver::default().listen("127.0.0.1:0").await;
+        let closed = {
+            let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+            listener.local_addr().unwrap()
+        };
+        for (url, outcome) in [
+            (format!("https://{plain}/verified"), TryOutcome::Tls),
+            (format!("http://{closed}/verified"), TryOutcome::Unreachable),
+        ] {
+            let tried = try_once(&client, &url, SecretString::from(SECRET)).await;
+            assert_eq!(tried, Try::unanswered(outcome), "{url}");
+        }
+        let unsigned = try_once(
+            &client,
+            &format!("http://{plain}/verified"),
+            SecretString::from("none"),
+        )
+        .await;
+        assert_eq!(unsigned, Try::unanswered(TryOutcome::NotSent));
     }
 
     #[tokio::test]
-    async fn a_name_that_resolves_to_a_private_address_is_not_reached() {
-        let outcome = deliver(&["10.0.0.0/8"], "localhost", "/verified").await;
+    async fn a_host_that_is_not_permitted_is_not_reached_by_address_or_by_name() {
+        for host in ["127.0.0.1", "localhost", "[::ffff:127.0.0.1]"] {
+            let receiver = Receiver::default();
+            let tried = deliver_to(&receiver, &["10.0.0.0/8"], host, "/verified").await;
+            assert_eq!(tried, Try::unanswered(TryOutcome::RefusedAddress), "{host}");
+            assert_eq!(receiver.seen(), 0, "{host}");
+        }
+    }
+
+    /// A name server whose answers change from one question to the next; the last one stays.
+    fn rebinding(answers: &[&[&str]], asked: &Arc<AtomicU32>) -> Lookup {
+        let parse = |answer: &&[&str]| answer.iter().map(|text| text.parse().unwrap()).collect();
+        let answers: Mutex<VecDeque<Vec<IpAddr>>> = Mutex::new(answers.iter().map(parse).collect());
+        let asked = Arc::clone(asked);
+        Arc::new(move |_| {
+            asked.fetch_add(1, Ordering::Relaxed);
+            let mut left = answers.lock().unwrap();
+            let answer = if left.len() > 1 {
+                left.pop_front()
+            } else {
+                left.front().cloned()
+            };
+            Box::pin(async move { Ok(answer.unwrap_or_default()) })
+        })
+    }
+
+    #[tokio::test]
+    async fn of_the_addresses_of_a_name_only_those_that_are_permitted_are_connected_to() {
+        let (permitted, forbidden, asked) = (Receiver::default(), Receiver::default(), Arc::default());
+        let port = permitted.listen("127.0.0.2:0").await.port();
+        forbidden.listen(&format!("127.0.0.1:{port}")).await;
+        let lookup = rebinding(&[&["127.0.0.1", "::1", "127.0.0.2", "169.254.169.254"]], &asked);
+        let client = CallbackClient::with_lookup(policy(&["127.0.0.2/32"]), Duration::from_secs(1), &lookup);
+        let url = format!("http://hook.example:{port}/verified");
+        let tried = try_once(&client.unwrap(), &url, SecretString::from(SECRET)).await;
+        assert_eq!(tried, answered(TryOutcome::Delivered, 204));
+        assert_eq!((permitted.seen(), forbidden.seen()), (1, 0));
+    }
+
+    #[tokio::test]
+    async fn a_name_that_is_bound_to_another_address_after_the_check_gains_nothing() {
+        let (permitted, forbidden) = (Receiver::default(), Receiver::default());
+        let asked: Arc<AtomicU32> = Arc::default();
+        let port = permitted.listen("127.0.0.2:0").await.port();
+        forbidden.listen(&format!("127.0.0.1:{port}")).await;
+        let lookup = rebinding(&[&["127.0.0.2"], &["127.0.0.1"]], &asked);
+        let client =
+            || CallbackClient::with_lookup(policy(&["127.0.0.2/32"]), Duration::from_secs(1), &lookup);
+        let url = format!("http://hook.example:{port}/verified");
+        let first = try_once(&client().unwrap(), &url, SecretString::from(SECRET)).await;
+        assert_eq!(first, answered(TryOutcome::Delivered, 204));
         assert_eq!(
-            outcome,
-            DeliveryOutcome::retry("the host has no address that a callback may go to")
+            asked.load(Ordering::Relaxed),
+            1,
+            "checked and connected to by one answer"
         );
-    }
-
-    #[tokio::test]
-    async fn an_address_that_is_not_permitted_is_not_reached() {
-        let outcome = deliver(&["10.0.0.0/8"], "127.0.0.1", "/verified").await;
-        assert_eq!(
-            outcome,
-            DeliveryOutcome::retry("a callback must go to a public address")
-        );
+        // A new connection asks anew, and the new answer is checked too.
+        let second = try_once(&client().unwrap(), &url, SecretString::from(SECRET)).await;
+        assert_eq!(second, Try::unanswered(TryOutcome::RefusedAddress));
+        assert_eq!((permitted.seen(), forbidden.seen()), (1, 0));
     }
 
     #[test]

@@ -5,16 +5,23 @@
 //! tells them apart by the header `webhook-id`, which stays the same.
 //!
 //! The address comes from a client, so it is not trusted: see [`AddressPolicy`].
+//!
+//! While a client replaces its secret, two are valid, and everything that is signed carries both signatures: see
+//! [`SigningSecrets`].
 
 mod address;
 mod client;
+mod outcome;
 mod payload;
 mod resolver;
 mod schedule;
+mod secrets;
 mod sign;
 
 pub use address::{AddressPolicy, CallbackUrlError};
-pub use client::{CallbackClient, CallbackClientError, DeliveryOutcome};
+pub use client::{CallbackClient, CallbackClientError};
+pub use outcome::{Try, TryOutcome};
 pub use payload::{EVENT_TYPE, payload};
-pub use schedule::next_try;
+pub use schedule::{LEAST_TRIES, MOST_TRIES, PERIOD, longest_pause, next_try};
+pub use secrets::{SigningSecrets, new_secret};
 pub use sign::{SignError, Signature, sign};

@@ -1,22 +1,47 @@
-//! When a callback is tried again.
+//! When a callback is tried again: exponential backoff with full jitter, over a day.
+//!
+//! The pause after a try is drawn evenly between nothing and a ceiling that grows with each try ("full jitter"), so that
+//! callbacks that failed together are spread over the whole pause when they come again. How many tries fit into a day is
+//! therefore left to chance (about seventeen); that it is a whole day is not:
+//!
+//! | a callback is given up when | why |
+//! | --- | --- |
+//! | its try fails a day or more after the first one was due, and was the eighth or a later one | a receiver may be down for a day; the number is for callbacks that an outage of our own kept from being sent meanwhile |
+//! | its fiftieth try fails | no row of short pauses goes on for ever; less likely within a day than one in a million million |
+//!
+//! As no pause of the schedule is longer than four hours, the last try comes at most 28 hours after the first. A receiver
+//! that asks for a longer pause by `Retry-After` gets it, up to a day.
 
 use std::time::Duration;
 
 use rand::{Rng, RngExt};
 
-/// The pauses after the first, second, … try, in seconds: soon at first, for a receiver that restarts, then rarely,
-/// for one that is down for the night. In all about a day.
-const PAUSES: [u64; 10] = [5, 30, 120, 600, 1_800, 3_600, 7_200, 14_400, 21_600, 36_000];
-/// Each pause is longer or shorter by up to this part of it, so that callbacks that failed together do not come
-/// together again.
-const JITTER: f64 = 0.2;
+/// For how long a callback is tried, from when it was due first.
+pub const PERIOD: Duration = Duration::from_hours(24);
+/// So many tries a callback has at least, however long they took to be made.
+pub const LEAST_TRIES: u32 = 8;
+/// So many tries a callback has at most.
+pub const MOST_TRIES: u32 = 50;
 
-/// The pause before the next try after `attempts` tries, or `None` when the callback is given up. A try is one that could
-/// be made: what an outage of our own kept us from sending is none.
-pub fn next_try(attempts: u32, rng: &mut impl Rng) -> Option<Duration> {
-    let index = usize::try_from(attempts.max(1) - 1).ok()?;
-    let pause = Duration::from_secs(*PAUSES.get(index)?);
-    Some(pause.mul_f64(rng.random_range(1.0 - JITTER..=1.0 + JITTER)))
+/// The longest pause after the first, second, … try, in seconds: soon at first, for a receiver that restarts, then rarely,
+/// for one that is down for the night. The last one is repeated.
+const CEILINGS: [u64; 7] = [10, 60, 300, 1_800, 5_400, 10_800, 14_400];
+
+/// The longest pause after so many tries.
+pub fn longest_pause(attempts: u32) -> Duration {
+    let index = usize::try_from(attempts.saturating_sub(1)).unwrap_or(usize::MAX);
+    let last = CEILINGS[CEILINGS.len() - 1];
+    Duration::from_secs(CEILINGS.get(index).copied().unwrap_or(last))
+}
+
+/// The pause before the next try after `attempts` tries, the last of which failed `elapsed` after the first was due; `None`
+/// when the callback is given up. A try is one that could be made: what an outage of our own kept us from sending is none.
+pub fn next_try(attempts: u32, elapsed: Duration, rng: &mut impl Rng) -> Option<Duration> {
+    let day_is_over = elapsed >= PERIOD && attempts >= LEAST_TRIES;
+    if day_is_over || attempts >= MOST_TRIES {
+        return None;
+    }
+    Some(longest_pause(attempts).mul_f64(rng.random_range(0.0..=1.0)))
 }
 
 #[cfg(test)]
@@ -27,36 +52,76 @@ mod tests {
 
     use super::*;
 
+    /// The pauses of a callback whose receiver never takes it, each try lasting no time.
     fn pauses(seed: u64) -> Vec<Duration> {
         let mut rng = StdRng::seed_from_u64(seed);
-        (1..).map_while(|attempts| next_try(attempts, &mut rng)).collect()
+        let mut elapsed = Duration::ZERO;
+        (1..)
+            .map_while(|attempts| {
+                let pause = next_try(attempts, elapsed, &mut rng)?;
+                elapsed += pause;
+                Some(pause)
+            })
+            .collect()
+    }
+
+    fn ceilings() -> impl Iterator<Item = Duration> {
+        (1..).map(longest_pause)
     }
 
     proptest! {
         #[test]
-        fn a_callback_is_given_up_after_about_a_day(seed: u64) {
+        fn a_receiver_that_is_down_for_a_day_gets_its_callback(seed: u64) {
             let total: Duration = pauses(seed).iter().sum();
-            let hours = total.as_secs_f64() / 3600.0;
-            prop_assert!((18.0..=29.0).contains(&hours), "{hours} h");
+            prop_assert!(total >= PERIOD, "{total:?}");
+            prop_assert!(total <= PERIOD + longest_pause(MOST_TRIES), "{total:?}");
         }
 
         #[test]
-        fn pauses_grow(seed: u64) {
-            prop_assert!(pauses(seed).is_sorted());
+        fn no_pause_is_longer_than_its_ceiling_and_there_are_not_many(seed: u64) {
+            let pauses = pauses(seed);
+            prop_assert!(pauses.iter().zip(ceilings()).all(|(pause, ceiling)| *pause <= ceiling));
+            let tries = pauses.len() + 1;
+            prop_assert!((8..50).contains(&tries), "{tries}");
         }
 
         #[test]
-        fn a_callback_that_was_tried_often_is_not_tried_again(attempts in 11u32.., seed: u64) {
-            prop_assert_eq!(next_try(attempts, &mut StdRng::seed_from_u64(seed)), None);
+        fn a_callback_that_an_outage_kept_from_being_sent_has_tries_left(attempts in 0..LEAST_TRIES, days in 1..100_u64, seed: u64) {
+            let elapsed = PERIOD * u32::try_from(days).unwrap_or(1);
+            prop_assert!(next_try(attempts, elapsed, &mut StdRng::seed_from_u64(seed)).is_some());
+        }
+
+        #[test]
+        fn tries_end(attempts in MOST_TRIES.., seconds in 0..1_000_000_u64, seed: u64) {
+            let elapsed = Duration::from_secs(seconds);
+            prop_assert_eq!(next_try(attempts, elapsed, &mut StdRng::seed_from_u64(seed)), None);
         }
     }
 
     #[test]
-    fn the_second_try_comes_soon() {
-        assert!(
-            pauses(1)
-                .first()
-                .is_some_and(|pause| *pause <= Duration::from_secs(6))
-        );
+    fn ceilings_grow_to_four_hours_and_sum_to_more_than_a_day() {
+        let ceilings: Vec<_> = ceilings().take(11).collect();
+        assert!(ceilings.is_sorted());
+        assert_eq!(ceilings.last(), Some(&Duration::from_hours(4)));
+        assert!(ceilings.iter().sum::<Duration>() >= PERIOD);
+    }
+
+    #[test]
+    fn jitter_is_full_and_even() {
+        let mut rng = StdRng::seed_from_u64(7);
+        let draws: Vec<_> = (0..10_000)
+            .filter_map(|_| next_try(7, Duration::ZERO, &mut rng))
+            .map(|pause| pause.as_secs_f64() / 14_400.0)
+            .collect();
+        let mean = draws.iter().sum::<f64>() / 10_000.0;
+        assert!((0.48..0.52).contains(&mean), "{mean}");
+        for tenth in 0..10 {
+            let low = f64::from(tenth) / 10.0;
+            let within = draws
+                .iter()
+                .filter(|draw| (low..low + 0.1).contains(*draw))
+                .count();
+            assert!((850..1150).contains(&within), "{within} from {low}");
+        }
     }
 }

@@ -7,8 +7,10 @@ use secrecy::{ExposeSecret, SecretString};
 use standardwebhooks::Webhook;
 use zeroize::Zeroizing;
 
+use super::SigningSecrets;
+
 /// What a secret begins with.
-const PREFIX: &str = "whsec_";
+pub(super) const PREFIX: &str = "whsec_";
 /// Bytes of a secret (Standard Webhooks, "Symmetric signatures").
 const LENGTHS: std::ops::RangeInclusive<usize> = 24..=64;
 
@@ -30,15 +32,28 @@ pub struct Signature {
     pub id: String,
     /// `webhook-timestamp`: when this try was made, in seconds since 1970.
     pub timestamp: String,
-    /// `webhook-signature`: `v1,` and base64.
+    /// `webhook-signature`: `v1,` and base64; one for each secret, the present one's first, with a space between.
     pub signature: String,
 }
 
-/// Signs one try of a message.
+/// Signs one try of a message with every secret.
 ///
 /// # Errors
-/// When the secret is not one.
-pub fn sign(secret: &SecretString, id: &str, now: Timestamp, body: &str) -> Result<Signature, SignError> {
+/// When a secret is not one.
+pub fn sign(secrets: &SigningSecrets, id: &str, now: Timestamp, body: &str) -> Result<Signature, SignError> {
+    let seconds = now.as_second();
+    let signatures: Vec<_> = secrets
+        .iter()
+        .map(|secret| sign_with(secret, id, seconds, body))
+        .collect::<Result<_, _>>()?;
+    Ok(Signature {
+        id: id.to_owned(),
+        timestamp: seconds.to_string(),
+        signature: signatures.join(" "),
+    })
+}
+
+fn sign_with(secret: &SecretString, id: &str, seconds: i64, body: &str) -> Result<String, SignError> {
     let encoded = secret
         .expose_secret()
         .strip_prefix(PREFIX)
@@ -47,15 +62,9 @@ pub fn sign(secret: &SecretString, id: &str, now: Timestamp, body: &str) -> Resu
     if !LENGTHS.contains(&key.len()) {
         return Err(SignError::Length);
     }
-    let seconds = now.as_second();
-    let signature = Webhook::from_bytes(std::mem::take(&mut *key))
+    Webhook::from_bytes(std::mem::take(&mut *key))
         .and_then(|webhook| webhook.sign(id, seconds, body.as_bytes()))
-        .map_err(|_| SignError::Secret)?;
-    Ok(Signature {
-        id: id.to_owned(),
-        timestamp: seconds.to_string(),
-        signature,
-    })
+        .map_err(|_| SignError::Secret)
 }
 
 #[cfg(test)]
@@ -68,7 +77,7 @@ mod tests {
         let secret = SecretString::from("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw");
         let now = Timestamp::from_second(1_614_265_330).unwrap_or(Timestamp::UNIX_EPOCH);
         let signature = sign(
-            &secret,
+            &secret.into(),
             "msg_p5jXN8AQM9LWM0D4loKWxJek",
             now,
             r#"{"test": 2432232314}"#,
@@ -84,8 +93,29 @@ mod tests {
     }
 
     #[test]
+    fn during_a_rotation_the_signature_of_the_present_secret_comes_first() {
+        let (present, previous) = (
+            SecretString::from("whsec_MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY="),
+            SecretString::from("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"),
+        );
+        let with = |secrets: SigningSecrets| {
+            sign(&secrets, "id", Timestamp::UNIX_EPOCH, "{}").map(|signed| signed.signature)
+        };
+        let alone = [&present, &previous].map(|secret| with(secret.clone().into()).unwrap_or_default());
+        let both = SigningSecrets::new(present, Some(previous));
+        assert_eq!(with(both), Ok(alone.join(" ")));
+    }
+
+    #[test]
     fn a_secret_that_is_none_is_refused() {
-        let sign = |secret: &str| sign(&SecretString::from(secret), "id", Timestamp::UNIX_EPOCH, "{}");
+        let sign = |secret: &str| {
+            sign(
+                &SecretString::from(secret).into(),
+                "id",
+                Timestamp::UNIX_EPOCH,
+                "{}",
+            )
+        };
         assert_eq!(sign("MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"), Err(SignError::Secret));
         assert_eq!(sign("whsec_not base64"), Err(SignError::Secret));
         assert_eq!(sign("whsec_c2hvcnQ="), Err(SignError::Length));

@@ -11,9 +11,23 @@ use jiff::{SignedDuration, Timestamp};
 use mongodb::options::ReturnDocument;
 
 use super::error::within;
+use super::jobs::without_content;
 use super::time::{now, to_bson};
 use super::{JobStore, StoreError, id};
-use crate::model::{CallbackState, Job, JobId};
+use crate::model::{CallbackFailure, CallbackState, Job, JobId};
+
+/// What became of a client's wish to have a callback retried.
+#[derive(Clone, Debug, PartialEq)]
+pub enum RetryOutcome {
+    /// It is due now, and has another day of tries. The job comes without its parameters and result.
+    Due(Job),
+    /// It is not given up.
+    NotFailed(CallbackState),
+    /// The job has none.
+    NoCallback,
+    /// The client has no such job.
+    NotFound,
+}
 
 impl JobStore {
     /// A job whose callback is due, the longest waiting first. It is the caller's for `lease`, until its `next_at`; no try
@@ -39,18 +53,45 @@ impl JobStore {
 
     /// The receiver answered 2xx. `false`: the callback was not pending.
     pub async fn callback_delivered(&self, id: JobId) -> Result<bool, StoreError> {
-        self.settle_callback(id, CallbackState::Delivered, None).await
+        self.settle_callback(id, CallbackState::Delivered, None, None)
+            .await
     }
 
     /// The try failed; the next one is not before `next_at`. `false`: the callback was not pending.
     pub async fn callback_retry(&self, id: JobId, next_at: Timestamp) -> Result<bool, StoreError> {
-        self.settle_callback(id, CallbackState::Pending, Some(next_at))
+        self.settle_callback(id, CallbackState::Pending, Some(next_at), None)
             .await
     }
 
     /// The callback is given up. `false`: it was not pending.
-    pub async fn callback_failed(&self, id: JobId) -> Result<bool, StoreError> {
-        self.settle_callback(id, CallbackState::Failed, None).await
+    pub async fn callback_failed(&self, id: JobId, failure: CallbackFailure) -> Result<bool, StoreError> {
+        self.settle_callback(id, CallbackState::Failed, None, Some(failure))
+            .await
+    }
+
+    /// Makes a callback that was given up due again: its tries are counted anew, and its day begins now.
+    pub async fn retry_callback_of(&self, client_id: &str, id: JobId) -> Result<RetryOutcome, StoreError> {
+        let own = doc! { "_id": id::to_bson(id), "client_id": client_id };
+        let (guard, update) = retry(now());
+        let mut failed = own.clone();
+        failed.extend(guard);
+        let change = self
+            .jobs
+            .find_one_and_update(failed, update)
+            .projection(without_content())
+            .return_document(ReturnDocument::After);
+        if let Some(job) = within(change).await? {
+            return Ok(RetryOutcome::Due(job));
+        }
+        let found = within(self.jobs.find_one(own).projection(without_content())).await?;
+        Ok(match found {
+            None => RetryOutcome::NotFound,
+            Some(Job { callback: None, .. }) => RetryOutcome::NoCallback,
+            Some(Job {
+                callback: Some(callback),
+                ..
+            }) => RetryOutcome::NotFailed(callback.state),
+        })
     }
 
     async fn settle_callback(
@@ -58,10 +99,14 @@ impl JobStore {
         id: JobId,
         state: CallbackState,
         next_at: Option<Timestamp>,
+        failure: Option<CallbackFailure>,
     ) -> Result<bool, StoreError> {
         let filter = doc! { "_id": id::to_bson(id), "callback.state": CallbackState::Pending.name() };
-        let update =
-            doc! { "$set": { "callback.state": state.name(), "callback.next_at": next_at.map(to_bson) } };
+        let update = doc! { "$set": {
+            "callback.state": state.name(),
+            "callback.next_at": next_at.map(to_bson),
+            "callback.failure": failure.map(CallbackFailure::name),
+        } };
         Ok(within(self.jobs.update_one(filter, update)).await?.matched_count == 1)
     }
 }
@@ -82,6 +127,19 @@ fn begin(id: JobId, claimed_until: Timestamp) -> (Document, Document) {
             "callback.next_at": to_bson(claimed_until),
         },
         doc! { "$inc": { "callback.attempts": 1 } },
+    )
+}
+
+fn retry(now: Timestamp) -> (Document, Document) {
+    (
+        doc! { "callback.state": CallbackState::Failed.name() },
+        doc! { "$set": {
+            "callback.state": CallbackState::Pending.name(),
+            "callback.attempts": 0,
+            "callback.next_at": to_bson(now),
+            "callback.failure": bson::Bson::Null,
+            "callback.retried_at": to_bson(now),
+        } },
     )
 }
 

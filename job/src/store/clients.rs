@@ -42,7 +42,7 @@ pub struct ClientKey {
 /// The clients. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct ClientStore {
-    clients: Collection<Client>,
+    pub(super) clients: Collection<Client>,
 }
 
 impl ClientStore {

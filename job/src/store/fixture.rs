@@ -24,12 +24,7 @@ pub(crate) fn queued_job() -> Job {
         state: JobState::Queued,
         attempt: 0,
         tries: 0,
-        callback: Some(Callback {
-            url: "https://acme.example/hook".to_owned(),
-            state: CallbackState::Waiting,
-            attempts: 0,
-            next_at: None,
-        }),
+        callback: Some(Callback::waiting("https://acme.example/hook")),
         no_cache: false,
         idempotency: None,
         trace: TraceContext {

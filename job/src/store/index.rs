@@ -71,6 +71,40 @@ pub(super) fn oauth_requests() -> Vec<IndexModel> {
     vec![expiring("purge", "created_at", OAUTH_REQUEST_LIFETIME)]
 }
 
+/// The indexes of `callback_endpoints`.
+pub(super) fn callback_endpoints() -> Vec<IndexModel> {
+    vec![
+        named(
+            "client",
+            doc! { "client_id": 1, "_id": 1 },
+            IndexOptions::default(),
+        ),
+        expiring("purge", "disabled_until", Duration::ZERO),
+    ]
+}
+
+/// The indexes of `callback_deliveries`.
+pub(super) fn callback_deliveries() -> Vec<IndexModel> {
+    vec![
+        named(
+            "client_newest",
+            doc! { "client_id": 1, "_id": -1 },
+            IndexOptions::default(),
+        ),
+        named(
+            "client_outcome_newest",
+            doc! { "client_id": 1, "outcome": 1, "_id": -1 },
+            IndexOptions::default(),
+        ),
+        named(
+            "job_newest",
+            doc! { "job_id": 1, "_id": -1 },
+            IndexOptions::default(),
+        ),
+        expiring("purge", "purge_at", Duration::ZERO),
+    ]
+}
+
 fn named(name: &str, keys: Document, mut options: IndexOptions) -> IndexModel {
     options.name = Some(name.to_owned());
     IndexModel::builder().keys(keys).options(options).build()

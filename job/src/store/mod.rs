@@ -1,4 +1,5 @@
-//! MongoDB, the only copy of everything that must not be lost: jobs, users, clients, upload bodies, OAuth requests.
+//! MongoDB, the only copy of everything that must not be lost: jobs, users, clients, upload bodies, OAuth requests. The
+//! delivery log ([`DeliveryStore`]) alone promises less.
 //!
 //! Every write waits for the majority of the replica set, so what a caller was told survives the loss of any one
 //! member. A caller whose call fails with an error that [`StoreError::is_transient`] does not know whether a write was
@@ -13,9 +14,11 @@ mod callbacks;
 mod change;
 mod claim;
 mod clients;
+mod deliveries;
 mod dispatch;
 #[cfg(test)]
 mod document_tests;
+mod endpoints;
 mod error;
 #[cfg(test)]
 pub(crate) mod fixture;
@@ -37,10 +40,14 @@ mod transition;
 mod transitions;
 mod unread;
 mod users;
+mod webhook_secrets;
 
 pub use attempt_end::AttemptEnd;
 pub use bodies::{BodyStore, BodyWriter};
+pub use callbacks::RetryOutcome;
 pub use clients::{Client, ClientKey, ClientStore};
+pub use deliveries::{Delivery, DeliveryFilter, DeliveryId, DeliveryList, DeliveryStore};
+pub use endpoints::{DISABLED_FOR, DisabledEndpoint, EndpointId, EndpointStore, InvalidEndpointId, shown};
 pub use error::StoreError;
 pub use flickr_requests::ClaimsOfJob;
 pub use holder::Holder;
@@ -51,3 +58,4 @@ pub use oauth_requests::{OauthRequest, OauthRequestStore};
 pub use replay::replay_of;
 pub use transitions::CancelOutcome;
 pub use users::{NewToken, User, UserStore};
+pub use webhook_secrets::{PreviousSecret, Rotation, WebhookSecrets};

@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 
-use crate::model::{Callback, CallbackState, Job, JobId, JobState};
+use crate::model::{Callback, Job, JobId, JobState};
 
 /// A new job that does what `job` should have done; `None` unless that one is dead, failed or expired.
 ///
@@ -18,12 +18,10 @@ pub fn replay_of(job: &Job, now: Timestamp) -> Option<Job> {
         state: JobState::Queued,
         attempt: 0,
         tries: 0,
-        callback: job.callback.as_ref().map(|callback| Callback {
-            url: callback.url.clone(),
-            state: CallbackState::Waiting,
-            attempts: 0,
-            next_at: None,
-        }),
+        callback: job
+            .callback
+            .as_ref()
+            .map(|callback| Callback::waiting(callback.url.clone())),
         idempotency: None,
         created_at: now,
         updated_at: now,

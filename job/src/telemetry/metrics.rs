@@ -27,6 +27,9 @@ const CALL_BUCKETS: [f64; 12] = [
     0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0,
 ];
 
+/// Seconds; a receiver has 15 to answer.
+const CALLBACK_BUCKETS: [f64; 9] = [0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 15.0];
+
 /// Every instrument of the hub, on one registry; clones share them.
 #[derive(Clone)]
 pub struct Metrics {
@@ -52,8 +55,6 @@ pub struct Metrics {
     pub cache_lookups: IntCounterVec,
     /// `cache_hit_rate`: the share of hits among the lookups of this process, 0 to 1, about over the last hundred.
     cache_hit_rate: Gauge,
-    /// `flickrhub_callbacks_total{outcome}`: tries to deliver a callback.
-    pub callbacks: IntCounterVec,
     /// `flickrhub_flickr_budget_used{app}`: requests of the application that count at present.
     pub flickr_budget_used: IntGaugeVec,
     /// `flickrhub_flickr_budget_limit{app}`: requests that the application may make in an hour.
@@ -62,6 +63,12 @@ pub struct Metrics {
     pub breaker_state: IntGaugeVec,
     /// `flickrhub_permits_total{app, outcome}`: questions whether Flickr may be called; outcome is `granted` or why not.
     pub permits: IntCounterVec,
+    /// `flickrhub_callbacks_total{outcome}`: what became of a callback after a try to deliver it: `delivered`, `retried`,
+    /// `failed`, or `postponed` where it could not be tried.
+    pub callbacks: IntCounterVec,
+    /// `flickrhub_callback_try_duration_seconds{outcome}`: one try to deliver a callback, by what it came to
+    /// ([`TryOutcome`](crate::callback::TryOutcome)).
+    pub callback_try_duration: HistogramVec,
     /// The users that `queue_depth_per_token` names at the moment.
     named_users: Arc<Mutex<BTreeMap<Queue, Vec<String>>>>,
 }
@@ -161,6 +168,12 @@ impl Metrics {
                 "flickrhub_permits_total",
                 "Questions whether Flickr may be called, by answer.",
                 &["app", "outcome"],
+            )?,
+            callback_try_duration: histogram(
+                "flickrhub_callback_try_duration_seconds",
+                "Time of one try to deliver a callback, by what it came to.",
+                &CALLBACK_BUCKETS,
+                &["outcome"],
             )?,
             named_users: Arc::default(),
             registry,
@@ -277,6 +290,10 @@ mod tests {
         metrics.callbacks.with_label_values(&["delivered"]).inc();
         metrics.permits.with_label_values(&["main", "granted"]).inc();
         metrics.breaker_state.with_label_values(&["main", "rest"]).set(2);
+        metrics
+            .callback_try_duration
+            .with_label_values(&["timeout"])
+            .observe(15.0);
         let text = text(&metrics);
         for line in [
             r#"api_request_latency_seconds_count{method="POST",route="/api/v1/jobs",status="202"} 1"#,
@@ -288,6 +305,7 @@ mod tests {
             r#"flickrhub_callbacks_total{outcome="delivered"} 1"#,
             r#"flickrhub_permits_total{app="main",outcome="granted"} 1"#,
             r#"flickrhub_breaker_state{app="main",endpoint="rest"} 2"#,
+            r#"flickrhub_callback_try_duration_seconds_count{outcome="timeout"} 1"#,
         ] {
             assert!(text.contains(line), "{line} is missing in\n{text}");
         }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use flickrhub_job::model::{Callback, CallbackState, Job, JobError, JobId, JobState, Priority, TraceContext};
+use flickrhub_job::model::{Callback, Job, JobError, JobId, JobState, Priority, TraceContext};
 use flickrhub_job::queue::Queue;
 use flickrhub_job::store::{AttemptEnd, Holder, JobStore, StoreError, time};
 use jiff::{SignedDuration, Timestamp};
@@ -54,12 +54,7 @@ pub(crate) fn job() -> Job {
 
 pub(crate) fn with_callback() -> Job {
     Job {
-        callback: Some(Callback {
-            url: "https://acme.example/hook".to_owned(),
-            state: CallbackState::Waiting,
-            attempts: 0,
-            next_at: None,
-        }),
+        callback: Some(Callback::waiting("https://acme.example/hook")),
         ..job()
     }
 }
@@ -96,6 +91,13 @@ pub(crate) trait Ends {
         at: Timestamp,
     ) -> Result<Option<Job>, StoreError>;
     async fn postpone(
+        &self,
+        id: JobId,
+        attempt: u32,
+        error: &JobError,
+        at: Timestamp,
+    ) -> Result<Option<Job>, StoreError>;
+    async fn postpone_uncalled(
         &self,
         id: JobId,
         attempt: u32,
@@ -140,17 +142,27 @@ impl Ends for JobStore {
         error: &JobError,
         at: Timestamp,
     ) -> Result<Option<Job>, StoreError> {
-        end(
-            self,
-            id,
-            attempt,
-            AttemptEnd::Postponed {
-                error,
-                called: true,
-                at,
-            },
-        )
-        .await
+        let how = AttemptEnd::Postponed {
+            error,
+            called: true,
+            at,
+        };
+        end(self, id, attempt, how).await
+    }
+
+    async fn postpone_uncalled(
+        &self,
+        id: JobId,
+        attempt: u32,
+        error: &JobError,
+        at: Timestamp,
+    ) -> Result<Option<Job>, StoreError> {
+        let how = AttemptEnd::Postponed {
+            error,
+            called: false,
+            at,
+        };
+        end(self, id, attempt, how).await
     }
 }
 

@@ -5,7 +5,7 @@ use flickrhub_job::store::{ClaimsOfJob, Holder, JobStore, time};
 use jiff::SignedDuration;
 use serde_json::Value;
 
-use crate::fixture::{LEASE, drop_database, error, job, running, store};
+use crate::fixture::{Ends, LEASE, drop_database, error, job, running, store};
 
 const HOUR: SignedDuration = SignedDuration::from_hours(1);
 

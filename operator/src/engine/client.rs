@@ -5,6 +5,13 @@
 //! because the operator may encrypt and not decrypt: by the fingerprint it sees whether the ciphertext is current, and of
 //! the keys that the hub has now. A ciphertext of other keys is as good as none. Which Vault it is must be known first;
 //! until then nothing is written.
+//!
+//! A client may have the API replace its webhook secret; the Secret does not learn of that. From then on the document's
+//! secret is the one that counts: it stays when the API key changes, and whenever the operator looks. It gives way only when
+//! the webhook secret in the Secret is changed, which a person or a new Secret does, or when the keys of the hub are others,
+//! so that no stored secret can be decrypted. Both are told by what is stored beside the secret when it is written from the
+//! Secret: a bcrypt hash of it, and the Vault. A rotation that comes between the look and the write is not overwritten: the
+//! write is guarded by the time of the last rotation.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -14,7 +21,7 @@ use mongodb::bson::{Bson, DateTime, Document, doc};
 use mongodb::options::{ClientOptions, Credential, ServerAddress, WriteConcern};
 use mongodb::{Client, Collection};
 use secrecy::{ExposeSecret, SecretString};
-use sha2::Sha256;
+use sha2::{Digest, Sha256};
 
 use super::vault::{self, EncryptError};
 use super::{ACTION_TIMEOUT, LATER, SOON, STEADY};
@@ -27,7 +34,14 @@ use crate::validate::ValidatedHub;
 /// The cost of the hash. The secret is drawn at random, so the hash needs no more to keep it.
 const BCRYPT_COST: u32 = 10;
 /// What the client may do.
-const SCOPES: [&str; 5] = ["jobs:read", "jobs:write", "uploads:write", "users:write", "admin"];
+const SCOPES: [&str; 6] = [
+    "jobs:read",
+    "jobs:write",
+    "uploads:write",
+    "users:write",
+    "callbacks:write",
+    "admin",
+];
 /// How long a connection to MongoDB may take.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 
@@ -72,6 +86,8 @@ pub struct Desired {
     pub webhook_secret: SecretString,
     /// Tells one webhook secret, and one Vault, from another without giving it away.
     pub fingerprint: String,
+    /// Tells one Vault from another.
+    pub vault: String,
 }
 
 impl Desired {
@@ -87,6 +103,7 @@ impl Desired {
             key_secret: SecretString::from(key_secret),
             webhook_secret: webhook_secret.clone(),
             fingerprint: fingerprint(api_key, webhook_secret, vault)?,
+            vault: vault.to_owned(),
         })
     }
 }
@@ -100,6 +117,33 @@ pub struct Stored {
     pub fingerprint: Option<String>,
     /// What the client may do.
     pub scopes: BTreeSet<String>,
+    /// When the API replaced the webhook secret last; `None`: it is the one of the Secret.
+    pub rotated_at: Option<DateTime>,
+    /// The bcrypt hash of the Secret's webhook secret, see [`digest`].
+    pub secret_hash: Option<String>,
+    /// See [`Desired::vault`].
+    pub vault: Option<String>,
+}
+
+impl Stored {
+    /// Whether the API replaced the webhook secret, and the Secret and the Vault are as they were then.
+    fn was_rotated(&self, desired: &Desired, secret_matches: impl FnOnce(&str) -> bool) -> bool {
+        self.rotated_at.is_some()
+            && self.vault.as_ref() == Some(&desired.vault)
+            && self.secret_hash.as_deref().is_some_and(secret_matches)
+    }
+}
+
+/// What to write of the webhook secret.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum SecretChange {
+    /// Nothing.
+    #[default]
+    Stays,
+    /// The fingerprint alone: another key beside a secret that stays.
+    Fingerprint,
+    /// The Secret's webhook secret, with what tells it.
+    Written,
 }
 
 /// What to write.
@@ -108,17 +152,23 @@ pub struct Change {
     /// The key.
     pub key: bool,
     /// The webhook secret.
-    pub webhook_secret: bool,
+    pub webhook_secret: SecretChange,
     /// The scopes.
     pub scopes: bool,
 }
 
-/// What differs; `key_matches` tells whether a hash is the one of the wanted key.
-pub fn decide(stored: Option<&Stored>, desired: &Desired, key_matches: impl FnOnce(&str) -> bool) -> Change {
+/// What differs; `key_matches` and `secret_matches` tell whether a hash is the one of the wanted key and of the Secret's
+/// webhook secret.
+pub fn decide(
+    stored: Option<&Stored>,
+    desired: &Desired,
+    key_matches: impl FnOnce(&str) -> bool,
+    secret_matches: impl FnOnce(&str) -> bool,
+) -> Change {
     let Some(stored) = stored else {
         return Change {
             key: true,
-            webhook_secret: true,
+            webhook_secret: SecretChange::Written,
             scopes: true,
         };
     };
@@ -126,9 +176,17 @@ pub fn decide(stored: Option<&Stored>, desired: &Desired, key_matches: impl FnOn
         [(id, hash)] => *id != desired.key_id || !key_matches(hash),
         _ => true,
     };
+    let current = stored.fingerprint.as_ref() == Some(&desired.fingerprint);
+    let webhook_secret = match (current, stored.rotated_at) {
+        // Written by a version that stored no hash, which a later rotation would lack.
+        (true, None) if stored.secret_hash.is_none() => SecretChange::Written,
+        (true, _) => SecretChange::Stays,
+        (false, _) if stored.was_rotated(desired, secret_matches) => SecretChange::Fingerprint,
+        (false, _) => SecretChange::Written,
+    };
     Change {
         key,
-        webhook_secret: stored.fingerprint.as_ref() != Some(&desired.fingerprint),
+        webhook_secret,
         scopes: stored.scopes != BTreeSet::from(SCOPES.map(str::to_owned)),
     }
 }
@@ -177,10 +235,11 @@ async fn register(
         .database(names::MONGODB_DATABASE)
         .collection::<Document>("clients");
     let stored = find(&clients).await?;
+    let rotated_at = stored.as_ref().and_then(|stored| stored.rotated_at);
     let change = compare(stored, desired.clone()).await?;
     if change != Change::default() {
         let fields = fields(context, hub, &desired, change).await?;
-        write(&clients, fields).await?;
+        write(&clients, fields, change, rotated_at).await?;
         tracing::info!(?change, "registered the default API client");
     }
     mongodb.shutdown().immediate(true).await;
@@ -191,7 +250,9 @@ async fn register(
 async fn compare(stored: Option<Stored>, desired: Desired) -> Result<Change, ClientError> {
     let task = tokio::task::spawn_blocking(move || {
         let matches = |hash: &str| bcrypt::verify(desired.key_secret.expose_secret(), hash).unwrap_or(false);
-        decide(stored.as_ref(), &desired, matches)
+        let digest = digest(&desired.webhook_secret);
+        let secret_matches = |hash: &str| bcrypt::verify(&digest, hash).unwrap_or(false);
+        decide(stored.as_ref(), &desired, matches, secret_matches)
     });
     task.await.map_err(|_| ClientError::Stopped)
 }
@@ -211,10 +272,17 @@ async fn fields(
         let key = doc! { "id": &desired.key_id, "hash": hash, "created_at": DateTime::now() };
         fields.insert("keys", vec![Bson::Document(key)]);
     }
-    if change.webhook_secret {
+    if change.webhook_secret == SecretChange::Written {
         let client = names::DEFAULT_CLIENT;
         let ciphertext = vault::encrypt_app_credential(context, hub, client, &desired.webhook_secret).await?;
+        let digest = digest(&desired.webhook_secret);
+        let hash = tokio::task::spawn_blocking(move || bcrypt::hash(digest, BCRYPT_COST));
+        let hash = hash.await.map_err(|_| ClientError::Stopped)??;
         fields.insert("webhook_secret", ciphertext);
+        fields.insert("webhook_secret_hash", hash);
+        fields.insert("webhook_secret_vault", &desired.vault);
+    }
+    if change.webhook_secret != SecretChange::Stays {
         fields.insert("webhook_secret_fingerprint", &desired.fingerprint);
     }
     if change.scopes {
@@ -229,14 +297,25 @@ async fn find(clients: &Collection<Document>) -> Result<Option<Stored>, ClientEr
     Ok(found.map_err(|_| ClientError::TimedOut)??.as_ref().map(read))
 }
 
-async fn write(clients: &Collection<Document>, fields: Document) -> Result<(), ClientError> {
+/// `rotated_at` as it was found: after a later rotation the update finds no document to change, tries to insert a second
+/// one of the same id, and fails; what is to be written is decided anew the next time.
+async fn write(
+    clients: &Collection<Document>,
+    fields: Document,
+    change: Change,
+    rotated_at: Option<DateTime>,
+) -> Result<(), ClientError> {
     let first = doc! { "name": "Default client", "created_at": DateTime::now() };
-    let update = clients
-        .update_one(
-            doc! { "_id": names::DEFAULT_CLIENT },
-            doc! { "$set": fields, "$setOnInsert": first },
-        )
-        .upsert(true);
+    let mut update = doc! { "$set": fields, "$setOnInsert": first };
+    if change.webhook_secret == SecretChange::Written {
+        // The secret of the Secret counts again, and alone: what was valid beside another one is not beside it.
+        update.insert(
+            "$unset",
+            doc! { "previous_webhook_secret": "", "webhook_secret_rotated_at": "" },
+        );
+    }
+    let found = doc! { "_id": names::DEFAULT_CLIENT, "webhook_secret_rotated_at": rotated_at };
+    let update = clients.update_one(found, update).upsert(true);
     let written = tokio::time::timeout(ACTION_TIMEOUT, async { update.await }).await;
     written.map_err(|_| ClientError::TimedOut)??;
     Ok(())
@@ -287,7 +366,19 @@ fn read(document: &Document) -> Stored {
             .iter()
             .filter_map(|scope| scope.as_str().map(str::to_owned))
             .collect(),
+        rotated_at: document.get_datetime("webhook_secret_rotated_at").ok().copied(),
+        secret_hash: document.get_str("webhook_secret_hash").ok().map(str::to_owned),
+        vault: document.get_str("webhook_secret_vault").ok().map(str::to_owned),
     }
+}
+
+/// SHA-256 of the webhook secret in hexadecimal, because bcrypt reads only 72 bytes.
+fn digest(webhook_secret: &SecretString) -> String {
+    hexadecimal(&Sha256::digest(webhook_secret.expose_secret()))
+}
+
+fn hexadecimal(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// HMAC-SHA256 of the webhook secret and of what tells the Vault, in hexadecimal. Its key is the API key, which MongoDB
@@ -298,143 +389,8 @@ fn fingerprint(api_key: &SecretString, webhook_secret: &SecretString, vault: &st
     // In no text of a Secret, so that no two pairs run into the same bytes.
     mac.update(&[0]);
     mac.update(vault.as_bytes());
-    let bytes = mac.finalize().into_bytes();
-    Some(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
+    Some(hexadecimal(&mac.finalize().into_bytes()))
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn desired() -> Desired {
-        desired_with("cluster-1  transit")
-    }
-
-    fn desired_with(vault: &str) -> Desired {
-        let key = SecretString::from("fh_k1_secret");
-        let Some(desired) = Desired::new(&key, &SecretString::from("whsec_a"), vault) else {
-            panic!("the key is one");
-        };
-        desired
-    }
-
-    fn stored() -> Stored {
-        Stored {
-            keys: vec![("k1".to_owned(), "hash of secret".to_owned())],
-            fingerprint: Some(desired().fingerprint),
-            scopes: BTreeSet::from(SCOPES.map(str::to_owned)),
-        }
-    }
-
-    fn change(stored: &Stored) -> Change {
-        decide(Some(stored), &desired(), |hash| hash == "hash of secret")
-    }
-
-    #[test]
-    fn a_document_that_is_current_is_not_written() {
-        assert_eq!(change(&stored()), Change::default());
-    }
-
-    #[test]
-    fn an_absent_document_is_written_in_full() {
-        let all = Change {
-            key: true,
-            webhook_secret: true,
-            scopes: true,
-        };
-        assert_eq!(decide(None, &desired(), |_| true), all);
-    }
-
-    #[test]
-    fn only_what_differs_is_written() {
-        let only_key = Change {
-            key: true,
-            ..Change::default()
-        };
-        let other_hash = Stored {
-            keys: vec![("k1".to_owned(), "hash of another".to_owned())],
-            ..stored()
-        };
-        assert_eq!(change(&other_hash), only_key);
-        let no_key = Stored {
-            keys: Vec::new(),
-            ..stored()
-        };
-        assert_eq!(change(&no_key), only_key);
-        let other_secret = Stored {
-            fingerprint: None,
-            ..stored()
-        };
-        assert!(change(&other_secret).webhook_secret);
-        let fewer_scopes = Stored {
-            scopes: BTreeSet::new(),
-            ..stored()
-        };
-        assert!(change(&fewer_scopes).scopes);
-    }
-
-    #[test]
-    fn another_vault_takes_a_ciphertext_of_its_own_once() {
-        for vault in ["cluster-2  transit", "cluster-1 team transit", "cluster-1  other"] {
-            let wanted = desired_with(vault);
-            let matches = |hash: &str| hash == "hash of secret";
-            let only_webhook_secret = Change {
-                webhook_secret: true,
-                ..Change::default()
-            };
-            assert_eq!(
-                decide(Some(&stored()), &wanted, matches),
-                only_webhook_secret,
-                "{vault}"
-            );
-            let written = Stored {
-                fingerprint: Some(wanted.fingerprint.clone()),
-                ..stored()
-            };
-            assert_eq!(
-                decide(Some(&written), &wanted, matches),
-                Change::default(),
-                "{vault}"
-            );
-        }
-    }
-
-    #[test]
-    fn a_key_without_its_three_parts_is_refused() {
-        for key in ["fh_k1", "fh__secret", "fh_k1_", "other_k1_secret", ""] {
-            assert!(
-                Desired::new(&SecretString::from(key), &SecretString::from("w"), "v").is_none(),
-                "{key}"
-            );
-        }
-        assert_eq!(desired().key_secret.expose_secret(), "secret");
-    }
-
-    #[test]
-    fn the_fingerprint_changes_with_either_secret_and_with_the_vault() {
-        let of = |key: &str, secret: &str, vault: &str| {
-            fingerprint(&SecretString::from(key), &SecretString::from(secret), vault)
-        };
-        assert_eq!(of("a", "b", "v"), of("a", "b", "v"));
-        for other in [
-            of("a", "c", "v"),
-            of("c", "b", "v"),
-            of("a", "b", "w"),
-            of("a", "bv", ""),
-        ] {
-            assert_ne!(of("a", "b", "v"), other);
-        }
-    }
-
-    #[test]
-    fn the_document_is_read_back() {
-        let document = doc! {
-            "_id": "default",
-            "keys": [{ "id": "k1", "hash": "hash of secret", "created_at": DateTime::now() }],
-            "webhook_secret": "vault:v1:abc",
-            "webhook_secret_fingerprint": desired().fingerprint,
-            "scopes": SCOPES.map(Bson::from).to_vec(),
-        };
-        assert_eq!(read(&document), stored());
-    }
-}
+mod tests;

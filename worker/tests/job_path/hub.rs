@@ -19,7 +19,9 @@ use flickrhub_job::envelope::Envelope;
 use flickrhub_job::lane::{LaneEntry, Lanes};
 use flickrhub_job::model::{Body, Job, JobId, JobState, Priority, TraceContext};
 use flickrhub_job::queue::Queue;
-use flickrhub_job::store::{BodyStore, Client, ClientStore, JobStore, NewToken, UserStore};
+use flickrhub_job::store::{
+    BodyStore, Client, ClientStore, DeliveryStore, EndpointStore, JobStore, NewToken, UserStore,
+};
 use flickrhub_job::telemetry::Metrics;
 use flickrhub_job::topology::Publisher;
 use flickrhub_job::vault::{Component, TransitKey, Vault};
@@ -53,6 +55,9 @@ pub(crate) struct Hub {
     pub(crate) jobs: JobStore,
     pub(crate) bodies: BodyStore,
     pub(crate) users: UserStore,
+    pub(crate) clients: ClientStore,
+    pub(crate) endpoints: EndpointStore,
+    pub(crate) deliveries: DeliveryStore,
     pub(crate) flickr: MockHandle,
     pub(crate) publisher: Publisher,
     pub(crate) user_id: String,
@@ -63,6 +68,8 @@ pub(crate) struct Hub {
     pub(crate) apps: [String; 2],
     pub(crate) budget: FlickrBudget,
     redis: Redis,
+    /// As the API uses it, which may encrypt.
+    vault: Vault,
     lanes: Lanes,
     channel: Channel,
     stop: CancellationToken,
@@ -116,6 +123,10 @@ impl Hub {
             jobs: JobStore::open(&database, config.retention_days).await.unwrap(),
             users: UserStore::open(&database).await.unwrap(),
             clients: ClientStore::open(&database).await.unwrap(),
+            endpoints: EndpointStore::open(&database).await.unwrap(),
+            deliveries: DeliveryStore::open(&database, config.retention_days)
+                .await
+                .unwrap(),
             bodies: BodyStore::new(&database),
             key_prefix: format!("{own}:"),
             lanes: Lanes::new(redis.clone(), &format!("{own}:")),
@@ -127,8 +138,13 @@ impl Hub {
             vault: Vault::connect(&config.vault, Component::Worker).await.unwrap(),
             config,
         };
-        let user_id = parts.authorise_user(&flickr, &own, "bees", &apps[0]).await;
-        let other_user_id = parts.authorise_user(&flickr, &own, "wasps", &apps[1]).await;
+        let vault = Vault::connect(&parts.config.vault, Component::Api).await.unwrap();
+        let user_id = parts
+            .authorise_user(&flickr, &vault, &own, "bees", &apps[0])
+            .await;
+        let other_user_id = parts
+            .authorise_user(&flickr, &vault, &own, "wasps", &apps[1])
+            .await;
         let stop = CancellationToken::new();
         let mut roles = JoinSet::new();
         parts.spawn_roles(&mut roles, &stop);
@@ -136,6 +152,9 @@ impl Hub {
             jobs: parts.jobs,
             bodies: parts.bodies,
             users: parts.users,
+            clients: parts.clients,
+            endpoints: parts.endpoints,
+            deliveries: parts.deliveries,
             flickr,
             publisher: parts.publisher,
             user_id,
@@ -144,6 +163,7 @@ impl Hub {
             apps,
             budget: parts.budget,
             redis: parts.redis,
+            vault,
             lanes: parts.lanes,
             channel,
             stop,
@@ -273,6 +293,14 @@ impl Hub {
         self.redis.run::<()>(&forget).await.unwrap();
     }
 
+    /// A webhook secret of the hub's client, as it is stored.
+    pub(crate) async fn encrypt_webhook_secret(&self, secret: &SecretString) -> String {
+        self.vault
+            .encrypt(TransitKey::AppCredentials, &self.client_id, secret)
+            .await
+            .unwrap()
+    }
+
     /// Stops every role, as SIGTERM does, and waits until all have finished.
     pub(crate) async fn stop(mut self) {
         self.stop.cancel();
@@ -289,6 +317,8 @@ struct Parts {
     jobs: JobStore,
     users: UserStore,
     clients: ClientStore,
+    endpoints: EndpointStore,
+    deliveries: DeliveryStore,
     bodies: BodyStore,
     redis: Redis,
     key_prefix: String,
@@ -302,8 +332,14 @@ struct Parts {
 
 impl Parts {
     /// A client, and a Flickr user who authorised it; the user's id.
-    async fn authorise_user(&self, flickr: &MockHandle, client_id: &str, name: &str, app: &str) -> String {
-        let api = Vault::connect(&self.config.vault, Component::Api).await.unwrap();
+    async fn authorise_user(
+        &self,
+        flickr: &MockHandle,
+        api: &Vault,
+        client_id: &str,
+        name: &str,
+        app: &str,
+    ) -> String {
         let webhook_secret = SecretString::from(WEBHOOK_SECRET);
         let client = Client {
             id: client_id.to_owned(),
@@ -379,6 +415,8 @@ impl Parts {
         let callbacks = Callbacks {
             store: self.jobs.clone(),
             clients: self.clients.clone(),
+            endpoints: self.endpoints.clone(),
+            deliveries: self.deliveries.clone(),
             vault: self.vault.clone(),
             sender: CallbackClient::new(policy, Duration::from_secs(5)).unwrap(),
             metrics: metrics(),

@@ -12,6 +12,7 @@
 
 mod budgets;
 mod cache;
+mod callbacks;
 mod hub;
 mod receiver;
 
@@ -250,12 +251,7 @@ async fn a_finished_job_is_told_to_its_client_with_a_signature_that_verifies() {
     let _turn = TURN.lock().await;
     let (hub, receiver) = (Hub::start().await, Receiver::start().await);
     let mut job = hub.job(SEARCH, &[("text", "bees")]);
-    job.callback = Some(Callback {
-        url: receiver.url.clone(),
-        state: CallbackState::Waiting,
-        attempts: 0,
-        next_at: None,
-    });
+    job.callback = Some(Callback::waiting(receiver.url.clone()));
     hub.submit(&job).await;
     let told = |job: &Job| {
         job.callback

@@ -1,5 +1,6 @@
 //! A receiver of callbacks on the loopback interface that keeps what it was sent.
 
+use std::collections::VecDeque;
 use std::net::Ipv4Addr;
 use std::sync::{Arc, Mutex};
 
@@ -20,9 +21,11 @@ pub(crate) struct Delivery {
 #[derive(Clone, Default)]
 struct Seen {
     deliveries: Arc<Mutex<Vec<Delivery>>>,
+    /// What is answered, one after the other; 204 once there are none left.
+    answers: Arc<Mutex<VecDeque<StatusCode>>>,
 }
 
-/// A receiver that takes every delivery.
+/// A receiver that takes every delivery, unless it was told to answer otherwise.
 pub(crate) struct Receiver {
     pub(crate) url: String,
     seen: Seen,
@@ -38,13 +41,19 @@ impl Receiver {
         Self { url, seen }
     }
 
+    /// Has the next delivery answered so.
+    pub(crate) fn answer_next(&self, status: u16) {
+        let status = StatusCode::from_u16(status).unwrap();
+        self.seen.answers.lock().unwrap().push_back(status);
+    }
+
     pub(crate) fn deliveries(&self) -> Vec<Delivery> {
         self.seen.deliveries.lock().unwrap().clone()
     }
 }
 
 async fn take(State(seen): State<Seen>, headers: HeaderMap, body: Bytes) -> StatusCode {
-    let mut deliveries = seen.deliveries.lock().unwrap();
-    deliveries.push(Delivery { headers, body });
-    StatusCode::NO_CONTENT
+    seen.deliveries.lock().unwrap().push(Delivery { headers, body });
+    let answer = seen.answers.lock().unwrap().pop_front();
+    answer.unwrap_or(StatusCode::NO_CONTENT)
 }
