@@ -14,11 +14,13 @@
 //! | [`vault`] | transit encryption of tokens, credentials and webhook secrets |
 //! | [`callback`] | Standard Webhooks: signing, address policy, delivery |
 //! | [`telemetry`] | JSON logs, trace ids, metrics, the metrics and health port |
+//! | [`fail_point`] | places at which a test lets the process die; nothing in other builds |
 
 pub mod callback;
 pub mod config;
 pub mod connection;
 pub mod envelope;
+pub mod fail_point;
 pub mod lane;
 pub mod model;
 pub mod queue;

@@ -15,6 +15,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use flickrhub_job::callback::{CallbackClient, DeliveryOutcome, next_try, payload};
+use flickrhub_job::fail_point;
 use flickrhub_job::model::{Callback, Job};
 use flickrhub_job::store::{ClientStore, JobStore, StoreError};
 use flickrhub_job::telemetry::Metrics;
@@ -197,6 +198,7 @@ impl Callbacks {
 
     /// `None`: the lease ended before the try could be made, and another process has the callback.
     async fn deliver(&self, job: &Job, callback: &Callback) -> Result<Option<After>, TryError> {
+        fail_point!("callback/after-claim");
         let found = caught(self.receiver(job, callback))
             .await
             .unwrap_or_else(|panicked| Err(panicked.into()));
@@ -210,11 +212,13 @@ impl Callbacks {
         if !self.store.begin_callback_try(job.id, claimed_until).await? {
             return Ok(None);
         }
+        fail_point!("callback/after-count");
         let outcome = match receiver {
             Ok(Some((url, secret))) => self.send(job, &url, &secret).await,
             Ok(None) => DeliveryOutcome::Gone,
             Err(error) => not_sent(&error),
         };
+        fail_point!("callback/after-delivery");
         if let DeliveryOutcome::Retry { reason, .. } = &outcome {
             tracing::info!(reason, "the receiver did not take the callback");
         }

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use flickrhub_job::config::QueueConfig;
 use flickrhub_job::envelope::Envelope;
+use flickrhub_job::fail_point;
 use flickrhub_job::lane::{LaneEntry, LaneError, Released};
 use flickrhub_job::model::{Job, JobError, JobState, Priority};
 use flickrhub_job::queue::Queue;
@@ -155,6 +156,7 @@ impl Dispatcher {
 
     /// Brings one released job to RabbitMQ, with some patience for servers that are away.
     async fn dispatch(&self, queue: Queue, released: Released, lease: Duration, stop: &CancellationToken) {
+        fail_point!("dispatch/after-release");
         let patience_ends = Instant::now() + PATIENCE;
         let holder = Holder::new();
         let mut failures = 0;
@@ -183,6 +185,7 @@ impl Dispatcher {
                 return;
             }
         };
+        fail_point!("dispatch/after-update");
         let envelope = Envelope {
             job_id: job.id,
             attempt: job.attempt,
@@ -201,6 +204,7 @@ impl Dispatcher {
                 return;
             }
         }
+        fail_point!("dispatch/after-publish");
     }
 
     /// Gives up the place of a job whose document cannot be read: it would be released again and again, and as many such
