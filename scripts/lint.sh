@@ -6,6 +6,8 @@ cd "$ROOT"
 "$ROOT/scripts/install.sh" --lint
 step "rustfmt" cargo fmt --all --check
 step "clippy" cargo clippy --locked --workspace --all-targets --keep-going -- -D warnings
+step "clippy with fail-points" cargo clippy --locked -p flickrhub-api -p flickrhub-worker \
+  --features flickrhub-api/fail-points,flickrhub-worker/fail-points -- -D warnings
 dependencies_keep_the_rules() {
   # Of every platform: the tree is judged as a whole.
   cargo fetch --locked

@@ -49,12 +49,21 @@ scripts/images.sh
 NAMESPACE=flickrhub-test scripts/deploy.sh
 config=$(NAMESPACE=flickrhub-test scripts/data-tier-config.sh)
 
+# Processes that die where a test says. Their programs are kept apart: images are made of those without the feature.
+build_with_fail_points() {
+  cargo build --locked -p flickrhub-api -p flickrhub-worker --features flickrhub-api/fail-points,flickrhub-worker/fail-points
+  mkdir -p "$CARGO_TARGET_DIR/fail-points"
+  mv "$CARGO_TARGET_DIR/debug/flickrhub-api" "$CARGO_TARGET_DIR/debug/flickrhub-worker" "$CARGO_TARGET_DIR/fail-points/"
+}
+step "Programs with fail-points" build_with_fail_points
+
 # Test binaries were built above; inside the lab's network there is no registry to ask.
 run_in_lab() {
   # Tests of single engine steps start servers of their own on loopback: the programs of the images.
   FLICKRHUB_TEST_REDIS=$("$LAB" program redis redis-server) \
     FLICKRHUB_TEST_MONGOD=$("$LAB" program mongo mongod) \
     FLICKRHUB_TEST_BAO=$("$LAB" program openbao bao) \
+    FLICKRHUB_FAIL_POINTS_BIN=$CARGO_TARGET_DIR/fail-points FLICKRHUB_LAB=$LAB \
     CARGO_NET_OFFLINE=true FLICKRHUB_TEST_CONFIG=$config FLICKRHUB_TEST_NAMESPACE=flickrhub-test FLICKRHUB_TEST_HUB=$HUB \
     "$LAB" run cargo nextest run --locked --workspace --no-fail-fast --run-ignored only --profile lab \
     --status-level pass --final-status-level fail

@@ -15,6 +15,7 @@
 use std::time::Duration;
 
 use flickrhub_job::config::Config;
+use flickrhub_job::fail_point;
 use flickrhub_job::lane::{Admission, AdmissionLimits, LaneEntry};
 use flickrhub_job::model::{Body, Callback, DEFAULT_WEIGHT, Job, JobId, JobState, TraceContext};
 use flickrhub_job::queue::Queue;
@@ -121,17 +122,24 @@ pub async fn accept(
     metrics: &Metrics,
     job: &Job,
 ) -> Result<(), NotAccepted> {
+    fail_point!("accept/before-admit");
     let entry = LaneEntry::from(job);
     let limits = limits_of(config, job.queue)?;
     let admission = data.lanes.admit(&entry, &limits).await.map_err(Problem::from)?;
     refusal(admission).map_or(Ok(()), Err)?;
+    fail_point!("accept/after-admit");
 
     if let Err(error) = data.jobs.insert(job).await {
         return Err(undo(data, job, &entry, error).await);
     }
+    fail_point!(
+        "accept/after-insert",
+        Err(undo(data, job, &entry, StoreError::Timeout).await)
+    );
     if let Err(error) = data.lanes.push(&entry).await {
         tracing::warn!(job_id = %job.id, %error, "the lane was not pushed; the dispatcher will find the job");
     }
+    fail_point!("accept/after-push");
     metrics.jobs_accepted.with_label_values(&[job.queue.name()]).inc();
     tracing::info!(
         event = "job_enqueued",

@@ -16,6 +16,7 @@
 //! | [`cache`] | Redis: answers of Flickr, kept for the user who had them |
 //! | [`callback`] | Standard Webhooks: signing, address policy, delivery |
 //! | [`telemetry`] | JSON logs, trace ids, metrics, the metrics and health port |
+//! | [`fail_point`] | places at which a test lets the process die; nothing in other builds |
 
 pub mod budget;
 pub mod cache;
@@ -23,6 +24,7 @@ pub mod callback;
 pub mod config;
 pub mod connection;
 pub mod envelope;
+pub mod fail_point;
 pub mod lane;
 pub mod model;
 pub mod queue;

@@ -16,6 +16,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use flickrhub_job::callback::{CallbackClient, SigningSecrets, Try, TryOutcome, next_try, payload};
+use flickrhub_job::fail_point;
 use flickrhub_job::model::{Callback, CallbackFailure, Job};
 use flickrhub_job::store::{
     ClientStore, Delivery, DeliveryId, DeliveryStore, EndpointStore, JobStore, StoreError, shown,
@@ -229,6 +230,7 @@ impl Callbacks {
 
     /// `None`: the lease ended before the try could be made, and another process has the callback.
     async fn deliver(&self, job: &Job, callback: &Callback) -> Result<Option<After>, TryError> {
+        fail_point!("callback/after-claim");
         let found = caught(self.receiver(job, callback))
             .await
             .unwrap_or_else(|panicked| Err(panicked.into()));
@@ -242,6 +244,7 @@ impl Callbacks {
         if !self.store.begin_callback_try(job.id, claimed_until).await? {
             return Ok(None);
         }
+        fail_point!("callback/after-count");
         let (at, clock) = (Timestamp::now(), Instant::now());
         let tried = match receiver {
             Ok(Receiver::At(url, secrets)) => self.send(job, &url, &secrets).await?,
@@ -249,6 +252,7 @@ impl Callbacks {
             Ok(Receiver::Nobody) => Try::unanswered(TryOutcome::NoReceiver),
             Err(error) => not_sent(&error),
         };
+        fail_point!("callback/after-delivery");
         let took = clock.elapsed();
         let (attempt, now) = (tries(callback), Timestamp::now());
         let after = after(attempt, elapsed(job, callback, now), tried, now, &mut rand::rng());

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use axum::extract::{Request, State};
 use flickrhub_flickr::Permission;
+use flickrhub_job::fail_point;
 use flickrhub_job::model::TraceContext;
 use flickrhub_job::queue::Queue;
 use flickrhub_job::view::JobView;
@@ -182,6 +183,7 @@ async fn receive_and_accept(
     };
     let limit = state.config.api.max_upload_bytes;
     let received = receive(request, UploadFields::new(kind), &admission, limit).await?;
+    fail_point!("accept/after-photo");
     let photo = received.photo.clone();
     match order_and_accept(state, caller, trace, (queue, method), received).await {
         Ok(answer) => Ok(answer),

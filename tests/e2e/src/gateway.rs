@@ -67,6 +67,15 @@ impl Gateway {
         }
     }
 
+    /// An API at this address, called with this key.
+    pub fn at(base: &str, key: &str) -> Self {
+        Self {
+            http: Client::new(),
+            base: base.to_owned(),
+            key: key.to_owned(),
+        }
+    }
+
     /// The same gateway, called with another key.
     #[must_use]
     pub fn with_key(&self, key: &str) -> Self {

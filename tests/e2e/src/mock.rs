@@ -1,10 +1,12 @@
 //! The control side of the Flickr mock: faults, what it saw, callbacks that it received.
 
-use reqwest::Client;
+use std::time::Duration;
+
 use reqwest::redirect::Policy;
+use reqwest::{Client, RequestBuilder, Response};
 use serde_json::{Value, json};
 
-use crate::cluster;
+use crate::{cluster, eventually};
 
 /// The Flickr mock beside the hub under test.
 #[derive(Clone)]
@@ -16,12 +18,17 @@ pub struct Mock {
 impl Mock {
     /// The mock of the hub under test.
     pub fn of_the_hub() -> Self {
+        Self::at(&format!("http://flickr-mock.{}.svc:8080", cluster::namespace()))
+    }
+
+    /// A mock at this address.
+    pub fn at(base: &str) -> Self {
         Self {
             http: Client::builder()
                 .redirect(Policy::none())
                 .build()
                 .expect("a client"),
-            base: format!("http://flickr-mock.{}.svc:8080", cluster::namespace()),
+            base: base.to_owned(),
         }
     }
 
@@ -42,13 +49,7 @@ impl Mock {
 
     /// Adds rules by which the mock fails.
     pub async fn fail(&self, rules: Value) {
-        let answer = self
-            .http
-            .post(self.path("/_mock/faults"))
-            .json(&rules)
-            .send()
-            .await
-            .expect("the mock");
+        let answer = answered(|| self.http.post(self.path("/_mock/faults")).json(&rules)).await;
         assert!(
             answer.status().is_success(),
             "{}",
@@ -59,6 +60,16 @@ impl Mock {
     /// Every call that the mock has seen.
     pub async fn log(&self) -> Vec<Value> {
         self.list("/_mock/log").await
+    }
+
+    /// The calls after the one with this `seq`, oldest first, at most `limit`.
+    pub async fn log_after(&self, seq: u64, limit: usize) -> Vec<Value> {
+        self.list(&format!("/_mock/log?after={seq}&limit={limit}")).await
+    }
+
+    /// Takes back every rule by which the mock fails.
+    pub async fn clear_faults(&self) {
+        answered(|| self.http.delete(self.path("/_mock/faults"))).await;
     }
 
     /// Every photo that the mock holds.
@@ -95,12 +106,7 @@ impl Mock {
     }
 
     async fn list(&self, path: &str) -> Vec<Value> {
-        let answer = self
-            .http
-            .get(self.path(path))
-            .send()
-            .await
-            .expect("the mock answers");
+        let answer = answered(|| self.http.get(self.path(path))).await;
         match answer.json().await.unwrap_or(json!([])) {
             Value::Array(entries) => entries,
             other => panic!("the mock answers a list, not {other}"),
@@ -110,6 +116,14 @@ impl Mock {
     fn path(&self, path: &str) -> String {
         format!("{}{path}", self.base)
     }
+}
+
+/// Sends a request until it is answered: on a busy machine the mock may miss a probe, and is not reachable for a moment.
+async fn answered(request: impl Fn() -> RequestBuilder) -> Response {
+    eventually("the mock answers", Duration::from_secs(30), || async {
+        request().send().await.ok()
+    })
+    .await
 }
 
 /// A header of a delivery, which the mock lists as pairs of name and value.

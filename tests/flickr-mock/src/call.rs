@@ -1,6 +1,7 @@
 //! A call as Flickr sees it: parameters, and who makes it.
 
 use std::{
+    collections::BTreeMap,
     fmt,
     time::{SystemTime, UNIX_EPOCH},
 };
@@ -20,6 +21,9 @@ use crate::{
     user::{Account, Permission},
     world::World,
 };
+
+/// Characters of an argument that the log keeps.
+const LONGEST_LOGGED: usize = 100;
 
 /// A request's parts and all its parameters, decoded, from wherever they came. `Debug` does not show
 /// the parameters.
@@ -114,6 +118,18 @@ impl Call {
             .iter()
             .find(|(key, _)| key == name)
             .map(|(_, value)| value.as_str())
+    }
+
+    /// What the caller chose, for the log: what signs the call and what every call has is left out.
+    pub(crate) fn arguments(&self) -> BTreeMap<String, String> {
+        const OF_EVERY_CALL: [&str; 4] = ["api_key", "format", "method", "nojsoncallback"];
+        let chosen = self
+            .params
+            .iter()
+            .filter(|(name, _)| !name.starts_with("oauth_") && !OF_EVERY_CALL.contains(&name.as_str()));
+        chosen
+            .map(|(name, value)| (name.clone(), value.chars().take(LONGEST_LOGGED).collect()))
+            .collect()
     }
 
     /// A parameter that a method cannot do without.

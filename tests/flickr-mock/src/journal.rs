@@ -1,6 +1,6 @@
 //! The log of calls.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 
 use serde::Serialize;
 
@@ -22,6 +22,10 @@ pub struct Entry {
     pub user: Option<String>,
     /// The application's key, if one was given.
     pub consumer_key: Option<String>,
+    /// The arguments that the caller chose: without those of OAuth, the key, the format; long ones are cut off.
+    pub arguments: BTreeMap<String, String>,
+    /// SHA-256 of the photo that came with the call.
+    pub content_sha256: Option<String>,
     /// The HTTP status sent; 0 when the connection was dropped instead.
     pub status: u16,
     /// Flickr's error code or the `oauth_problem` sent.

@@ -81,6 +81,8 @@ impl Run {
             path: call.path.clone(),
             user: account.map(|account| account.nsid),
             consumer_key: call.consumer_key().map(str::to_owned),
+            arguments: call.arguments(),
+            content_sha256: None,
             status: 0,
             error: None,
             fault: rule.as_ref().map(|rule| rule.kind.name()),
@@ -95,6 +97,14 @@ impl Run {
             style,
             rule,
         }
+    }
+
+    /// Notes the fields and the photo of a body that was read after the call began.
+    #[must_use]
+    pub(crate) fn with_body(mut self, call: &Call, sha256: Option<&str>) -> Self {
+        self.entry.arguments = call.arguments();
+        self.entry.content_sha256 = sha256.map(str::to_owned);
+        self
     }
 
     /// Whether an asynchronous upload's conversion fails.

@@ -57,6 +57,7 @@ async fn handle(world: Arc<World>, request: Request, method: &str, act: Act) -> 
         // Whoever sent it is gone, or speaks no multipart: nobody waits for a reason.
         Err(BrokenBody) => return connection::drop_connection(),
     };
+    let run = run.with_body(&call, content.as_ref().map(|content| content.sha256.as_str()));
     let ticket_fails = run.ticket_fails();
     run.finish(|| {
         let caller = match call.authenticate(&world) {

@@ -35,6 +35,7 @@ use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::time::Duration;
 
 use flickrhub_job::envelope::Envelope;
+use flickrhub_job::fail_point;
 use flickrhub_job::lane::LaneEntry;
 use flickrhub_job::model::{Job, JobError, JobState};
 use flickrhub_job::queue::Queue;
@@ -208,6 +209,7 @@ impl Dispatcher {
                 was = job.state.name(),
                 "the job's lease ended; it is queued again"
             );
+            fail_point!("recover/after-requeue");
             self.lanes.requeue(&LaneEntry::from(&queued)).await?;
         }
         Ok(())
@@ -232,6 +234,7 @@ impl Dispatcher {
             }
             tracing::error!("the job ends without a dead letter, which its queue has not taken for long");
         }
+        fail_point!("recover/after-letter");
         self.end(job, JobState::Dead, error).await
     }
 
@@ -259,6 +262,7 @@ impl Dispatcher {
 
     async fn end(&self, job: &Job, state: JobState, error: &JobError) -> Result<(), RecoveryError> {
         if let Some(ended) = self.store.fail_overdue(job.id, job.attempt, state, error).await? {
+            fail_point!("recover/after-end");
             lifecycle::report(&ended, &self.metrics);
             self.lanes.done(&LaneEntry::from(&ended)).await?;
         }

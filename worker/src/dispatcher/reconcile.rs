@@ -12,6 +12,7 @@ use std::collections::HashSet;
 use std::future::ready;
 use std::time::Duration;
 
+use flickrhub_job::fail_point;
 use flickrhub_job::lane::{LaneEntry, LaneError};
 use flickrhub_job::model::{Job, JobId, JobState};
 use flickrhub_job::queue::Queue;
@@ -68,11 +69,13 @@ impl Dispatcher {
         }
         tracing::warn!("the lanes are lost or were never there; they are rebuilt from MongoDB");
         self.place_queued(Timestamp::MAX, stop).await?;
+        fail_point!("rebuild/after-queued");
         self.hold_active(JobState::Dispatched, stop).await?;
         self.hold_active(JobState::Running, stop).await?;
         if stop.is_cancelled() {
             return Ok(());
         }
+        fail_point!("rebuild/before-generation");
         // Last, so that a rebuild that was interrupted begins again. Any value will do; the id tells when.
         self.lanes.set_generation(&JobId::new().to_string()).await?;
         tracing::info!("the lanes are rebuilt");

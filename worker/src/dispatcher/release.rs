@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use flickrhub_job::config::QueueConfig;
 use flickrhub_job::envelope::Envelope;
+use flickrhub_job::fail_point;
 use flickrhub_job::lane::{LaneEntry, LaneError, Released};
 use flickrhub_job::model::{DEFAULT_WEIGHT, Job, JobError, JobState, Priority};
 use flickrhub_job::queue::Queue;
@@ -187,6 +188,7 @@ impl Dispatcher {
         lease: Duration,
         stop: &CancellationToken,
     ) -> Result<Vec<Marked>, StoreError> {
+        fail_point!("dispatch/after-release");
         let patience_ends = Instant::now() + PATIENCE;
         let ids: Vec<_> = batch.iter().map(|released| released.job_id).collect();
         let mut failures = 0;
@@ -249,6 +251,7 @@ impl Dispatcher {
 
     /// Publishes a job that is `dispatched`; takes it back when RabbitMQ stays away.
     async fn publish(&self, queue: Queue, job: &Job, patience_ends: Instant, stop: &CancellationToken) {
+        fail_point!("dispatch/after-update");
         let envelope = Envelope {
             job_id: job.id,
             attempt: job.attempt,
@@ -267,6 +270,7 @@ impl Dispatcher {
                 return;
             }
         }
+        fail_point!("dispatch/after-publish");
     }
 
     /// Gives up the place of a job whose document cannot be read: it would be released again and again, and as many such

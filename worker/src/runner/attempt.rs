@@ -3,6 +3,7 @@
 use std::future::Future;
 use std::time::Instant;
 
+use flickrhub_job::fail_point;
 use flickrhub_job::model::{Body, Job, JobError};
 use jiff::Timestamp;
 
@@ -15,6 +16,7 @@ use crate::panics::{Panicked, caught};
 impl Runner {
     /// Makes the attempt and decides what becomes of the job. Nothing is stored yet.
     pub(super) async fn attempt(&self, job: &Job) -> Decision {
+        fail_point!("run/after-claim");
         let started = Instant::now();
         let call = |signers: Signers| async move {
             let open = |body: &Body| self.bodies.open(body);

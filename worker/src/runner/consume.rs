@@ -6,6 +6,7 @@ use std::time::Duration;
 use flickrhub_job::connection::ConnectError;
 use flickrhub_job::connection::rabbitmq::Rabbit;
 use flickrhub_job::envelope::Envelope;
+use flickrhub_job::fail_point;
 use flickrhub_job::topology;
 use futures::StreamExt;
 use lapin::message::Delivery;
@@ -186,6 +187,7 @@ async fn answer(
                     .await
                     .unwrap_or_else(after_panic);
                 settle(&delivery, settlement).await;
+                fail_point!("finish/after-settle");
             };
             work.instrument(span_of(&envelope)).await;
         }

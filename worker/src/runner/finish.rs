@@ -4,8 +4,9 @@
 //! be repeated, and it is done before the message is acknowledged: a crash in between brings the message back, its claim
 //! is refused, and [`Runner::settle`] runs again from the stored state.
 
+use flickrhub_job::fail_point;
 use flickrhub_job::lane::{LaneEntry, LaneError};
-use flickrhub_job::model::{Job, JobError, JobId};
+use flickrhub_job::model::{Job, JobError, JobId, JobState};
 use flickrhub_job::store::{AttemptEnd, Holder, StoreError};
 use flickrhub_job::telemetry::lifecycle;
 use tokio_util::sync::CancellationToken;
@@ -48,6 +49,10 @@ impl Runner {
         };
         match moved {
             Some(moved) => {
+                if moved.state == JobState::Queued {
+                    fail_point!("retry/after-transition");
+                }
+                fail_point!("finish/after-transition");
                 lifecycle::report(&moved, &self.metrics);
                 self.settle(&moved, job.attempt, stop).await
             }
@@ -108,8 +113,10 @@ impl Runner {
                 delete_body,
                 dead_letter,
             } => {
+                fail_point!("finish/after-lanes");
                 if delete_body {
                     self.delete_body(job).await;
+                    fail_point!("finish/after-photo");
                 }
                 if dead_letter {
                     Settlement::DeadLetter
@@ -117,7 +124,11 @@ impl Runner {
                     Settlement::Acknowledge
                 }
             }
-            FollowUp::Wait { .. } | FollowUp::Nothing => Settlement::Acknowledge,
+            FollowUp::Wait { .. } => {
+                fail_point!("retry/after-lanes");
+                Settlement::Acknowledge
+            }
+            FollowUp::Nothing => Settlement::Acknowledge,
         }
     }
 

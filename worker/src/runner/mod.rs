@@ -42,6 +42,7 @@ use flickrhub_job::cache::AnswerCache;
 use flickrhub_job::config::QueueConfig;
 use flickrhub_job::connection::rabbitmq::Rabbit;
 use flickrhub_job::envelope::Envelope;
+use flickrhub_job::fail_point;
 use flickrhub_job::lane::Lanes;
 use flickrhub_job::queue::Queue;
 use flickrhub_job::store::{BodyStore, JobStore, UserStore};
@@ -96,9 +97,13 @@ impl Runner {
 
     /// Does everything for one message and says what the broker shall be told.
     async fn handle(&self, envelope: &Envelope, stop: &CancellationToken) -> Settlement {
+        fail_point!("run/after-receive");
         match self.claim(envelope, stop).await {
             Claim::Ours(job) => match self.while_claimed(&job, self.attempt(&job)).await {
-                Ok(decision) => self.finish(&job, decision, stop).await,
+                Ok(decision) => {
+                    fail_point!("run/after-call");
+                    self.finish(&job, decision, stop).await
+                }
                 Err(lost) => {
                     tracing::warn!(%lost, "its outcome is dropped");
                     self.settle_stored(job.id, job.attempt, stop).await

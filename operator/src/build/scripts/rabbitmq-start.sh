@@ -7,8 +7,9 @@ umask 077
 run=/run/rabbitmq
 
 mkdir -p "$run/conf.d"
-cp /etc/rabbitmq-config/enabled_plugins "$run/enabled_plugins"
-cp /etc/rabbitmq-config/rabbitmq.conf "$run/conf.d/10-settings.conf"
+# A container that is started again in the same pod finds its files there, and they are read-only.
+cp -f /etc/rabbitmq-config/enabled_plugins "$run/enabled_plugins"
+cp -f /etc/rabbitmq-config/rabbitmq.conf "$run/conf.d/10-settings.conf"
 printf 'default_user = %s\ndefault_pass = %s\n' "$APP_USER" "$(cat /etc/rabbitmq-auth/password)" \
     >"$run/conf.d/20-user.conf"
 
