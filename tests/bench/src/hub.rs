@@ -63,11 +63,14 @@ impl Hub {
         self.scale_dispatcher(0).await
     }
 
-    /// Lets the dispatcher run again.
+    /// Lets the dispatcher run again, if it was stopped.
     ///
     /// # Errors
     /// When the cluster does not answer.
     pub(crate) async fn start_dispatcher(&self) -> Result<(), Failure> {
+        if !self.record.exists() {
+            return Ok(());
+        }
         let before = self.noted()?;
         self.scale_dispatcher(before["dispatchers"].as_i64().unwrap_or(1))
             .await?;

@@ -13,6 +13,9 @@ pub(crate) struct Options {
     /// Where the figures are appended, one JSON object a line.
     #[arg(long, default_value = "target/bench/engine.jsonl")]
     pub(crate) out: PathBuf,
+    /// Leave the limits of the hub as they are: for few jobs, and no process has to be replaced for it.
+    #[arg(long)]
+    pub(crate) keep_limits: bool,
     /// Users who submit jobs.
     #[arg(long, default_value_t = 1000)]
     pub(crate) users: usize,

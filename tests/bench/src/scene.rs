@@ -61,13 +61,15 @@ impl Scene {
         })
     }
 
-    /// Raises the limits of the hub and makes the users, once.
+    /// Raises the limits of the hub, unless they are to be kept, and makes the users, once.
     ///
     /// # Errors
     /// When something does not answer.
     pub(crate) async fn populate(&mut self) -> Result<(), Failure> {
         if self.users.is_empty() {
-            self.hub.raise_limits().await?;
+            if !self.options.keep_limits {
+                self.hub.raise_limits().await?;
+            }
             self.users = users::make(&self.tier, self.options.users).await?;
         }
         Ok(())
