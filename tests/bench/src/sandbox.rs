@@ -26,6 +26,9 @@ for _, key in ipairs(KEYS) do
 end
 return bytes";
 
+/// What every key of every sandbox begins with.
+const PREFIX: &str = "fh-bench:";
+
 /// Lanes under a prefix of their own.
 pub(crate) struct Sandbox {
     /// The lanes.
@@ -37,7 +40,16 @@ pub(crate) struct Sandbox {
 impl Sandbox {
     /// Empty lanes.
     pub(crate) fn new(redis: Redis) -> Self {
-        let prefix = format!("fh-bench:{}:", uuid::Uuid::now_v7().simple());
+        let prefix = format!("{PREFIX}{}:", uuid::Uuid::now_v7().simple());
+        Self::under(redis, prefix)
+    }
+
+    /// All sandboxes as one, to be cleared: a run that was killed, or lost Redis, left its keys behind.
+    pub(crate) fn all(redis: Redis) -> Self {
+        Self::under(redis, PREFIX.to_owned())
+    }
+
+    fn under(redis: Redis, prefix: String) -> Self {
         Self {
             lanes: Lanes::new(redis.clone(), &prefix),
             redis,

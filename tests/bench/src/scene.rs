@@ -13,6 +13,7 @@ use crate::options::Options;
 use crate::processes::{Containers, Spent};
 use crate::quantile::number;
 use crate::report::Report;
+use crate::sandbox::Sandbox;
 use crate::tier::Tier;
 use crate::users;
 
@@ -82,8 +83,9 @@ impl Scene {
     pub(crate) async fn leave(&mut self) -> Result<(), Failure> {
         let users = std::mem::take(&mut self.users);
         let removed = users::remove(&self.tier, &users).await;
+        let cleared = Sandbox::all(self.tier.redis.clone()).clear().await;
         self.hub.restore().await?;
-        removed
+        removed.and(cleared)
     }
 
     /// What the hub spends while nothing is asked of it.
