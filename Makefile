@@ -42,3 +42,7 @@ generate: ## write the CRDs, the chart's copy of them and the OpenAPI document a
 .PHONY: images
 images: ## build the images and load them into the lab
 	@scripts/images.sh
+
+.PHONY: bench-engine
+bench-engine: ## measure the job engine; all benches, or BENCH="accept latency …" (see docs/benchmarks.md)
+	@scripts/bench-engine.sh $(BENCH) $(ARGS)

@@ -1,0 +1,83 @@
+//! The time of a dispatch in the lanes, by the number of users who wait; and how many admissions and dispatches a second
+//! the scripts do with nothing around them.
+
+use std::time::{Duration, Instant};
+
+use flickrhub_job::lane::AdmissionLimits;
+use futures::{StreamExt, TryStreamExt};
+use serde_json::{Value, json};
+
+use crate::Failure;
+use crate::quantile::{Times, number};
+use crate::report::Report;
+use crate::sandbox::{AT_A_TIME, QUEUE, Sandbox, entry, user};
+use crate::scene::{Scene, seconds_since};
+
+const BENCH: &str = "dispatch";
+/// Numbers of users.
+const USERS: [usize; 3] = [1000, 10_000, 100_000];
+/// Jobs that one release takes, as the dispatcher does.
+const BATCH: usize = 64;
+/// Releases that are timed.
+const RELEASES: usize = 150;
+const LEASE: Duration = Duration::from_mins(5);
+/// Jobs that are admitted and pushed.
+const ADMISSIONS: usize = 10_000;
+
+pub(super) async fn run(scene: &mut Scene, report: &mut Report) -> Result<(), Failure> {
+    let sandbox = Sandbox::new(scene.tier.redis.clone());
+    let outcome = admissions(&sandbox).await;
+    sandbox.clear().await?;
+    report.figure(BENCH, "script_admissions_per_s", outcome?, "jobs/s", Value::Null)?;
+    for users in USERS {
+        let sandbox = Sandbox::new(scene.tier.redis.clone());
+        let outcome = dispatches(&sandbox, users, scene.options.queued.max(users)).await;
+        sandbox.clear().await?;
+        let times = outcome?;
+        let median_us = times.quantile(0.5).as_secs_f64() * 1e6 / number(BATCH);
+        let labels = json!({"users": users});
+        report.figure(BENCH, "dispatch_us", median_us, "µs", labels.clone())?;
+        report.figure(
+            BENCH,
+            "script_dispatches_per_s",
+            1e6 / median_us,
+            "jobs/s",
+            labels,
+        )?;
+    }
+    Ok(())
+}
+
+/// Admissions with their pushes in a second, of jobs of 1,000 users.
+async fn admissions(sandbox: &Sandbox) -> Result<f64, Failure> {
+    let limits = AdmissionLimits {
+        pending_per_user: u32::MAX,
+        buffer: u32::MAX,
+    };
+    let began = Instant::now();
+    futures::stream::iter(0..ADMISSIONS)
+        .map(Ok::<_, Failure>)
+        .try_for_each_concurrent(AT_A_TIME, async |index| {
+            let entry = entry(&user(index % 1000));
+            sandbox.lanes.admit(&entry, &limits).await?;
+            Ok(sandbox.lanes.push(&entry).await?)
+        })
+        .await?;
+    Ok(number(ADMISSIONS) / seconds_since(began))
+}
+
+/// How long each release of a full batch took, with its way to Redis and back.
+async fn dispatches(sandbox: &Sandbox, users: usize, jobs: usize) -> Result<Times, Failure> {
+    sandbox.fill(users, jobs).await?;
+    let window = u32::try_from(jobs)?;
+    let mut times = Vec::new();
+    for _ in 0..RELEASES {
+        let began = Instant::now();
+        let batch = sandbox.lanes.release(QUEUE, BATCH, window, LEASE).await?.jobs;
+        if batch.len() < BATCH {
+            break;
+        }
+        times.push(began.elapsed());
+    }
+    Ok(times.into_iter().collect())
+}
