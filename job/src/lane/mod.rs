@@ -34,6 +34,8 @@
 //! exactly while the lane holds a job, and then not in `passes`. Times are those of the clock of Redis, except for
 //! acceptance and due times, which come from MongoDB.
 //!
+//! Who may have a job accepted at all is decided by [`Lanes::admit`], which has keys of its own: the windows and marks.
+//!
 //! # When a process dies, or Redis loses writes
 //!
 //! MongoDB says what a job's state is; the lanes are an index that can be made again. A lane may therefore offer a job
@@ -42,7 +44,7 @@
 //!
 //! | what happened | what follows |
 //! | --- | --- |
-//! | admitted, never stored | the place is given back after [`RESERVATION`] |
+//! | admitted, never stored | the place is given back after [`RESERVATION`], the mark of an idempotency key after [`MARK`]; the job counts in its windows until they are over |
 //! | admitted and stored, never pushed | the next reconciliation with MongoDB ([`Lanes::missing`]) pushes it |
 //! | released, the dispatcher died before it changed MongoDB, or the answer was lost | the lease runs out, the job is back at the head of its lane |
 //! | released and dispatched, the holder died | the lease in MongoDB runs out, [`Lanes::requeue`] |
@@ -52,10 +54,14 @@
 //!
 //! Every operation can be repeated without harm, by the same process or another one.
 
+mod admission;
+#[cfg(test)]
+mod admission_tests;
 mod entry;
 mod lanes;
 mod retry_after;
 mod scripts;
 
-pub use entry::{Admission, AdmissionLimits, LaneDepth, LaneEntry, Released};
+pub use admission::{Admission, AdmissionLimits, Admitted, MARK, Policy, Quota, Quotas, Submission};
+pub use entry::{LaneDepth, LaneEntry, Released};
 pub use lanes::{HEAVIEST, LaneError, Lanes, MAX_RELEASE, RESERVATION};
