@@ -19,9 +19,12 @@ pub enum StoreError {
     /// No answer in time: try again later. A write may have been applied.
     #[error("MongoDB did not answer within {} s", OPERATION_TIMEOUT.as_secs())]
     Timeout,
-    /// The same identity is in use by another document.
-    #[error("the id of a key is already in use")]
-    Duplicate,
+    /// Another document has the same key in a unique index.
+    #[error("another document has the same key in the index {index}")]
+    Duplicate {
+        /// The name of the index; `_id_` is that of the identity.
+        index: String,
+    },
     /// The result does not fit into the job; the job has to fail.
     #[error("the result has {bytes} bytes; at most {} are stored", MAX_RESULT_BYTES)]
     ResultTooLarge {
@@ -48,6 +51,11 @@ impl StoreError {
         matches!(self, Self::Unavailable(_) | Self::Timeout)
     }
 
+    /// Whether the same document, or another one with its identity, is stored already.
+    pub(super) fn is_same_id(&self) -> bool {
+        matches!(self, Self::Duplicate { index } if index == ID_INDEX)
+    }
+
     pub(super) fn too_large() -> Self {
         Self::Unstorable("it is larger than 16 MiB".to_owned())
     }
@@ -62,6 +70,9 @@ pub(super) async fn within<T>(
         Err(_) => Err(StoreError::Timeout),
     }
 }
+
+/// The index of a collection's identity.
+const ID_INDEX: &str = "_id_";
 
 /// Error codes of MongoDB that pass by themselves: elections, shutdowns, network trouble between members, time limits.
 /// From `src/mongo/base/error_codes.yml` of MongoDB and the driver specification "Retryable Writes".
@@ -93,7 +104,7 @@ const TOO_LARGE_CODES: [i32; 3] = [10334, 17419, 17420];
 
 impl From<Error> for StoreError {
     fn from(error: Error) -> Self {
-        let code = match &*error.kind {
+        let (code, message) = match &*error.kind {
             ErrorKind::Io(_)
             | ErrorKind::ServerSelection { .. }
             | ErrorKind::ConnectionPoolCleared { .. }
@@ -103,20 +114,31 @@ impl From<Error> for StoreError {
                 return Self::Unavailable(error);
             }
             ErrorKind::Bson(fault) => return Self::Unreadable(fault.to_string()),
-            ErrorKind::Command(refusal) => refusal.code,
-            ErrorKind::Write(WriteFailure::WriteError(refusal)) => refusal.code,
-            _ => 0,
+            ErrorKind::Command(refusal) => (refusal.code, refusal.message.as_str()),
+            ErrorKind::Write(WriteFailure::WriteError(refusal)) => (refusal.code, refusal.message.as_str()),
+            _ => (0, ""),
         };
         if TRANSIENT_CODES.contains(&code) || error.contains_label(RETRYABLE_WRITE_ERROR) {
             Self::Unavailable(error)
         } else if code == DUPLICATE_KEY {
-            Self::Duplicate
+            Self::Duplicate {
+                index: index_of(message).to_owned(),
+            }
         } else if TOO_LARGE_CODES.contains(&code) {
             Self::too_large()
         } else {
             Self::Refused(error)
         }
     }
+}
+
+/// The name of the index in the message of a duplicate key, which is the only place where the server tells it:
+/// `E11000 duplicate key error collection: hub.jobs index: _id_ dup key: { … }`. Empty where the message is another.
+fn index_of(message: &str) -> &str {
+    message
+        .split_once(" index: ")
+        .and_then(|(_, rest)| rest.split_ascii_whitespace().next())
+        .unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -132,8 +154,21 @@ mod tests {
 
     #[test]
     fn what_would_fail_again_is_not_transient() {
-        assert!(!StoreError::Duplicate.is_transient());
+        let duplicate = StoreError::Duplicate {
+            index: "key_id".to_owned(),
+        };
+        assert!(!duplicate.is_transient());
         assert!(!StoreError::ResultTooLarge { bytes: 1 << 30 }.is_transient());
         assert!(!StoreError::from(Error::custom("no such thing")).is_transient());
+    }
+
+    #[test]
+    fn a_duplicate_names_its_index() {
+        let message = |index| {
+            format!("E11000 duplicate key error collection: hub.jobs index: {index} dup key: {{ a: \" index: b \" }}")
+        };
+        assert_eq!(index_of(&message("_id_")), "_id_");
+        assert_eq!(index_of(&message("idempotency")), "idempotency");
+        assert_eq!(index_of("E11000 duplicate key"), "");
     }
 }

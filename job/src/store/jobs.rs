@@ -54,7 +54,8 @@ impl JobStore {
     /// Storing the same id again does nothing, so the call may be repeated when its outcome is unknown.
     ///
     /// # Errors
-    /// [`StoreError::Unstorable`] when the job exceeds 16 MiB or the name of a parameter contains a NUL character.
+    /// [`StoreError::Unstorable`] when the job exceeds 16 MiB or the name of a parameter contains a NUL character;
+    /// [`StoreError::Duplicate`] when another job has its idempotency key.
     pub async fn insert(&self, job: &Job) -> Result<(), StoreError> {
         let document: RawDocumentBuf = bson::serialize_to_raw_document_buf(job)
             .map_err(|error| StoreError::Unstorable(error.to_string()))?;
@@ -62,8 +63,8 @@ impl JobStore {
             return Err(StoreError::too_large());
         }
         match within(self.jobs.clone_with_type::<RawDocumentBuf>().insert_one(document)).await {
-            // The only unique index is the one of the id.
-            Ok(_) | Err(StoreError::Duplicate) => Ok(()),
+            Ok(_) => Ok(()),
+            Err(error) if error.is_same_id() => Ok(()),
             Err(error) => Err(error),
         }
     }

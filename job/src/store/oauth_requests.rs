@@ -49,7 +49,8 @@ impl OauthRequestStore {
     /// Stores a request. Storing the same token again does nothing.
     pub async fn insert(&self, request: &OauthRequest) -> Result<(), StoreError> {
         match within(self.requests.insert_one(request)).await {
-            Ok(_) | Err(StoreError::Duplicate) => Ok(()),
+            Ok(_) => Ok(()),
+            Err(error) if error.is_same_id() => Ok(()),
             Err(error) => Err(error),
         }
     }

@@ -139,7 +139,7 @@ async fn the_id_of_a_key_belongs_to_one_client() {
     assert_eq!(clients.by_key_id("unknown").await.expect("MongoDB answers"), None);
     assert_eq!(clients.get("acme").await.expect("MongoDB answers"), Some(acme));
     let thief = clients.upsert(&client("thief", &["new"])).await;
-    assert!(matches!(thief, Err(StoreError::Duplicate)), "{thief:?}");
+    assert!(matches!(thief, Err(StoreError::Duplicate { .. })), "{thief:?}");
     database.drop().await.expect("dropped");
 }
 
