@@ -2,8 +2,6 @@
 
 use axum::Json;
 use axum::extract::{RawQuery, State};
-use axum::http::header::LOCATION;
-use axum::http::{HeaderName, StatusCode};
 use flickrhub_job::lane::LaneEntry;
 use flickrhub_job::model::{Job, JobId, JobState};
 use flickrhub_job::queue::Queue;
@@ -11,30 +9,21 @@ use flickrhub_job::store::{CancelOutcome, JobFilter, JobList, replay_of};
 use flickrhub_job::telemetry::lifecycle;
 use flickrhub_job::view::JobView;
 use serde::Serialize;
+use serde_json::json;
 use utoipa::ToSchema;
 
-use crate::accept::{Order, accept, now};
+use super::accepted::Accepted;
+use crate::accept::{accept, now};
 use crate::auth::{Authorised, JobsRead, JobsWrite};
 use crate::authorisation::{authorised_user, permission_for};
 use crate::cursor::Cursor;
 use crate::extract::{JsonBody, PathParam};
+use crate::idempotency::Idempotent;
 use crate::middleware::trace::Traced;
+use crate::order::Order;
 use crate::problem::{Problem, ProblemDocument};
 use crate::state::AppState;
 use crate::validate::{JobSubmission, ListQuery};
-
-/// The answer to a job that was accepted.
-pub type Accepted = (StatusCode, [(HeaderName, String); 1], Json<JobView>);
-
-/// 202, with the address of the job.
-pub fn accepted(job: &Job) -> Accepted {
-    let location = format!("/api/v1/jobs/{}", job.id);
-    (
-        StatusCode::ACCEPTED,
-        [(LOCATION, location)],
-        Json(JobView::from(job)),
-    )
-}
 
 /// A page of jobs.
 #[derive(Debug, Serialize, ToSchema)]
@@ -52,10 +41,16 @@ pub struct JobPage {
     post,
     path = "/api/v1/jobs",
     tag = "jobs",
+    params(("Idempotency-Key" = Option<String>, Header, description = "Makes the request safe to send again; 1 to 255 visible ASCII characters. `X-Idempotency-Key` does too.")),
     request_body = JobSubmission,
     responses(
         (status = 202, description = "Accepted.", body = JobView,
-            headers(("Location" = String, description = "The address of the job."))),
+            headers(
+                ("Location" = String, description = "The address of the job."),
+                ("Idempotent-Replayed" = Option<bool>, description = "True where the job was accepted for an earlier request with the same key."),
+                ("RateLimit-Policy" = String, description = "The rates that limit the submission."),
+                ("RateLimit" = String, description = "What is left of the tightest rate."),
+            )),
         (status = "default", description = "A problem.", body = ProblemDocument,
             content_type = "application/problem+json"),
     ),
@@ -65,6 +60,7 @@ pub async fn submit(
     caller: Authorised<JobsWrite>,
     State(state): State<AppState>,
     Traced(trace): Traced,
+    Idempotent(key): Idempotent,
     JsonBody(submission): JsonBody<JobSubmission>,
 ) -> Result<Accepted, Problem> {
     let order = submission.validate(&state.callback_policy)?;
@@ -85,7 +81,8 @@ pub async fn submit(
         body: None,
         options: order.options,
     };
-    let job = order.into_job(&caller, trace, now(), state.default_lifetime());
+    let idempotency = key.map(|key| key.of_request(&caller.client_id, &order.payload(None)));
+    let job = order.into_job(&caller, trace, now(), &state.limits.get(), idempotency);
     take_on(&state, job).await
 }
 
@@ -94,8 +91,8 @@ async fn take_on(state: &AppState, job: Job) -> Result<Accepted, Problem> {
     let work = state.clone();
     state
         .to_the_end(async move {
-            accept(work.data()?, &work.config, &work.metrics, &job).await?;
-            Ok(accepted(&job))
+            let receipt = accept(&work, job).await.map_err(|refusal| refusal.problem)?;
+            Ok(Accepted(receipt))
         })
         .await
 }
@@ -221,10 +218,18 @@ pub async fn cancel(
     post,
     path = "/api/v1/jobs/{id}/replay",
     tag = "jobs",
-    params(("id" = String, Path, description = "The job to be replayed.", format = Uuid)),
+    params(
+        ("id" = String, Path, description = "The job to be replayed.", format = Uuid),
+        ("Idempotency-Key" = Option<String>, Header, description = "Makes the request safe to send again; 1 to 255 visible ASCII characters. `X-Idempotency-Key` does too."),
+    ),
     responses(
         (status = 202, description = "The new job.", body = JobView,
-            headers(("Location" = String, description = "The address of the new job."))),
+            headers(
+                ("Location" = String, description = "The address of the job."),
+                ("Idempotent-Replayed" = Option<bool>, description = "True where the job was accepted for an earlier request with the same key."),
+                ("RateLimit-Policy" = String, description = "The rates that limit the submission."),
+                ("RateLimit" = String, description = "What is left of the tightest rate."),
+            )),
         (status = "default", description = "A problem.", body = ProblemDocument,
             content_type = "application/problem+json"),
     ),
@@ -234,6 +239,7 @@ pub async fn replay(
     caller: Authorised<JobsWrite>,
     State(state): State<AppState>,
     Traced(trace): Traced,
+    Idempotent(key): Idempotent,
     PathParam(id): PathParam<JobId>,
 ) -> Result<Accepted, Problem> {
     let data = state.data()?;
@@ -244,20 +250,28 @@ pub async fn replay(
         .ok_or(Problem::JobNotFound)?;
     let copy = replay_of(&job, now()).ok_or(Problem::JobNotReplayable(job.state))?;
     let needed = permission_for(&copy.method);
-    authorised_user(&data.users, &caller, &copy.user_id, needed, "id").await?;
+    let user = authorised_user(&data.users, &caller, &copy.user_id, needed, "id").await?;
     if let Some(body) = &copy.body
         && !data.has_body(body).await?
     {
         return Err(Problem::JobBodyGone);
     }
-    take_on(&state, Job { trace, ..copy }).await
+    let payload = json!({ "replay_of": id });
+    let copy = Job {
+        trace,
+        app: user.app,
+        weight: state.limits.get().weight_of(&user.id),
+        idempotency: key.map(|key| key.of_request(&caller.client_id, &payload)),
+        ..copy
+    };
+    take_on(&state, copy).await
 }
 
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeMap;
-    use std::time::Duration;
 
+    use flickrhub_job::limits::Limits;
     use flickrhub_job::model::TraceContext;
 
     use super::*;
@@ -286,7 +300,7 @@ mod tests {
         let job = || {
             order
                 .clone()
-                .into_job(&caller, trace.clone(), now(), Duration::from_mins(1))
+                .into_job(&caller, trace.clone(), now(), &Limits::default(), None)
         };
         (0..count).map(|_| job()).collect()
     }

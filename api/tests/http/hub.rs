@@ -10,6 +10,8 @@ use flickrhub_flickr::{Endpoints, FlickrClient};
 use flickrhub_flickr_mock::{MockFlickr, MockHandle};
 use flickrhub_job::config::Config;
 use flickrhub_job::connection;
+use flickrhub_job::lane::Lanes;
+use flickrhub_job::limits::{Limits, LiveLimits};
 use flickrhub_job::model::{Job, JobId};
 use flickrhub_job::store::{Client, ClientKey, ClientStore, JobFilter, JobStore, NewToken, UserStore};
 use flickrhub_job::telemetry::Metrics;
@@ -37,6 +39,8 @@ pub struct Hub {
     pub client_id: String,
     pub jobs: JobStore,
     pub users: UserStore,
+    pub lanes: Lanes,
+    pub limits: LiveLimits,
     clients: ClientStore,
     vault: Vault,
     pub database: Database,
@@ -122,7 +126,8 @@ impl Hub {
         let flickr_client = FlickrClient::new(endpoints, FLICKR_TIMEOUTS).unwrap();
         let data = DataTierSlot::default();
         let tier = DataTier::connect(&config).await.unwrap();
-        let vault = tier.vault.clone();
+        let (vault, lanes) = (tier.vault.clone(), tier.lanes.clone());
+        let limits = LiveLimits::from(Limits::default());
         data.fill(tier);
         let database = connection::mongodb::connect(&config.mongodb).await.unwrap();
         let jobs = JobStore::open(&database, config.retention_days).await.unwrap();
@@ -130,6 +135,7 @@ impl Hub {
         let clients = ClientStore::open(&database).await.unwrap();
         let state = AppState::new(
             config,
+            limits.clone(),
             flickr_client,
             Metrics::new().unwrap(),
             data.clone(),
@@ -148,12 +154,21 @@ impl Hub {
             client_id: String::new(),
             jobs,
             users,
+            lanes,
+            limits,
             clients,
             vault,
             database,
         };
         (hub.client_id, hub.api_key) = hub.add_client(&ALL_SCOPES).await;
         hub
+    }
+
+    /// Changes the limits while the API runs.
+    pub fn limit(&self, change: impl FnOnce(&mut Limits)) {
+        let mut limits = Limits::clone(&self.limits.get());
+        change(&mut limits);
+        self.limits.set(limits);
     }
 
     /// A new client with these scopes: its id and its API key.

@@ -31,7 +31,7 @@ use serde_json::{Value, json};
 pub use api::{ApiSpec, CallbacksSpec, CorsSpec, DispatcherSpec, IngressSpec};
 pub use flickr::{FlickrAppSpec, FlickrEndpointsSpec, FlickrSpec, SecretRef};
 pub use images::{ImagesSpec, PullPolicy};
-pub use limits::LimitsSpec;
+pub use limits::{ClassLimitsSpec, LimitsSpec, UserWeight};
 pub use mongodb::MongoDbSpec;
 pub use quantity::{InvalidQuantity, Quantity};
 pub use queues::{QueueSpec, QueuesSpec};
@@ -108,7 +108,7 @@ pub struct FlickrHubSpec {
     /// The workers of each queue.
     #[serde(default)]
     pub queues: QueuesSpec,
-    /// What users may ask of the hub.
+    /// What users and clients may ask of the hub.
     #[serde(default)]
     pub limits: LimitsSpec,
     /// Redis with Sentinel: lanes, limits and leases.

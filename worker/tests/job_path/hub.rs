@@ -361,7 +361,6 @@ fn point_at(config: &mut Config, flickr: &MockHandle, folder: &Path) {
         concurrency: 4,
         prefetch: 8,
         window: 16,
-        buffer: 1000,
         max_attempts: 3,
         timeout_seconds: 20,
     };
