@@ -69,10 +69,9 @@ flickr:
       consumerSecretFile: $folder/consumer-secret
       requestsPerHour: 3600
 queues:
-  flickr_rest: &queue {concurrency: 4, prefetch: 8, window: 16, buffer: 1000, maxAttempts: 3, timeoutSeconds: 30}
+  flickr_rest: &queue {concurrency: 4, prefetch: 8, window: 16, maxAttempts: 3, timeoutSeconds: 30}
   flickr_upload: *queue
   flickr_replace: *queue
-limits: {pendingPerUser: 1000, perUserPerHour: 3500, defaultExpiresInSeconds: 3600}
 api:
   publicUrl: http://127.0.0.1:8080
   maxUploadBytes: 104857600

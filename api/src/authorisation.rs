@@ -17,12 +17,35 @@ pub async fn authorised_user(
     needed: Permission,
     field: &'static str,
 ) -> Result<User, Problem> {
-    let user = users
+    let user = user_of_client(users, caller, user_id).await?;
+    check_permission(&user, caller, needed, field)?;
+    Ok(user)
+}
+
+/// The user, if it authorised the caller at all.
+///
+/// # Errors
+/// [`Problem::UnknownUser`], or that of the store.
+pub async fn user_of_client(users: &UserStore, caller: &Caller, user_id: &str) -> Result<User, Problem> {
+    users
         .authorised_for(user_id, &caller.client_id)
         .await?
-        .ok_or(Problem::UnknownUser)?;
+        .ok_or(Problem::UnknownUser)
+}
+
+/// Whether what the user granted to the caller is enough for what needs the permission `needed`, which is because of
+/// `field`.
+///
+/// # Errors
+/// [`Problem::PermissionInsufficient`].
+pub fn check_permission(
+    user: &User,
+    caller: &Caller,
+    needed: Permission,
+    field: &'static str,
+) -> Result<(), Problem> {
     if usable(user.grant_of(&caller.client_id), &user.permission) >= needed {
-        Ok(user)
+        Ok(())
     } else {
         Err(Problem::PermissionInsufficient { needed, field })
     }

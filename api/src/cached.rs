@@ -1,7 +1,8 @@
 //! Jobs that are over when they are accepted, because their answer is cached.
 //!
 //! Such a job is stored like any other, in its final state: it can be looked at, is in the lists, and its callback is
-//! delivered. It never was in a lane. If the process dies before it is stored, nothing was promised.
+//! delivered. It is admitted like any other, and never in a lane. If the process dies before it is stored, nothing was
+//! promised.
 
 use axum::http::HeaderMap;
 use axum::http::header::CACHE_CONTROL;
@@ -9,24 +10,13 @@ use flickrhub_flickr::Method;
 use flickrhub_job::cache::{CacheKey, Cached, Lookup};
 use flickrhub_job::model::{CallbackState, Job, JobState};
 use flickrhub_job::queue::Queue;
-use flickrhub_job::telemetry::{Metrics, lifecycle};
+use flickrhub_job::telemetry::Metrics;
 
 use crate::data_tier::DataTier;
-use crate::problem::Problem;
 
-/// Ends `job` with a cached answer, if there is one that is fresh and its client wants none of Flickr's own; the finished
-/// job, stored.
-///
-/// # Errors
-/// When the finished job cannot be stored.
-pub async fn finish_at_once(data: &DataTier, metrics: &Metrics, job: &Job) -> Result<Option<Job>, Problem> {
-    let Some(cached) = fresh_answer(data, metrics, job).await else {
-        return Ok(None);
-    };
-    let job = finished(job, cached);
-    data.jobs.insert(&job).await?;
-    lifecycle::report(&job, metrics);
-    Ok(Some(job))
+/// The job, ended with a cached answer, if there is one that is fresh and its client wants none of Flickr's own.
+pub async fn finished(data: &DataTier, metrics: &Metrics, job: &Job) -> Option<Job> {
+    Some(ended(job, fresh_answer(data, metrics, job).await?))
 }
 
 /// Only a hit is counted here: what is not answered here is looked for once more, and counted, by its worker.
@@ -60,7 +50,7 @@ pub fn wants_no_cache(headers: &HeaderMap) -> bool {
         })
 }
 
-fn finished(job: &Job, cached: Cached) -> Job {
+fn ended(job: &Job, cached: Cached) -> Job {
     let mut job = job.clone();
     job.state = JobState::Succeeded;
     job.result = Some(cached.result);

@@ -35,15 +35,15 @@ impl CircuitWatch {
         }
     }
 
-    /// The header for a job that was accepted, if the circuit that it has to pass is open. Not to know is no failure.
-    pub async fn header(&self, job: &Job) -> Option<(HeaderName, String)> {
+    /// The value of the header for a job that was accepted, if the circuit that it has to pass is open. Not to know is no failure.
+    pub async fn header(&self, job: &Job) -> Option<String> {
         let circuit = self.standing(&job.app).await?.circuit(Endpoint::of(job.queue));
         (circuit.state == CircuitState::Open).then(|| {
             let until = circuit
                 .until
                 .map(|until| format!("; until=\"{until}\""))
                 .unwrap_or_default();
-            (CIRCUIT, format!("open{until}"))
+            format!("open{until}")
         })
     }
 

@@ -7,6 +7,9 @@
 //! | --- | --- |
 //! | [`routes`] | one file for each resource |
 //! | [`validate`] | from what was sent to what can be run: pure functions |
+//! | [`order`] | what is to be done for whom, and the job of it |
+//! | [`idempotency`] | the header by which a request is recognised that is sent again |
+//! | [`rate_limit`] | the headers that tell what is left of the rates |
 //! | [`accept`] | the steps of taking on a job, and what a crash after each one means |
 //! | [`upload`] | photos, streamed into the body store |
 //! | [`auth`] | API keys, scopes, the cache of verified keys |
@@ -32,9 +35,12 @@ pub mod circuit;
 pub mod cursor;
 pub mod data_tier;
 pub mod extract;
+pub mod idempotency;
 pub mod middleware;
 pub mod openapi;
+pub mod order;
 pub mod problem;
+pub mod rate_limit;
 pub mod return_link;
 pub mod routes;
 pub mod server;

@@ -10,9 +10,10 @@ use std::sync::Arc;
 use clap::{Parser, Subcommand};
 use flickrhub_api::data_tier::DataTier;
 use flickrhub_api::state::{AppState, DataTierSlot};
-use flickrhub_api::{openapi, server};
+use flickrhub_api::{openapi, problem, server};
 use flickrhub_flickr::{ClientError, Endpoints, FlickrClient};
 use flickrhub_job::config::{CONFIG_PATH, Config, ConfigError};
+use flickrhub_job::limits::LimitsFile;
 use flickrhub_job::telemetry::{self, Metrics};
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -39,6 +40,8 @@ enum Command {
     Serve,
     /// Print the OpenAPI document.
     Openapi,
+    /// Print the list of problems, as Markdown.
+    Problems,
 }
 
 /// The process cannot do its work.
@@ -70,6 +73,7 @@ async fn main() -> ExitCode {
     let outcome = match arguments.command {
         None | Some(Command::Serve) => serve(&arguments).await,
         Some(Command::Openapi) => print_openapi(),
+        Some(Command::Problems) => print_problems(),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
@@ -85,6 +89,11 @@ fn print_openapi() -> Result<(), Fatal> {
     Ok(())
 }
 
+fn print_problems() -> Result<(), Fatal> {
+    io::stdout().write_all(problem::listing().as_bytes())?;
+    Ok(())
+}
+
 async fn serve(arguments: &Arguments) -> Result<(), Fatal> {
     let config = Config::load(&arguments.config)?;
     telemetry::init_logging("api", &config.hub);
@@ -96,8 +105,10 @@ async fn serve(arguments: &Arguments) -> Result<(), Fatal> {
     let endpoints = Endpoints::from_bases(&endpoints.rest, &endpoints.upload, &endpoints.oauth)?;
     let flickr = FlickrClient::new(endpoints, server::FLICKR_TIMEOUTS)?;
     let data = DataTierSlot::default();
+    let limits = LimitsFile::beside(&arguments.config).await;
     let state = AppState::new(
         config,
+        limits.limits(),
         flickr,
         Metrics::new()?,
         data.clone(),
@@ -115,6 +126,7 @@ async fn serve(arguments: &Arguments) -> Result<(), Fatal> {
         outcome = server::serve(arguments.listen, state.clone(), stop) => Ok(outcome?),
         outcome = metrics => Ok(outcome?),
         () = connect => Ok(()),
+        () = limits.follow() => Ok(()),
     }
 }
 

@@ -3,12 +3,12 @@
 use std::future::Future;
 use std::ops::Deref;
 use std::sync::{Arc, OnceLock};
-use std::time::Duration;
 
 use async_trait::async_trait;
 use flickrhub_flickr::FlickrClient;
 use flickrhub_job::callback::AddressPolicy;
 use flickrhub_job::config::Config;
+use flickrhub_job::limits::LiveLimits;
 use flickrhub_job::telemetry::{Metrics, Readiness};
 use tokio::sync::Semaphore;
 use tokio_util::task::TaskTracker;
@@ -29,6 +29,8 @@ pub struct AppState(Arc<Shared>);
 pub struct Shared {
     /// The configuration.
     pub config: Config,
+    /// What users and clients may ask of the hub, as it is now.
+    pub limits: LiveLimits,
     /// Where callbacks may go.
     pub callback_policy: AddressPolicy,
     /// Turns API keys into callers.
@@ -59,6 +61,7 @@ impl AppState {
     /// A state over the data tier in `data`, which may still be connecting, with the API keys of `keys`.
     pub fn new(
         config: Config,
+        limits: LiveLimits,
         flickr: FlickrClient,
         metrics: Metrics,
         data: DataTierSlot,
@@ -68,6 +71,7 @@ impl AppState {
             callback_policy: AddressPolicy::new(config.callbacks.allowed_networks.clone()),
             authenticator: Authenticator::new(keys),
             config,
+            limits,
             flickr,
             metrics,
             readiness: readiness(&data),
@@ -84,11 +88,6 @@ impl AppState {
     /// [`Problem::Unavailable`] while it is still being connected to.
     pub fn data(&self) -> Result<&DataTier, Problem> {
         self.data.get()
-    }
-
-    /// From acceptance to `expires_at` where the client names no time.
-    pub fn default_lifetime(&self) -> Duration {
-        Duration::from_secs(self.config.limits.default_expires_in_seconds.into())
     }
 
     /// Runs `work` to its end even if the client goes away meanwhile: for work in several steps, of which the first

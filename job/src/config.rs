@@ -1,7 +1,8 @@
 //! The file that configures the API, the workers and the dispatcher: `/etc/flickrhub/config.yaml`.
 //!
 //! The operator writes it into a ConfigMap from the `FlickrHub` resource, with these very types, so that writer and
-//! readers cannot drift apart. It holds no secret: secrets are files of their own that this file names, mounted from
+//! readers cannot drift apart. What may change while processes run stands in a file of its own beside it
+//! ([`crate::limits`]); a change of this one starts new processes. It holds no secret: secrets are files of their own that this file names, mounted from
 //! Secrets. Those of Redis, RabbitMQ and Vault are read whenever a connection is opened or a session begins; those of
 //! Flickr's applications at every authorisation in the API and every half minute in the workers. The MongoDB client
 //! keeps the password that it was made with, so a changed one takes a new process; the operator starts one, because
@@ -40,8 +41,6 @@ pub struct Config {
     pub flickr: FlickrConfig,
     /// Settings of each queue.
     pub queues: BTreeMap<Queue, QueueConfig>,
-    /// What a user may ask of the hub.
-    pub limits: LimitsConfig,
     /// The HTTP API.
     pub api: ApiConfig,
     /// Callbacks to clients.
@@ -201,24 +200,10 @@ pub struct QueueConfig {
     pub prefetch: u16,
     /// Jobs released to RabbitMQ and not finished, over all workers. Small, so that order is decided late.
     pub window: u32,
-    /// Accepted jobs that are not finished, over all users; past it the API answers 503.
-    pub buffer: u32,
     /// Attempts before a job is dead.
     pub max_attempts: u32,
     /// Seconds until one attempt is given up.
     pub timeout_seconds: u32,
-}
-
-/// What a user may ask of the hub.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct LimitsConfig {
-    /// Accepted jobs of one user that are not finished.
-    pub pending_per_user: u32,
-    /// Flickr requests of one user in an hour.
-    pub per_user_per_hour: u32,
-    /// Seconds from acceptance to `expires_at` when the client names no other time.
-    pub default_expires_in_seconds: u32,
 }
 
 /// The HTTP API.

@@ -8,6 +8,8 @@
 //! | [`config`] | the file that configures every process; the operator writes it |
 //! | [`connection`] | clients of Redis (Sentinel), MongoDB (replica set) and RabbitMQ that survive a failover |
 //! | [`store`] | MongoDB: jobs, users, clients, upload bodies, OAuth requests |
+//! | [`limits`] | what users and clients may ask of the hub, which may change while processes run |
+//! | [`sliding_log`] | Redis: exact logs of the events of the last hour, for limits |
 //! | [`lane`] | Redis: admission, one lane per user and queue, fair release, delayed retries |
 //! | [`budget`] | Redis: how many requests Flickr may get, and the circuit breakers |
 //! | [`envelope`] | the message that a worker receives |
@@ -26,8 +28,10 @@ pub mod connection;
 pub mod envelope;
 pub mod fail_point;
 pub mod lane;
+pub mod limits;
 pub mod model;
 pub mod queue;
+pub mod sliding_log;
 pub mod store;
 pub mod telemetry;
 pub mod topology;

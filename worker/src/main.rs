@@ -4,6 +4,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use flickrhub_job::config::Config;
+use flickrhub_job::limits::LimitsFile;
 use flickrhub_job::telemetry::init_logging;
 use flickrhub_worker::args::Args;
 use flickrhub_worker::{process, shutdown};
@@ -29,7 +30,13 @@ async fn work(args: Args) -> Result<(), Box<dyn std::error::Error>> {
     // Fails only when a provider is installed already, which is as good.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let stop = shutdown::on_terminate()?;
-    process::run(args.role, config?, args.metrics_address, stop).await?;
+    let limits = LimitsFile::beside(&args.config).await;
+    let live = limits.limits();
+    let work = process::run(args.role, config?, live, args.metrics_address, stop);
+    tokio::select! {
+        worked = work => worked?,
+        () = limits.follow() => {}
+    }
     tracing::info!("stopped");
     Ok(())
 }

@@ -7,6 +7,7 @@ use flickrhub_job::cache::{AnswerCache, CachePolicy};
 use flickrhub_job::callback::{AddressPolicy, CallbackClient, CallbackClientError};
 use flickrhub_job::config::{Config, ConfigError};
 use flickrhub_job::lane::Lanes;
+use flickrhub_job::limits::LiveLimits;
 use flickrhub_job::queue::Queue;
 use flickrhub_job::telemetry::{self, Metrics, Readiness};
 use tokio_util::sync::CancellationToken;
@@ -40,13 +41,14 @@ pub enum ProcessError {
     Stopped(#[from] Stopped),
 }
 
-/// Works in `role` until `stop`. Servers that are away are waited for.
+/// Works in `role` until `stop`, by `limits` as they are at any time. Servers that are away are waited for.
 ///
 /// # Errors
 /// When the configuration cannot work.
 pub async fn run(
     role: Role,
     config: Config,
+    limits: LiveLimits,
     metrics_address: SocketAddr,
     stop: CancellationToken,
 ) -> Result<(), ProcessError> {
@@ -57,7 +59,7 @@ pub async fn run(
     tokio::spawn(drain(readiness, stop.clone()));
     let worked = match role {
         Role::Run { queue } => run_jobs(queue, &config, &tier, metrics, stop).await,
-        Role::Dispatch => dispatch(config, &tier, metrics, stop).await,
+        Role::Dispatch => dispatch(config, limits, &tier, metrics, stop).await,
         Role::Callbacks => deliver_callbacks(&config, &tier, metrics, stop).await,
     };
     match worked {
@@ -110,6 +112,7 @@ async fn run_jobs(
 
 async fn dispatch(
     config: Config,
+    limits: LiveLimits,
     tier: &DataTier,
     metrics: Metrics,
     stop: CancellationToken,
@@ -118,7 +121,8 @@ async fn dispatch(
     let redis = tier.redis().await?;
     let dispatcher = Dispatcher {
         budget: FlickrBudget::new(redis.clone(), &config.redis.key_prefix),
-        budget_settings: BudgetSettings::of(&config),
+        budget_settings: BudgetSettings::of(&config, &limits.get()),
+        limits,
         queues: config.queues,
         store: stores.jobs,
         bodies: stores.bodies,

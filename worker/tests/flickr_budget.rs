@@ -108,7 +108,6 @@ async fn flickr_never_sees_more_than_the_budget_and_sees_nearly_all_of_it() {
         concurrency: 1,
         prefetch: 1,
         window: 1,
-        buffer: 1,
         max_attempts: 3,
         timeout_seconds: 10,
     };

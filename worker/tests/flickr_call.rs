@@ -56,7 +56,6 @@ impl Setting {
             concurrency: 1,
             prefetch: 1,
             window: 1,
-            buffer: 1,
             max_attempts: 3,
             timeout_seconds: 3,
         };

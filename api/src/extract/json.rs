@@ -106,6 +106,12 @@ fn finding<'a>(text: &'a str, path: &'a str) -> (&'a str, String) {
     if let Some(name) = quoted("duplicate field `") {
         return (name, "is given twice".to_owned());
     }
+    if let Some((name, _)) = text
+        .strip_prefix("unknown field `")
+        .and_then(|rest| rest.rsplit_once("`, expected "))
+    {
+        return (name, "is not a field of this body".to_owned());
+    }
     if let Some(name) = quoted("missing field `") {
         return (name, "is missing".to_owned());
     }

@@ -7,6 +7,8 @@ use axum::http::{HeaderName, HeaderValue, Method};
 use tower_http::cors::CorsLayer;
 
 use super::trace::X_TRACE_ID;
+use crate::idempotency::{IDEMPOTENCY_KEY, IDEMPOTENT_REPLAYED, X_IDEMPOTENCY_KEY};
+use crate::rate_limit::{RATE_LIMIT, RATE_LIMIT_POLICY};
 
 /// For how long a browser may remember the answer to its preflight.
 const MAX_AGE: Duration = Duration::from_mins(10);
@@ -34,7 +36,16 @@ pub fn layer(origins: &[String]) -> CorsLayer {
             CONTENT_TYPE,
             X_TRACE_ID,
             HeaderName::from_static("traceparent"),
+            IDEMPOTENCY_KEY,
+            X_IDEMPOTENCY_KEY,
         ])
-        .expose_headers([LOCATION, RETRY_AFTER, X_TRACE_ID])
+        .expose_headers([
+            LOCATION,
+            RETRY_AFTER,
+            X_TRACE_ID,
+            RATE_LIMIT,
+            RATE_LIMIT_POLICY,
+            IDEMPOTENT_REPLAYED,
+        ])
         .max_age(MAX_AGE)
 }

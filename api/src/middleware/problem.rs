@@ -9,6 +9,7 @@ use axum::response::{IntoResponse, Response};
 use flickrhub_job::model::TraceContext;
 
 use crate::problem::Problem;
+use crate::rate_limit;
 
 /// RFC 9457 section 3.
 const PROBLEM_JSON: HeaderValue = HeaderValue::from_static("application/problem+json");
@@ -34,6 +35,9 @@ fn add_headers(problem: &Problem, headers: &mut HeaderMap) {
     headers.insert(CONTENT_TYPE, PROBLEM_JSON);
     if let Some(wait) = problem.retry_after() {
         headers.insert(RETRY_AFTER, HeaderValue::from(wait.as_secs().max(1)));
+    }
+    if let Some(quotas) = problem.quotas() {
+        rate_limit::add(quotas, headers);
     }
     // RFC 6750 section 3.
     let challenge = match problem {

@@ -2,9 +2,7 @@
 
 use axum::Json;
 use axum::extract::{RawQuery, State};
-use axum::http::header::LOCATION;
-use axum::http::{HeaderMap, HeaderName, StatusCode};
-use axum::response::AppendHeaders;
+use axum::http::HeaderMap;
 use flickrhub_job::lane::LaneEntry;
 use flickrhub_job::model::{Job, JobId, JobState};
 use flickrhub_job::queue::Queue;
@@ -12,45 +10,23 @@ use flickrhub_job::store::{CancelOutcome, JobFilter, JobList, replay_of};
 use flickrhub_job::telemetry::lifecycle;
 use flickrhub_job::view::JobView;
 use serde::Serialize;
+use serde_json::json;
 use utoipa::ToSchema;
 
-use crate::accept::{Order, accept, now};
+use super::accepted::Accepted;
+use crate::accept::{accept, now};
 use crate::auth::{Authorised, JobsRead, JobsWrite};
 use crate::authorisation::{authorised_user, permission_for};
-use crate::cached::{finish_at_once, wants_no_cache};
+use crate::cached::wants_no_cache;
 use crate::callback_endpoint::refuse_disabled;
 use crate::cursor::Cursor;
-use crate::data_tier::DataTier;
 use crate::extract::{JsonBody, PathParam};
+use crate::idempotency::Idempotent;
 use crate::middleware::trace::Traced;
+use crate::order::Order;
 use crate::problem::{Problem, ProblemDocument};
 use crate::state::AppState;
 use crate::validate::{JobSubmission, ListQuery};
-
-/// The answer to a job that was accepted.
-pub type Accepted = (
-    StatusCode,
-    [(HeaderName, String); 1],
-    AppendHeaders<Option<(HeaderName, String)>>,
-    Json<JobView>,
-);
-
-/// 202 with the address of the job, and with word of a Flickr that is left alone at the moment; 200 when the job is over
-/// already.
-pub async fn accepted(data: &DataTier, job: &Job) -> Accepted {
-    let location = format!("/api/v1/jobs/{}", job.id);
-    let (status, circuit) = if job.state.is_final() {
-        (StatusCode::OK, None)
-    } else {
-        (StatusCode::ACCEPTED, data.circuits.header(job).await)
-    };
-    (
-        status,
-        [(LOCATION, location)],
-        AppendHeaders(circuit),
-        Json(JobView::from(job)),
-    )
-}
 
 /// A page of jobs.
 #[derive(Debug, Serialize, ToSchema)]
@@ -70,13 +46,19 @@ pub struct JobPage {
     post,
     path = "/api/v1/jobs",
     tag = "jobs",
+    params(("Idempotency-Key" = Option<String>, Header, description = "Makes the request safe to send again; 1 to 255 visible ASCII characters. `X-Idempotency-Key` does too.")),
     request_body = JobSubmission,
     responses(
         (status = 200, description = "Done already: the answer was cached.", body = JobView,
             headers(("Location" = String, description = "The address of the job."))),
         (status = 202, description = "Accepted.", body = JobView,
-            headers(("Location" = String, description = "The address of the job."),
-                ("FlickrHub-Circuit" = Option<String>, description = "`open; until=\"…\"` while Flickr is left alone because it does not answer: the job waits."))),
+            headers(
+                ("Location" = String, description = "The address of the job."),
+                ("Idempotent-Replayed" = Option<bool>, description = "True where the job was accepted for an earlier request with the same key."),
+                ("RateLimit-Policy" = String, description = "The rates that limit the submission."),
+                ("RateLimit" = String, description = "What is left of the tightest rate."),
+                ("FlickrHub-Circuit" = Option<String>, description = "`open; until=\"…\"` while Flickr is left alone because it does not answer: the job waits."),
+            )),
         (status = "default", description = "A problem.", body = ProblemDocument,
             content_type = "application/problem+json"),
     ),
@@ -86,6 +68,7 @@ pub async fn submit(
     caller: Authorised<JobsWrite>,
     State(state): State<AppState>,
     Traced(trace): Traced,
+    Idempotent(key): Idempotent,
     headers: HeaderMap,
     JsonBody(submission): JsonBody<JobSubmission>,
 ) -> Result<Accepted, Problem> {
@@ -113,7 +96,8 @@ pub async fn submit(
         body: None,
         options: order.options,
     };
-    let mut job = order.into_job(&caller, trace, now(), state.default_lifetime());
+    let idempotency = key.map(|key| key.of_request(&caller.client_id, &order.payload(None)));
+    let mut job = order.into_job(&caller, trace, now(), &state.limits.get(), idempotency);
     job.no_cache = wants_no_cache(&headers);
     take_on(&state, job).await
 }
@@ -123,12 +107,8 @@ async fn take_on(state: &AppState, job: Job) -> Result<Accepted, Problem> {
     let work = state.clone();
     state
         .to_the_end(async move {
-            let data = work.data()?;
-            if let Some(done) = finish_at_once(data, &work.metrics, &job).await? {
-                return Ok(accepted(data, &done).await);
-            }
-            accept(data, &work.config, &work.metrics, &job).await?;
-            Ok(accepted(data, &job).await)
+            let receipt = accept(&work, job).await.map_err(|refusal| refusal.problem)?;
+            Ok(Accepted::new(&work, receipt).await)
         })
         .await
 }
@@ -254,10 +234,18 @@ pub async fn cancel(
     post,
     path = "/api/v1/jobs/{id}/replay",
     tag = "jobs",
-    params(("id" = String, Path, description = "The job to be replayed.", format = Uuid)),
+    params(
+        ("id" = String, Path, description = "The job to be replayed.", format = Uuid),
+        ("Idempotency-Key" = Option<String>, Header, description = "Makes the request safe to send again; 1 to 255 visible ASCII characters. `X-Idempotency-Key` does too."),
+    ),
     responses(
         (status = 202, description = "The new job.", body = JobView,
-            headers(("Location" = String, description = "The address of the new job."))),
+            headers(
+                ("Location" = String, description = "The address of the job."),
+                ("Idempotent-Replayed" = Option<bool>, description = "True where the job was accepted for an earlier request with the same key."),
+                ("RateLimit-Policy" = String, description = "The rates that limit the submission."),
+                ("RateLimit" = String, description = "What is left of the tightest rate."),
+            )),
         (status = "default", description = "A problem.", body = ProblemDocument,
             content_type = "application/problem+json"),
     ),
@@ -267,6 +255,7 @@ pub async fn replay(
     caller: Authorised<JobsWrite>,
     State(state): State<AppState>,
     Traced(trace): Traced,
+    Idempotent(key): Idempotent,
     PathParam(id): PathParam<JobId>,
 ) -> Result<Accepted, Problem> {
     let data = state.data()?;
@@ -277,20 +266,28 @@ pub async fn replay(
         .ok_or(Problem::JobNotFound)?;
     let copy = replay_of(&job, now()).ok_or(Problem::JobNotReplayable(job.state))?;
     let needed = permission_for(&copy.method);
-    authorised_user(&data.users, &caller, &copy.user_id, needed, "id").await?;
+    let user = authorised_user(&data.users, &caller, &copy.user_id, needed, "id").await?;
     if let Some(body) = &copy.body
         && !data.has_body(body).await?
     {
         return Err(Problem::JobBodyGone);
     }
-    take_on(&state, Job { trace, ..copy }).await
+    let payload = json!({ "replay_of": id });
+    let copy = Job {
+        trace,
+        app: user.app,
+        weight: state.limits.get().weight_of(&user.id),
+        idempotency: key.map(|key| key.of_request(&caller.client_id, &payload)),
+        ..copy
+    };
+    take_on(&state, copy).await
 }
 
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeMap;
-    use std::time::Duration;
 
+    use flickrhub_job::limits::Limits;
     use flickrhub_job::model::TraceContext;
 
     use super::*;
@@ -319,7 +316,7 @@ mod tests {
         let job = || {
             order
                 .clone()
-                .into_job(&caller, trace.clone(), now(), Duration::from_mins(1))
+                .into_job(&caller, trace.clone(), now(), &Limits::default(), None)
         };
         (0..count).map(|_| job()).collect()
     }

@@ -1,5 +1,7 @@
 //! The routes, one file for each resource.
 
+pub mod accepted;
+pub mod batch;
 pub mod cache;
 pub mod callbacks;
 pub mod docs;
@@ -22,6 +24,7 @@ use crate::state::AppState;
 pub fn documented(document: utoipa::openapi::OpenApi) -> OpenApiRouter<AppState> {
     let quick = OpenApiRouter::new()
         .routes(routes!(jobs::submit, jobs::list))
+        .routes(routes!(batch::submit_batch))
         .routes(routes!(jobs::read, jobs::cancel))
         .routes(routes!(jobs::replay))
         .routes(routes!(cache::invalidate))

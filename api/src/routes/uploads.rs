@@ -10,13 +10,15 @@ use flickrhub_job::queue::Queue;
 use flickrhub_job::view::JobView;
 use utoipa::ToSchema;
 
-use super::jobs::{Accepted, accepted};
-use crate::accept::{NotAccepted, Order, accept, now};
+use super::accepted::Accepted;
+use crate::accept::{NotAccepted, Receipt, accept, now};
 use crate::auth::{Authorised, Caller, UploadsWrite};
 use crate::authorisation::authorised_user;
 use crate::callback_endpoint::refuse_disabled;
 use crate::extract::PathParam;
+use crate::idempotency::{IdempotencyKey, Idempotent};
 use crate::middleware::trace::Traced;
+use crate::order::Order;
 use crate::problem::{Problem, ProblemDocument};
 use crate::state::AppState;
 use crate::upload::{Received, UploadAdmission, check_headers, discard, receive};
@@ -90,10 +92,16 @@ pub struct ReplaceForm {
     post,
     path = "/api/v1/uploads",
     tag = "uploads",
+    params(("Idempotency-Key" = Option<String>, Header, description = "Makes the request safe to send again; 1 to 255 visible ASCII characters. `X-Idempotency-Key` does too.")),
     request_body(content = UploadForm, content_type = "multipart/form-data"),
     responses(
         (status = 202, description = "Accepted.", body = JobView,
-            headers(("Location" = String, description = "The address of the job."))),
+            headers(
+                ("Location" = String, description = "The address of the job."),
+                ("Idempotent-Replayed" = Option<bool>, description = "True where the job was accepted for an earlier request with the same key."),
+                ("RateLimit-Policy" = String, description = "The rates that limit the submission."),
+                ("RateLimit" = String, description = "What is left of the tightest rate."),
+            )),
         (status = "default", description = "A problem.", body = ProblemDocument,
             content_type = "application/problem+json"),
     ),
@@ -103,9 +111,15 @@ pub async fn upload(
     caller: Authorised<UploadsWrite>,
     State(state): State<AppState>,
     Traced(trace): Traced,
+    Idempotent(key): Idempotent,
     request: Request,
 ) -> Result<Accepted, Problem> {
-    run(&state, caller.into_caller(), trace, UploadKind::New, request).await
+    let sender = Sender {
+        caller: caller.into_caller(),
+        trace,
+        key,
+    };
+    run(&state, sender, UploadKind::New, request).await
 }
 
 /// Replace the content of a photo
@@ -113,11 +127,19 @@ pub async fn upload(
     post,
     path = "/api/v1/photos/{photo_id}/replace",
     tag = "uploads",
-    params(("photo_id" = String, Path, description = "The photo at Flickr.", example = "53000000001")),
+    params(
+        ("photo_id" = String, Path, description = "The photo at Flickr.", example = "53000000001"),
+        ("Idempotency-Key" = Option<String>, Header, description = "Makes the request safe to send again; 1 to 255 visible ASCII characters. `X-Idempotency-Key` does too."),
+    ),
     request_body(content = ReplaceForm, content_type = "multipart/form-data"),
     responses(
         (status = 202, description = "Accepted.", body = JobView,
-            headers(("Location" = String, description = "The address of the job."))),
+            headers(
+                ("Location" = String, description = "The address of the job."),
+                ("Idempotent-Replayed" = Option<bool>, description = "True where the job was accepted for an earlier request with the same key."),
+                ("RateLimit-Policy" = String, description = "The rates that limit the submission."),
+                ("RateLimit" = String, description = "What is left of the tightest rate."),
+            )),
         (status = "default", description = "A problem.", body = ProblemDocument,
             content_type = "application/problem+json"),
     ),
@@ -127,23 +149,28 @@ pub async fn replace(
     caller: Authorised<UploadsWrite>,
     State(state): State<AppState>,
     Traced(trace): Traced,
+    Idempotent(key): Idempotent,
     PathParam(photo_id): PathParam<String>,
     request: Request,
 ) -> Result<Accepted, Problem> {
-    run(
-        &state,
-        caller.into_caller(),
+    let sender = Sender {
+        caller: caller.into_caller(),
         trace,
-        UploadKind::replace(photo_id)?,
-        request,
-    )
-    .await
+        key,
+    };
+    run(&state, sender, UploadKind::replace(photo_id)?, request).await
+}
+
+/// Who sends a photo, and what its request is known by.
+struct Sender {
+    caller: Arc<Caller>,
+    trace: TraceContext,
+    key: Option<IdempotencyKey>,
 }
 
 async fn run(
     state: &AppState,
-    caller: Arc<Caller>,
-    trace: TraceContext,
+    sender: Sender,
     kind: UploadKind,
     request: Request,
 ) -> Result<Accepted, Problem> {
@@ -156,20 +183,19 @@ async fn run(
     // When the client goes away, reading the form fails, and what was stored is deleted.
     state
         .to_the_end(async move {
-            let answer = receive_and_accept(&work, &caller, trace, kind, request).await;
+            let answer = receive_and_accept(&work, sender, kind, request).await;
             drop(permit);
-            answer
+            Ok(Accepted::new(&work, answer?).await)
         })
         .await
 }
 
 async fn receive_and_accept(
     state: &AppState,
-    caller: &Caller,
-    trace: TraceContext,
+    sender: Sender,
     kind: UploadKind,
     request: Request,
-) -> Result<Accepted, Problem> {
+) -> Result<Receipt, Problem> {
     let data = state.data()?;
     let (queue, method) = match kind {
         UploadKind::New => (Queue::Upload, "upload"),
@@ -177,52 +203,54 @@ async fn receive_and_accept(
     };
     let admission = UploadAdmission {
         data,
-        config: &state.config,
-        caller,
+        limits: &state.limits,
+        caller: &sender.caller,
         queue,
+        key: sender.key.as_ref(),
     };
     let limit = state.config.api.max_upload_bytes;
     let received = receive(request, UploadFields::new(kind), &admission, limit).await?;
     fail_point!("accept/after-photo");
     let photo = received.photo.clone();
-    match order_and_accept(state, caller, trace, (queue, method), received).await {
-        Ok(answer) => Ok(answer),
-        Err(NotAccepted {
-            problem,
-            may_be_stored,
-        }) => {
-            // Where the job may exist after all, its photo must stay; the cleanup knows later.
-            if let Some(photo) = photo.filter(|_| !may_be_stored) {
-                discard(&data.bodies, &photo).await;
-            }
-            Err(problem)
-        }
+    let outcome = order_and_accept(state, sender, (queue, method), received).await;
+    // Where the job may exist after all, its photo must stay; the cleanup knows later.
+    let in_use = match &outcome {
+        Ok(receipt) => !receipt.replayed,
+        Err(refusal) => refusal.may_be_stored,
+    };
+    if let Some(photo) = photo.filter(|_| !in_use) {
+        discard(&data.bodies, &photo.body).await;
     }
+    outcome.map_err(|refusal| refusal.problem)
 }
 
 async fn order_and_accept(
     state: &AppState,
-    caller: &Caller,
-    trace: TraceContext,
+    sender: Sender,
     (queue, method): (Queue, &str),
     received: Received,
-) -> Result<Accepted, NotAccepted> {
+) -> Result<Receipt, NotAccepted> {
     let valid = received
         .fields
         .validate(&state.callback_policy, received.photo.is_some())?;
     let data = state.data()?;
+    let caller = &sender.caller;
     let user = authorised_user(&data.users, caller, &valid.user_id, Permission::Write, USER_PART).await?;
     refuse_disabled(data, &caller.client_id, valid.options.callback_url.as_ref()).await?;
+    let (body, digest) = received.photo.map(|photo| (photo.body, photo.sha256)).unzip();
     let order = Order {
         user_id: user.id,
         app: user.app,
         queue,
         method: method.to_owned(),
         params: valid.params,
-        body: received.photo,
+        body,
         options: valid.options,
     };
-    let job = order.into_job(caller, trace, now(), state.default_lifetime());
-    accept(data, &state.config, &state.metrics, &job).await?;
-    Ok(accepted(data, &job).await)
+    let idempotency = sender.key.map(|key| {
+        let payload = order.payload(digest.as_deref());
+        key.of_request(&caller.client_id, &payload)
+    });
+    let job = order.into_job(caller, sender.trace, now(), &state.limits.get(), idempotency);
+    accept(state, job).await
 }

@@ -8,4 +8,4 @@ mod gate;
 mod receive;
 
 pub use admission::UploadAdmission;
-pub use receive::{Received, check_headers, discard, receive};
+pub use receive::{Received, StoredPhoto, check_headers, discard, receive};

@@ -10,10 +10,12 @@ use axum::http::header::CONTENT_LENGTH;
 use bytes::{Bytes, BytesMut};
 use flickrhub_job::model::Body;
 use flickrhub_job::store::{BodyStore, BodyWriter};
+use sha2::{Digest, Sha256};
 
 use super::UploadAdmission;
 use super::gate::{Gate, IDLE};
 use crate::extract::MediaType;
+use crate::idempotency::hexadecimal;
 use crate::problem::Problem;
 use crate::validate::{
     MAX_FIELD_BYTES, Media, PHOTO_PART, SNIFF_BYTES, UploadFields, check_declared, file_name,
@@ -32,7 +34,16 @@ pub struct Received {
     /// Its text fields, not checked yet.
     pub fields: UploadFields,
     /// Its photo, stored; `None` when there was no such part.
-    pub photo: Option<Body>,
+    pub photo: Option<StoredPhoto>,
+}
+
+/// A photo in the body store.
+#[derive(Clone, Debug)]
+pub struct StoredPhoto {
+    /// Where it is.
+    pub body: Body,
+    /// The SHA-256 of its content, in hexadecimal digits.
+    pub sha256: String,
 }
 
 /// Checks what the headers of a form with a photo of at most `limit` bytes say, before anything is read.
@@ -94,7 +105,7 @@ pub async fn receive(
         }),
         Err(problem) => {
             if let Some(photo) = reception.photo {
-                discard(bodies, &photo).await;
+                discard(bodies, &photo.body).await;
             }
             Err(problem)
         }
@@ -114,7 +125,7 @@ struct Reception<'a> {
     bodies: &'a BodyStore,
     limit: u64,
     fields: UploadFields,
-    photo: Option<Body>,
+    photo: Option<StoredPhoto>,
 }
 
 impl Reception<'_> {
@@ -167,7 +178,7 @@ impl Reception<'_> {
         String::from_utf8(bytes.into()).map_err(|_| Problem::field(name, "is not UTF-8 text"))
     }
 
-    async fn store_photo(&self, mut part: Field<'_>) -> Result<Body, Problem> {
+    async fn store_photo(&self, mut part: Field<'_>) -> Result<StoredPhoto, Problem> {
         let mut head = BytesMut::new();
         while head.len() < SNIFF_BYTES {
             let Some(piece) = self.piece(&mut part).await? else {
@@ -180,7 +191,10 @@ impl Reception<'_> {
         let name = file_name(part.file_name(), media);
         let mut writer = self.bodies.create(&name, canonical_name(media)).await?;
         match self.write(&mut writer, head.freeze(), &mut part).await {
-            Ok(()) => Ok(writer.finish().await?),
+            Ok(sha256) => Ok(StoredPhoto {
+                body: writer.finish().await?,
+                sha256,
+            }),
             Err(problem) => {
                 if let Err(error) = writer.abort().await {
                     tracing::warn!(%error, "pieces of a photo stay until the next cleanup");
@@ -190,19 +204,26 @@ impl Reception<'_> {
         }
     }
 
-    async fn write(&self, writer: &mut BodyWriter, head: Bytes, part: &mut Field<'_>) -> Result<(), Problem> {
-        let mut length = 0_u64;
+    /// Writes all pieces; the SHA-256 of them together.
+    async fn write(
+        &self,
+        writer: &mut BodyWriter,
+        head: Bytes,
+        part: &mut Field<'_>,
+    ) -> Result<String, Problem> {
+        let (mut length, mut digest) = (0_u64, Sha256::new());
         let mut next = Some(head);
         while let Some(piece) = next {
             length += u64::try_from(piece.len()).unwrap_or(u64::MAX);
             if length > self.limit {
                 return Err(too_large(self.limit));
             }
+            digest.update(&piece);
             let written = tokio::time::timeout(PATIENCE, writer.write(piece)).await;
             written.map_err(|_| Problem::Unavailable)??;
             next = self.piece(part).await?;
         }
-        Ok(())
+        Ok(hexadecimal(&digest.finalize()))
     }
 
     /// The next piece of a part.

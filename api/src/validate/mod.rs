@@ -2,6 +2,7 @@
 //! or name every field that is not.
 
 mod argument;
+mod batch;
 mod callbacks;
 mod file_name;
 mod invalidation;
@@ -15,6 +16,7 @@ mod upload;
 mod user_id;
 
 pub use argument::Argument;
+pub use batch::{BatchItem, BatchSubmission, MAX_BATCH};
 pub use callbacks::{DeliveryQuery, EnableEndpoint, EndpointQuery, RotateSecret};
 pub use file_name::file_name;
 pub use invalidation::InvalidationQuery;

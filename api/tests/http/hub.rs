@@ -11,6 +11,8 @@ use flickrhub_flickr_mock::{MockFlickr, MockHandle};
 use flickrhub_job::cache::AnswerCache;
 use flickrhub_job::config::Config;
 use flickrhub_job::connection;
+use flickrhub_job::lane::Lanes;
+use flickrhub_job::limits::{Limits, LiveLimits};
 use flickrhub_job::model::{Job, JobId};
 use flickrhub_job::store::{Client, ClientKey, ClientStore, JobFilter, JobStore, NewToken, UserStore};
 use flickrhub_job::telemetry::Metrics;
@@ -44,6 +46,8 @@ pub struct Hub {
     pub client_id: String,
     pub jobs: JobStore,
     pub users: UserStore,
+    pub lanes: Lanes,
+    pub limits: LiveLimits,
     clients: ClientStore,
     vault: Vault,
     pub database: Database,
@@ -130,7 +134,8 @@ impl Hub {
         let flickr_client = FlickrClient::new(endpoints, FLICKR_TIMEOUTS).unwrap();
         let data = DataTierSlot::default();
         let tier = DataTier::connect(&config).await.unwrap();
-        let (vault, cache) = (tier.vault.clone(), tier.cache.clone());
+        let (vault, cache, lanes) = (tier.vault.clone(), tier.cache.clone(), tier.lanes.clone());
+        let limits = LiveLimits::from(Limits::default());
         data.fill(tier);
         let database = connection::mongodb::connect(&config.mongodb).await.unwrap();
         let jobs = JobStore::open(&database, config.retention_days).await.unwrap();
@@ -138,6 +143,7 @@ impl Hub {
         let clients = ClientStore::open(&database).await.unwrap();
         let state = AppState::new(
             config,
+            limits.clone(),
             flickr_client,
             Metrics::new().unwrap(),
             data.clone(),
@@ -156,6 +162,8 @@ impl Hub {
             client_id: String::new(),
             jobs,
             users,
+            lanes,
+            limits,
             clients,
             vault,
             database,
@@ -163,6 +171,13 @@ impl Hub {
         };
         (hub.client_id, hub.api_key) = hub.add_client(&ALL_SCOPES).await;
         hub
+    }
+
+    /// Changes the limits while the API runs.
+    pub fn limit(&self, change: impl FnOnce(&mut Limits)) {
+        let mut limits = Limits::clone(&self.limits.get());
+        change(&mut limits);
+        self.limits.set(limits);
     }
 
     /// A new client with these scopes: its id and its API key.

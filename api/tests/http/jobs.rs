@@ -90,7 +90,8 @@ async fn a_job_is_cancelled_once_and_for_all() {
 #[tokio::test]
 #[ignore = "needs the data tier: make test"]
 async fn a_user_has_only_so_many_unfinished_jobs_and_a_cancelled_one_makes_room() {
-    let hub = Hub::start(|config| config.limits.pending_per_user = 2).await;
+    let hub = Hub::start(|_| {}).await;
+    hub.limit(|limits| limits.pending_per_user = 2);
     let (user_id, other) = (hub.add_user("read").await, hub.add_user("read").await);
     let first = hub.send("POST /api/v1/jobs", &job(&user_id)).await.job_id();
     assert_eq!(hub.send("POST /api/v1/jobs", &job(&user_id)).await.status, 202);
@@ -106,8 +107,57 @@ async fn a_user_has_only_so_many_unfinished_jobs_and_a_cancelled_one_makes_room(
 
 #[tokio::test]
 #[ignore = "needs the data tier: make test"]
+async fn each_rate_refuses_with_a_problem_of_its_own_and_the_headers_say_what_is_left() {
+    let hub = Hub::start(|_| {}).await;
+    let user_id = hub.add_user("write").await;
+    hub.limit(|limits| limits.classes.read = 1);
+    let accepted = hub.send("POST /api/v1/jobs", &job(&user_id)).await;
+    let policies = "\"client\";q=6000;w=60, \"user\";q=3500;w=3600, \"user-read\";q=1;w=3600";
+    assert_eq!(accepted.header("ratelimit-policy"), policies);
+    assert_eq!(accepted.header("ratelimit"), "\"user-read\";r=0;t=3600");
+
+    let of_class = hub.send("POST /api/v1/jobs", &job(&user_id)).await;
+    assert_eq!((of_class.status, of_class.code()), (429, "class_rate_exceeded"));
+    assert_eq!(of_class.header("ratelimit-policy"), policies);
+    let wait = of_class.header("retry-after");
+    assert!((3590..=3600).contains(&wait.parse::<u32>().unwrap()), "{wait}");
+    assert!(of_class.header("ratelimit").ends_with(&format!(";t={wait}")));
+
+    // Another class has a window of its own, and a changed limit holds at once.
+    let write = json!({"user_id": user_id, "method": "flickr.photos.setTags", "params": {"photo_id": 5, "tags": "a"}});
+    assert_eq!(hub.send("POST /api/v1/jobs", &write).await.status, 202);
+    hub.limit(|limits| limits.per_user_per_hour = 2);
+    let of_user = hub.send("POST /api/v1/jobs", &write).await;
+    assert_eq!((of_user.status, of_user.code()), (429, "user_rate_exceeded"));
+    hub.limit(|limits| limits.per_client_per_minute = 2);
+    let of_client = hub.send("POST /api/v1/jobs", &write).await;
+    assert_eq!(
+        (of_client.status, of_client.code()),
+        (429, "client_rate_exceeded")
+    );
+    assert_eq!(hub.stored_jobs().await.len(), 2);
+}
+
+#[tokio::test]
+#[ignore = "needs the data tier: make test"]
+async fn a_job_takes_the_weight_and_the_lifetime_that_hold_when_it_is_accepted() {
+    let hub = Hub::start(|_| {}).await;
+    let user_id = hub.add_user("read").await;
+    hub.limit(|limits| {
+        limits.weights.insert(user_id.clone(), 9);
+        limits.default_expires_in_seconds = 60;
+    });
+    let id = hub.send("POST /api/v1/jobs", &job(&user_id)).await.job_id();
+    let job = hub.jobs.get(id).await.unwrap().unwrap();
+    assert_eq!(job.weight, 9);
+    assert_eq!(job.expires_at.duration_since(job.created_at).as_secs(), 60);
+}
+
+#[tokio::test]
+#[ignore = "needs the data tier: make test"]
 async fn a_full_queue_takes_no_job_and_says_when_to_come_back() {
-    let hub = Hub::start(|config| config.queues.values_mut().for_each(|queue| queue.buffer = 0)).await;
+    let hub = Hub::start(|_| {}).await;
+    hub.limit(|limits| limits.buffer_per_queue = 0);
     let user_id = hub.add_user("read").await;
     let refused = hub.send("POST /api/v1/jobs", &job(&user_id)).await;
     assert_eq!((refused.status, refused.code()), (503, "queue_full"));

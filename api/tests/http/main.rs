@@ -4,9 +4,11 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs, unreachable_pub)]
 
 mod bad_input;
+mod batch;
 mod cache;
 mod callbacks;
 mod hub;
+mod idempotency;
 mod jobs;
 mod oauth;
 mod uploads;

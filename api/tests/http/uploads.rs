@@ -244,7 +244,8 @@ async fn an_upload_whose_photo_is_gone_is_not_replayed() {
 #[tokio::test]
 #[ignore = "needs the data tier: make test"]
 async fn an_upload_to_a_full_queue_is_refused_before_its_photo_is_stored() {
-    let hub = Hub::start(|config| config.queues.values_mut().for_each(|queue| queue.buffer = 0)).await;
+    let hub = Hub::start(|_| {}).await;
+    hub.limit(|limits| limits.buffer_per_queue = 0);
     let user_id = hub.add_user("write").await;
     let form = Form::new()
         .text("user_id", user_id)
@@ -252,4 +253,34 @@ async fn an_upload_to_a_full_queue_is_refused_before_its_photo_is_stored() {
     let answer = send(&hub, "/api/v1/uploads", form).await;
     assert_eq!((answer.status, answer.code()), (503, "queue_full"));
     hub.no_piece_is_left().await;
+}
+
+#[tokio::test]
+#[ignore = "needs the data tier: make test"]
+async fn an_upload_that_is_sent_again_is_one_job_and_leaves_one_photo() {
+    let hub = start().await;
+    let user_id = hub.add_user("write").await;
+    let name = format!("{}.jpg", Uuid::now_v7());
+    let upload = |length: usize| {
+        let form = Form::new()
+            .text("user_id", user_id.clone())
+            .part("photo", photo(jpeg(length), &name, "image/jpeg"));
+        let request = hub.request("POST /api/v1/uploads").header("Idempotency-Key", "u");
+        async { Answer::of(request.multipart(form).send().await.unwrap()).await }
+    };
+    let first = upload(1000).await;
+    assert_eq!(first.status, 202, "{first:?}");
+    // A repetition comes through although the user has no place for another job.
+    hub.limit(|limits| limits.pending_per_user = 1);
+    let again = upload(1000).await;
+    assert_eq!(
+        (again.status, again.header("idempotent-replayed")),
+        (202, "true"),
+        "{again:?}"
+    );
+    assert_eq!(again.body, first.body);
+    let other = upload(1001).await;
+    assert_eq!((other.status, other.code()), (422, "idempotency_key_reused"));
+    assert_eq!(hub.stored_jobs().await.len(), 1);
+    assert_eq!(hub.stored_files(&name).await, 1);
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::breaker::BreakerConfig;
 use crate::config::Config;
+use crate::limits::Limits;
 
 /// How long Flickr counts a request.
 const HOUR: Duration = Duration::from_hours(1);
@@ -27,13 +28,13 @@ pub struct BudgetSettings {
 }
 
 impl BudgetSettings {
-    /// The settings of a configuration.
+    /// The settings of a configuration, and of the limits as they are now.
     #[must_use]
-    pub fn of(config: &Config) -> Self {
+    pub fn of(config: &Config, limits: &Limits) -> Self {
         let apps = config.flickr.apps.iter();
         Self {
             span: HOUR + MARGIN,
-            per_user: config.limits.per_user_per_hour,
+            per_user: limits.per_user_per_hour,
             apps: apps
                 .map(|app| (app.name.clone(), app.requests_per_hour))
                 .collect(),

@@ -70,34 +70,6 @@ impl LaneEntry {
     }
 }
 
-/// How much may wait.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct AdmissionLimits {
-    /// Unfinished jobs of one user, over all queues.
-    pub pending_per_user: u32,
-    /// Unfinished jobs of one queue, over all users.
-    pub buffer: u32,
-}
-
-/// Whether a job may be accepted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Admission {
-    /// Yes; its place is kept for [`RESERVATION`](super::RESERVATION), and once pushed until it is done.
-    Admitted,
-    /// The user has too many unfinished jobs.
-    UserBusy {
-        /// Unfinished jobs of the user.
-        pending: u64,
-        /// When a place is expected to be free, 1 to 60 s from now.
-        retry_after: Duration,
-    },
-    /// The queue has too many unfinished jobs.
-    QueueFull {
-        /// When a place is expected to be free, 1 to 60 s from now.
-        retry_after: Duration,
-    },
-}
-
 /// What one release gave.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Release {

@@ -5,12 +5,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use redis::{Script, ScriptInvocation};
+use redis::{Cmd, FromRedisValue, Script, ScriptInvocation};
 use uuid::Uuid;
 
-use super::retry_after::retry_after;
 use super::scripts;
-use super::{Admission, AdmissionLimits, LaneDepth, LaneEntry, Release, Released};
+use super::{LaneDepth, LaneEntry, Release, Released};
 use crate::connection::redis::{Redis, RedisError, Waiter};
 use crate::model::JobId;
 use crate::queue::Queue;
@@ -92,27 +91,6 @@ impl Lanes {
     pub fn with_room(self, room: &str) -> Self {
         let release = Arc::new(scripts::release(room));
         Self { release, ..self }
-    }
-
-    /// Keeps a place for a job if the user and the queue have one. A job that has a place already is admitted.
-    ///
-    /// # Errors
-    /// When Redis fails.
-    pub async fn admit(&self, entry: &LaneEntry, limits: &AdmissionLimits) -> Result<Admission, LaneError> {
-        let mut call = self.call_for(&scripts::ADMIT, entry);
-        call.arg(limits.pending_per_user)
-            .arg(limits.buffer)
-            .arg(milliseconds(self.reservation));
-        let (verdict, unfinished, oldest_age): (u8, u64, u64) = self.shared.redis.script(&call).await?;
-        let retry_after = retry_after(unfinished, Duration::from_millis(oldest_age));
-        Ok(match verdict {
-            0 => Admission::Admitted,
-            1 => Admission::UserBusy {
-                pending: unfinished,
-                retry_after,
-            },
-            _ => Admission::QueueFull { retry_after },
-        })
     }
 
     /// Puts a job into its lane, unless it waits for its next attempt or is in the window. Does not ask for limits.
@@ -318,13 +296,32 @@ impl Lanes {
         format!("{}{LAYOUT}:generation", self.shared.prefix)
     }
 
-    fn call<'a>(&self, script: &'a Script, queue: Queue) -> ScriptInvocation<'a> {
+    pub(super) fn prefix(&self) -> &str {
+        &self.shared.prefix
+    }
+
+    pub(super) fn reservation_ms(&self) -> u64 {
+        milliseconds(self.reservation)
+    }
+
+    pub(super) async fn run<T: FromRedisValue + Send>(
+        &self,
+        call: &ScriptInvocation<'_>,
+    ) -> Result<T, LaneError> {
+        Ok(self.shared.redis.script(call).await?)
+    }
+
+    pub(super) async fn run_command<T: FromRedisValue + Send>(&self, command: &Cmd) -> Result<T, LaneError> {
+        Ok(self.shared.redis.run(command).await?)
+    }
+
+    pub(super) fn call<'a>(&self, script: &'a Script, queue: Queue) -> ScriptInvocation<'a> {
         let mut call = script.prepare_invoke();
         call.arg(&self.shared.prefix).arg(queue.name());
         call
     }
 
-    fn call_for<'a>(&self, script: &'a Script, entry: &LaneEntry) -> ScriptInvocation<'a> {
+    pub(super) fn call_for<'a>(&self, script: &'a Script, entry: &LaneEntry) -> ScriptInvocation<'a> {
         let mut call = self.call(script, entry.queue);
         call.arg(&entry.user_id)
             .arg(&raw(entry.job_id)[..])
@@ -335,7 +332,7 @@ impl Lanes {
 }
 
 /// The form in which the lanes know a job: less than half of its text.
-fn raw(job_id: JobId) -> [u8; 16] {
+pub(super) fn raw(job_id: JobId) -> [u8; 16] {
     Uuid::from(job_id).into_bytes()
 }
 

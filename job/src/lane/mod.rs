@@ -61,6 +61,8 @@
 //! What a waiting job costs is two members of sorted sets: some 60 bytes where a user has up to 128 jobs, and some 230
 //! where it has more.
 //!
+//! Who may have a job accepted at all is decided by [`Lanes::admit`], which has keys of its own: the windows and marks.
+//!
 //! # When a process dies, or Redis loses writes
 //!
 //! MongoDB says what a job's state is; the lanes are an index that can be made again. A lane may therefore offer a job
@@ -69,7 +71,7 @@
 //!
 //! | what happened | what follows |
 //! | --- | --- |
-//! | admitted, never stored | the place is given back after [`RESERVATION`] |
+//! | admitted, never stored | the place is given back after [`RESERVATION`], the mark of an idempotency key after [`MARK`]; the job counts in its windows until they are over |
 //! | admitted and stored, never pushed | the next reconciliation with MongoDB ([`Lanes::missing`]) pushes it |
 //! | released, the dispatcher died before it changed MongoDB, or the answer was lost | the lease runs out, the job is back at the head of its lane |
 //! | released and dispatched, the holder died | the lease in MongoDB runs out, [`Lanes::requeue`] |
@@ -88,11 +90,15 @@
 //! `user_room(app, user)` answer how many requests may be released now and, when none, the time in ms since 1970 at
 //! which to ask again. They count what is promised already by `window_of_app(app)` and `window_of_user(user)`.
 
+mod admission;
+#[cfg(test)]
+mod admission_tests;
 mod entry;
 mod lanes;
 mod old_layout;
 mod retry_after;
 mod scripts;
 
-pub use entry::{Admission, AdmissionLimits, LaneDepth, LaneEntry, Release, Released};
+pub use admission::{Admission, AdmissionLimits, Admitted, MARK, Policy, Quota, Quotas, Submission};
+pub use entry::{LaneDepth, LaneEntry, Release, Released};
 pub use lanes::{HEAVIEST, LaneError, Lanes, MAX_RELEASE, RESERVATION};

@@ -10,7 +10,19 @@ macro_rules! script {
     };
 }
 
-pub(super) static ADMIT: LazyLock<Script> = script!("score.lua", "oldest.lua", "admit.lua");
+pub(super) static ADMIT: LazyLock<Script> = script!(
+    "score.lua",
+    "oldest.lua",
+    "../sliding_log/sliding_log.lua",
+    "windows.lua",
+    "admit.lua"
+);
+pub(super) static GIVE_BACK: LazyLock<Script> = script!(
+    "../sliding_log/sliding_log.lua",
+    "windows.lua",
+    "give_back.lua",
+    "done.lua"
+);
 pub(super) static PUSH: LazyLock<Script> = script!("push.lua");
 pub(super) static DELAY: LazyLock<Script> = script!("delay.lua");
 pub(super) static HOLD: LazyLock<Script> = script!("hold.lua");
@@ -34,6 +46,40 @@ pub(super) fn release(room: &str) -> Script {
         include_str!("release.lua"),
     ];
     Script::new(&[keys, room, score, choose, release].concat())
+}
+
+/// The number of arguments of an admission, with the time that a test adds.
+#[cfg(test)]
+pub(super) const CLOCKED_ARGUMENTS: usize = 18;
+
+/// Admissions one after the other, each by a clock of its own, in ms: the last of its arguments. Places are given up at
+/// once, so that only windows refuse.
+#[cfg(test)]
+pub(super) fn admit_by_clock() -> Script {
+    Script::new(concat!(
+        "local function admit(ARGV)\n",
+        include_str!("keys.lua"),
+        include_str!("score.lua"),
+        include_str!("oldest.lua"),
+        include_str!("../sliding_log/sliding_log.lua"),
+        include_str!("windows.lua"),
+        "local function now() return tonumber(ARGV[18]) end\n",
+        include_str!("admit.lua"),
+        "end\n",
+        r"
+        local replies, size = {}, tonumber(ARGV[2])
+        for first = 3, #ARGV, size do
+          local arguments = {}
+          for i = 1, size do
+            arguments[i] = ARGV[first + i - 1]
+          end
+          replies[#replies + 1] = admit(arguments)
+          redis.call('DEL', ARGV[1] .. '2:pending:' .. arguments[3])
+        end
+        redis.call('DEL', ARGV[1] .. '2:size:flickr_rest', ARGV[1] .. '2:entries:flickr_rest', ARGV[1] .. '2:reserved:flickr_rest')
+        return replies
+        ",
+    ))
 }
 
 #[cfg(test)]

@@ -11,6 +11,9 @@ use crate::model::CallbackState;
 /// How long an OAuth request waits for the user, who has to log in at Flickr meanwhile.
 pub(super) const OAUTH_REQUEST_LIFETIME: Duration = Duration::from_hours(1);
 
+/// The index that lets only one job have an idempotency key.
+const IDEMPOTENCY: &str = "idempotency";
+
 /// The indexes of `jobs`. Most are partial: they hold only the jobs that are still in motion, which are few.
 pub(super) fn jobs() -> Vec<IndexModel> {
     vec![
@@ -43,6 +46,14 @@ pub(super) fn jobs() -> Vec<IndexModel> {
             "bodies",
             doc! { "body.file_id": 1 },
             doc! { "body.file_id": { "$exists": true } },
+        ),
+        named(
+            IDEMPOTENCY,
+            doc! { "idempotency.key": 1 },
+            IndexOptions::builder()
+                .unique(true)
+                .partial_filter_expression(doc! { "idempotency.key": { "$exists": true } })
+                .build(),
         ),
         expiring("purge", "purge_at", Duration::ZERO),
     ]

@@ -68,7 +68,7 @@ impl JobStore {
     ///
     /// # Errors
     /// [`StoreError::Unstorable`] when the job exceeds 16 MiB or the name of a parameter contains a NUL character;
-    /// [`StoreError::Duplicate`] when another job has its key in a unique index.
+    /// [`StoreError::Duplicate`] when another job has its idempotency key.
     pub async fn insert(&self, job: &Job) -> Result<(), StoreError> {
         self.insertion.submit(self.document(job)?).await
     }

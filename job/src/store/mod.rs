@@ -26,6 +26,7 @@ mod flickr_requests;
 mod group_commit;
 mod holder;
 pub mod id;
+mod idempotency;
 mod index;
 mod insertion;
 mod jobs;
@@ -51,6 +52,7 @@ pub use endpoints::{DISABLED_FOR, DisabledEndpoint, EndpointId, EndpointStore, I
 pub use error::StoreError;
 pub use flickr_requests::ClaimsOfJob;
 pub use holder::Holder;
+pub use idempotency::{IDEMPOTENCY_WINDOW, as_accepted, idempotency_left};
 pub use jobs::JobStore;
 pub use json_text::MAX_RESULT_BYTES;
 pub use list::{JobFilter, JobList};

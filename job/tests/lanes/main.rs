@@ -17,10 +17,12 @@ use std::time::Duration;
 
 use flickrhub_job::config::Config;
 use flickrhub_job::connection::redis::Redis;
-use flickrhub_job::lane::{LaneEntry, Lanes};
+use flickrhub_job::lane::{Admission, AdmissionLimits, LaneEntry, Lanes, Submission};
+use flickrhub_job::limits::RequestClass;
 use flickrhub_job::model::{JobId, Priority};
 use flickrhub_job::queue::Queue;
 use jiff::Timestamp;
+use oracle::Verdict;
 use uuid::Uuid;
 
 const QUEUES: [Queue; 2] = [Queue::Rest, Queue::Upload];
@@ -88,5 +90,37 @@ fn raw(job: &LaneEntry) -> Vec<u8> {
 async fn remove(redis: &Redis, prefix: &str) {
     for keys in keys(redis, prefix).await.chunks(1000) {
         redis.run::<()>(redis::cmd("UNLINK").arg(keys)).await.unwrap();
+    }
+}
+
+/// Limits without windows, which have tests of their own.
+fn places(pending_per_user: u32, buffer: u32) -> AdmissionLimits {
+    AdmissionLimits {
+        pending_per_user,
+        buffer,
+        per_user_per_hour: u32::MAX,
+        per_class_per_hour: u32::MAX,
+        per_client_per_minute: u32::MAX,
+    }
+}
+
+/// Asks for a place.
+async fn ask(lanes: &Lanes, entry: &LaneEntry, limits: &AdmissionLimits) -> Admission {
+    let submission = Submission {
+        entry,
+        client_id: "acme",
+        class: RequestClass::Read,
+        idempotency: None,
+    };
+    lanes.admit(&submission, limits).await.unwrap().0
+}
+
+/// Asks for a place; the answer without the time to wait, which depends on the clock.
+async fn admit(lanes: &Lanes, entry: &LaneEntry, limits: &AdmissionLimits) -> Option<Verdict> {
+    match ask(lanes, entry, limits).await {
+        Admission::Admitted(_) => Some(Verdict::Admitted),
+        Admission::UserBusy { pending, .. } => Some(Verdict::UserBusy(pending)),
+        Admission::QueueFull { .. } => Some(Verdict::QueueFull),
+        _ => None,
     }
 }

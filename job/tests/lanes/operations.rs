@@ -2,12 +2,13 @@
 
 use std::time::{Duration, Instant};
 
-use flickrhub_job::lane::{Admission, AdmissionLimits, LaneDepth, LaneEntry, Release};
+use flickrhub_job::lane::{Admission, LaneDepth, LaneEntry, Release};
 use flickrhub_job::model::JobId;
 use flickrhub_job::queue::Queue;
 use jiff::Timestamp;
 
-use crate::{HOUR, connect, dump, jobs, keys, lanes, raw, remove};
+use crate::oracle::Verdict;
+use crate::{HOUR, admit, ask, connect, dump, jobs, keys, lanes, places, raw, remove};
 
 #[tokio::test]
 #[ignore = "needs the data tier: make test"]
@@ -15,12 +16,8 @@ async fn every_operation_can_be_repeated() {
     let redis = connect().await;
     let (lanes, prefix) = lanes(&redis);
     let job = &jobs()[0];
-    let limits = AdmissionLimits {
-        pending_per_user: 1,
-        buffer: 1,
-    };
     for _ in 0..2 {
-        assert_eq!(lanes.admit(job, &limits).await.unwrap(), Admission::Admitted);
+        assert_eq!(admit(&lanes, job, &places(1, 1)).await, Some(Verdict::Admitted));
     }
     for _ in 0..2 {
         lanes.push(job).await.unwrap();
@@ -57,11 +54,7 @@ async fn a_full_queue_and_a_busy_user_tell_when_one_of_their_jobs_is_expected_to
     for _ in 0..4 {
         lanes.push(&job()).await.unwrap();
     }
-    let limits = |pending_per_user, buffer| AdmissionLimits {
-        pending_per_user,
-        buffer,
-    };
-    let busy = lanes.admit(&job(), &limits(4, 10)).await.unwrap();
+    let busy = ask(&lanes, &job(), &places(4, 10)).await;
     let Admission::UserBusy {
         pending: 4,
         retry_after,
@@ -70,7 +63,7 @@ async fn a_full_queue_and_a_busy_user_tell_when_one_of_their_jobs_is_expected_to
         panic!("{busy:?}");
     };
     assert!((15..=17).contains(&retry_after.as_secs()), "{retry_after:?}");
-    let full = lanes.admit(&job(), &limits(10, 4)).await.unwrap();
+    let full = ask(&lanes, &job(), &places(10, 4)).await;
     let Admission::QueueFull { retry_after } = full else {
         panic!("{full:?}");
     };
@@ -90,16 +83,12 @@ async fn only_jobs_without_a_place_are_missing_and_the_look_writes_nothing() {
     let [never, reserved, waiting, delayed, released, lost, over] = &of_queue[..7] else {
         panic!("seven jobs");
     };
-    let limits = AdmissionLimits {
-        pending_per_user: 100,
-        buffer: 100,
-    };
     lanes.push(released).await.unwrap();
     assert_eq!(
         lanes.release(Queue::Rest, 1, 10, HOUR).await.unwrap().jobs.len(),
         1
     );
-    lanes.admit(reserved, &limits).await.unwrap();
+    admit(&lanes, reserved, &places(100, 100)).await;
     lanes
         .push_delayed(delayed, Timestamp::now() + HOUR)
         .await

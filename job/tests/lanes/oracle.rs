@@ -4,11 +4,19 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use flickrhub_job::lane::{Admission, AdmissionLimits, HEAVIEST, LaneDepth, LaneEntry, Released};
+use flickrhub_job::lane::{AdmissionLimits, HEAVIEST, LaneDepth, LaneEntry, Released};
 use flickrhub_job::model::{JobId, Priority};
 use flickrhub_job::queue::Queue;
 
 use crate::turns::{Account, Lane, Turns};
+
+/// The answer to a job that asks for a place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    Admitted,
+    UserBusy(u64),
+    QueueFull,
+}
 
 /// Where a job is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -76,22 +84,18 @@ fn order(entry: &LaneEntry) -> (Priority, i64, u32, JobId) {
 }
 
 impl Oracle {
-    pub(crate) fn admit(&mut self, entry: &LaneEntry, limits: AdmissionLimits, lapses: bool) -> Admission {
-        let retry_after = std::time::Duration::ZERO;
+    pub(crate) fn admit(&mut self, entry: &LaneEntry, limits: AdmissionLimits, lapses: bool) -> Verdict {
         let of_user = self.count(|other, _| other.user_id == entry.user_id);
         let of_queue = self.count(|other, _| other.queue == entry.queue);
         if self.jobs.contains_key(&entry.job_id) {
-            Admission::Admitted
+            Verdict::Admitted
         } else if of_user >= u64::from(limits.pending_per_user) {
-            Admission::UserBusy {
-                pending: of_user,
-                retry_after,
-            }
+            Verdict::UserBusy(of_user)
         } else if of_queue >= u64::from(limits.buffer) {
-            Admission::QueueFull { retry_after }
+            Verdict::QueueFull
         } else {
             self.move_to(entry, Place::Reserved { lapses });
-            Admission::Admitted
+            Verdict::Admitted
         }
     }
 

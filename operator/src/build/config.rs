@@ -5,13 +5,14 @@ use std::path::PathBuf;
 
 use flickrhub_job::budget::BreakerConfig;
 use flickrhub_job::config::{
-    ApiConfig, CallbackConfig, Config, FlickrApp, FlickrConfig, LimitsConfig, MongoConfig, QueueConfig,
-    RabbitConfig, RedisConfig, VaultAuth, VaultConfig,
+    ApiConfig, CallbackConfig, Config, FlickrApp, FlickrConfig, MongoConfig, QueueConfig, RabbitConfig,
+    RedisConfig, VaultAuth, VaultConfig,
 };
+use flickrhub_job::limits::LIMITS_FILE;
 use flickrhub_job::queue::Queue;
 
 use super::process::{SECRETS_DIR, TOKEN_DIR, TOKEN_FILE};
-use super::{Object, stateful};
+use super::{Object, limits, stateful};
 use crate::names::{
     AMQP_PORT, APP_CREDENTIALS_KEY, KUBERNETES_AUTH_MOUNT, MONGODB_DATABASE, MONGODB_PORT,
     MONGODB_REPLICA_SET, MONGODB_USER, RABBITMQ_USER, RABBITMQ_VHOST, REDIS_KEY_PREFIX, REDIS_MASTER,
@@ -29,7 +30,7 @@ const MAX_POOL_SIZE: u32 = 50;
 const MAX_QUORUM_GROUP: u32 = 5;
 
 pub(super) fn objects(hub: &ValidatedHub) -> Vec<Object> {
-    let files = [("config.yaml", yaml(hub))];
+    let files = [("config.yaml", yaml(hub)), (LIMITS_FILE, limits::yaml(hub))];
     vec![stateful::config_map(hub, hub.names.config(), "config", &files).into()]
 }
 
@@ -53,11 +54,6 @@ pub fn config(hub: &ValidatedHub) -> Config {
             breaker: BreakerConfig::default(),
         },
         queues: queues(hub),
-        limits: LimitsConfig {
-            pending_per_user: hub.limits.pending_per_user,
-            per_user_per_hour: hub.limits.per_user_per_hour,
-            default_expires_in_seconds: hub.limits.default_expires_in_seconds,
-        },
         api: ApiConfig {
             public_url: hub.api.public_url.clone(),
             cors_allowed_origins: hub.api.cors_allowed_origins.clone(),
@@ -165,19 +161,17 @@ fn app(app: &AppPlan) -> FlickrApp {
 }
 
 fn queues(hub: &ValidatedHub) -> BTreeMap<Queue, QueueConfig> {
-    let buffer = hub.limits.buffer_per_queue;
     hub.queues
         .iter()
-        .map(|(queue, plan)| (*queue, queue_config(plan, buffer)))
+        .map(|(queue, plan)| (*queue, queue_config(plan)))
         .collect()
 }
 
-fn queue_config(plan: &QueuePlan, buffer: u32) -> QueueConfig {
+fn queue_config(plan: &QueuePlan) -> QueueConfig {
     QueueConfig {
         concurrency: plan.concurrency,
         prefetch: plan.prefetch,
         window: plan.window,
-        buffer,
         max_attempts: plan.max_attempts,
         timeout_seconds: plan.timeout_seconds,
     }

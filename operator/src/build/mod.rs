@@ -6,6 +6,7 @@
 //! | `redis`, `mongodb`, `rabbitmq`, `vault` | the data tier: StatefulSet, Services, settings and scripts |
 //! | `api`, `worker`, `dispatcher` | the processes of FlickrHub |
 //! | [`config`] | the configuration that these read |
+//! | [`limits`] | the limits, which these read again while they run |
 //! | `pod`, `process`, `stateful`, `labels`, `checksum` | what they have in common |
 
 mod api;
@@ -13,6 +14,7 @@ pub(crate) mod checksum;
 pub mod config;
 mod dispatcher;
 pub(crate) mod labels;
+pub mod limits;
 mod mongodb;
 mod object;
 mod pod;

@@ -95,7 +95,7 @@ pub(super) fn deployment(
     }
 }
 
-/// The checksum of everything that the pod mounts.
+/// The checksum of everything that the pod mounts, except for the limits, which processes read while they run.
 fn mounted_checksum(hub: &ValidatedHub, secrets: &SecretsChecksums, access: &[Access]) -> String {
     let config = config::yaml(hub);
     let made_up = access.iter().filter_map(|access| match access {

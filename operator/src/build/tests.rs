@@ -5,7 +5,8 @@ use serde_json::Value;
 
 use super::*;
 use crate::crd::{
-    DeletionPolicy, FlickrHub, ManagedVaultSpec, PullPolicy, QueueSpec, StorageSpec, VaultAuthSpec, VaultSpec,
+    ClassLimitsSpec, DeletionPolicy, FlickrHub, LimitsSpec, ManagedVaultSpec, PullPolicy, QueueSpec,
+    StorageSpec, UserWeight, VaultAuthSpec, VaultSpec,
 };
 use crate::fixtures;
 
@@ -278,6 +279,48 @@ fn a_changed_secret_of_the_user_restarts_the_pods_that_mount_it_and_no_others() 
         let restarts = before.kind() == Kind::Deployment && calls_flickr;
         assert_eq!(before != after, restarts, "{}", before.name());
     }
+}
+
+#[test]
+fn changed_limits_restart_no_pod() {
+    let before = built(&fixtures::minimal());
+    let mut hub = fixtures::minimal();
+    hub.spec.limits = LimitsSpec {
+        per_user_per_hour: 7,
+        classes: ClassLimitsSpec {
+            upload: Some(3),
+            ..ClassLimitsSpec::default()
+        },
+        pending_per_user: 7,
+        buffer_per_queue: 7,
+        per_client_per_minute: 7,
+        default_expires_in_seconds: 77,
+        weights: vec![UserWeight {
+            user_id: "12037949754@N01".to_owned(),
+            weight: 7,
+        }],
+    };
+    let after = built(&hub);
+    let changed: Vec<_> = before
+        .iter()
+        .zip(&after)
+        .filter(|(before, after)| before != after)
+        .map(|(_, after)| (after.kind(), after.name()))
+        .collect();
+    assert_eq!(changed.len(), 1, "{changed:?}");
+    assert_eq!(changed[0].0, Kind::ConfigMap);
+    let config = after.iter().find(|object| object.name() == changed[0].1);
+    let text = json(config.unwrap())["data"]["limits.yaml"].clone();
+    let limits: flickrhub_job::limits::Limits = serde_yaml_ng::from_str(text.as_str().unwrap()).unwrap();
+    assert_eq!(
+        (
+            limits.per_user_per_hour,
+            limits.classes.read,
+            limits.classes.upload
+        ),
+        (7, 7, 3)
+    );
+    assert_eq!(limits.weight_of("12037949754@N01"), 7);
 }
 
 #[test]

@@ -33,7 +33,7 @@ pub use api::{ApiSpec, CallbacksSpec, CorsSpec, DispatcherSpec, IngressSpec};
 pub use cache::{CacheSpec, MethodTtlSpec};
 pub use flickr::{FlickrAppSpec, FlickrEndpointsSpec, FlickrSpec, SecretRef};
 pub use images::{ImagesSpec, PullPolicy};
-pub use limits::LimitsSpec;
+pub use limits::{ClassLimitsSpec, LimitsSpec, UserWeight};
 pub use mongodb::MongoDbSpec;
 pub use quantity::{InvalidQuantity, Quantity};
 pub use queues::{QueueSpec, QueuesSpec};
@@ -110,7 +110,7 @@ pub struct FlickrHubSpec {
     /// The workers of each queue.
     #[serde(default)]
     pub queues: QueuesSpec,
-    /// What users may ask of the hub.
+    /// What users and clients may ask of the hub.
     #[serde(default)]
     pub limits: LimitsSpec,
     /// Answers of Flickr that are kept.

@@ -1,7 +1,8 @@
 //! Lanes of a bench's own in the Redis of the hub: the scripts as they run in production, on keys that nobody else has.
 
 use flickrhub_job::connection::redis::Redis;
-use flickrhub_job::lane::{LaneEntry, Lanes};
+use flickrhub_job::lane::{AdmissionLimits, LaneEntry, Lanes, Submission};
+use flickrhub_job::limits::RequestClass;
 use flickrhub_job::model::{JobId, Priority};
 use flickrhub_job::queue::Queue;
 use futures::{StreamExt, TryStreamExt};
@@ -51,7 +52,7 @@ impl Sandbox {
 
     fn under(redis: Redis, prefix: String) -> Self {
         Self {
-            lanes: Lanes::new(redis.clone().with_room(NO_BUDGETS), &prefix),
+            lanes: Lanes::new(redis.clone(), &prefix).with_room(NO_BUDGETS),
             redis,
             prefix,
         }
@@ -68,6 +69,28 @@ impl Sandbox {
                 Ok(self.lanes.push(&entry(&user(index % users))).await?)
             })
             .await
+    }
+
+    /// Has a job admitted that no limit refuses.
+    ///
+    /// # Errors
+    /// When Redis does not answer.
+    pub(crate) async fn admit(&self, entry: &LaneEntry) -> Result<(), Failure> {
+        let limits = AdmissionLimits {
+            pending_per_user: u32::MAX,
+            buffer: u32::MAX,
+            per_user_per_hour: u32::MAX,
+            per_class_per_hour: u32::MAX,
+            per_client_per_minute: u32::MAX,
+        };
+        let submission = Submission {
+            entry,
+            client_id: "bench",
+            class: RequestClass::Read,
+            idempotency: None,
+        };
+        self.lanes.admit(&submission, &limits).await?;
+        Ok(())
     }
 
     /// The memory of all keys in bytes, with what Redis itself needs for each.

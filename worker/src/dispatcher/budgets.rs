@@ -2,10 +2,10 @@
 //! [`flickrhub_job::budget`] explains it.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use flickrhub_job::budget::{CUT_OFF, Lost, Whose};
+use flickrhub_job::budget::{BudgetSettings, CUT_OFF, Lost, Whose};
 use flickrhub_job::model::JobState;
 use flickrhub_job::queue::Queue;
 use flickrhub_job::store::ClaimsOfJob;
@@ -62,17 +62,27 @@ fn by_log(jobs: &[ClaimsOfJob], now: Timestamp) -> BTreeMap<Whose, Vec<Timestamp
     logs
 }
 
+/// What was written last.
+fn settled(settings: &Mutex<Option<BudgetSettings>>) -> MutexGuard<'_, Option<BudgetSettings>> {
+    settings.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 impl Dispatcher {
-    /// Writes the settings when this process starts and once a minute, and rebuilds what Redis has lost.
+    /// Writes the settings when this process starts, when they change and once a minute, and rebuilds what Redis has lost.
     pub(super) async fn keep_budgets(
         &self,
-        configured: &AtomicBool,
+        configured: &Mutex<Option<BudgetSettings>>,
         stop: &CancellationToken,
     ) -> Result<(), RecoveryError> {
         // Now and then again: while dispatchers of two configurations run, either may have written last.
-        if !configured.load(Ordering::Relaxed) || self.has_turn("budget-settings", SETTINGS_PERIOD).await? {
-            self.budget.configure(&self.budget_settings).await?;
-            configured.store(true, Ordering::Relaxed);
+        let settings = BudgetSettings {
+            per_user: self.limits.get().per_user_per_hour,
+            ..self.budget_settings.clone()
+        };
+        let is_new = settled(configured).as_ref() != Some(&settings);
+        if is_new || self.has_turn("budget-settings", SETTINGS_PERIOD).await? {
+            self.budget.configure(&settings).await?;
+            *settled(configured) = Some(settings.clone());
         }
         let (lost, rebuild) = self.budget.begin_rebuild().await?;
         if lost == Lost::Nothing {
@@ -82,7 +92,7 @@ impl Dispatcher {
             ?lost,
             "the budgets of Flickr requests are rebuilt; until then Flickr is not called"
         );
-        self.budget.configure(&self.budget_settings).await?;
+        self.budget.configure(&settings).await?;
         if lost == Lost::Last && !pause(CUT_OFF, stop).await {
             return Ok(());
         }

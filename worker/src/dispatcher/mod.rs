@@ -34,13 +34,14 @@ mod turn;
 
 use std::collections::BTreeMap;
 use std::future::Future;
-use std::sync::atomic::AtomicBool;
+use std::sync::Mutex;
 use std::time::Duration;
 
 use flickrhub_job::budget::{BudgetSettings, FlickrBudget};
 use flickrhub_job::config::QueueConfig;
 use flickrhub_job::connection::redis::{Redis, RedisError};
 use flickrhub_job::lane::{LaneError, Lanes};
+use flickrhub_job::limits::LiveLimits;
 use flickrhub_job::queue::Queue;
 use flickrhub_job::store::{BodyStore, JobStore, StoreError};
 use flickrhub_job::telemetry::Metrics;
@@ -81,8 +82,10 @@ pub struct Dispatcher {
     pub lanes: Lanes,
     /// The budgets of Flickr requests.
     pub budget: FlickrBudget,
-    /// How large they are.
+    /// How large they are; the users' as `limits` say at any time.
     pub budget_settings: BudgetSettings,
+    /// What users may ask of the hub.
+    pub limits: LiveLimits,
     /// Where the lanes are; the dispatchers take turns there.
     pub redis: Redis,
     /// The prefix of every key in Redis.
@@ -132,7 +135,7 @@ impl Dispatcher {
             .queues
             .iter()
             .map(|(&queue, settings)| self.release_until(queue, settings, stop).boxed());
-        let configured = AtomicBool::new(false);
+        let configured = Mutex::new(None);
         let grace = overdue::Grace::new(Timestamp::now());
         tokio::join!(
             join_all(releases),

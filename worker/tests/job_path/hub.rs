@@ -17,6 +17,7 @@ use flickrhub_job::connection::rabbitmq::Rabbit;
 use flickrhub_job::connection::redis::Redis;
 use flickrhub_job::envelope::Envelope;
 use flickrhub_job::lane::{LaneEntry, Lanes};
+use flickrhub_job::limits::{Limits, LiveLimits};
 use flickrhub_job::model::{Body, Job, JobId, JobState, Priority, TraceContext};
 use flickrhub_job::queue::Queue;
 use flickrhub_job::store::{
@@ -101,7 +102,7 @@ impl Hub {
         // Of this test alone, as are the budgets that are rebuilt from its jobs.
         let apps = [own.clone(), format!("{own}-other")];
         point_at(&mut config, &flickr, &folder, &apps);
-        let mut budget_settings = BudgetSettings::of(&config);
+        let mut budget_settings = BudgetSettings::of(&config, &Limits::default());
         adjust(&mut budget_settings);
 
         let database = mongo::connect(&config.mongodb).await.unwrap();
@@ -378,6 +379,10 @@ impl Parts {
         let dispatcher = Dispatcher {
             budget: self.budget.clone(),
             budget_settings: self.budget_settings.clone(),
+            limits: LiveLimits::from(Limits {
+                per_user_per_hour: self.budget_settings.per_user,
+                ..Limits::default()
+            }),
             queues: self.config.queues.clone(),
             store: self.jobs.clone(),
             bodies: self.bodies.clone(),
@@ -454,7 +459,6 @@ fn point_at(config: &mut Config, flickr: &MockHandle, folder: &Path, apps: &[Str
         concurrency: 4,
         prefetch: 8,
         window: 16,
-        buffer: 1000,
         max_attempts: 3,
         timeout_seconds: 20,
     };

@@ -12,6 +12,7 @@ use axum::http::header::AsHeaderName;
 use axum::http::{HeaderMap, Request, Response};
 use flickrhub_flickr::{Endpoints, FlickrClient};
 use flickrhub_job::config::Config;
+use flickrhub_job::limits::Limits;
 use flickrhub_job::telemetry::Metrics;
 use http_body_util::BodyExt;
 use serde_json::{Value, json};
@@ -45,7 +46,7 @@ impl KeyDirectory for TwoKeys {
 }
 
 fn config() -> Config {
-    let queue = json!({"concurrency": 1, "prefetch": 1, "window": 1, "buffer": 10, "maxAttempts": 3, "timeoutSeconds": 60});
+    let queue = json!({"concurrency": 1, "prefetch": 1, "window": 1, "maxAttempts": 3, "timeoutSeconds": 60});
     let config = json!({
         "hub": "test",
         "redis": {"sentinels": [], "masterName": "flickrhub", "passwordFile": "none", "keyPrefix": "fh:"},
@@ -58,7 +59,6 @@ fn config() -> Config {
             "endpoints": {"rest": "http://127.0.0.1:1/rest", "upload": "http://127.0.0.1:1/", "oauth": "http://127.0.0.1:1/"},
             "apps": [{"name": "main", "consumerKeyFile": "none", "consumerSecretFile": "none", "requestsPerHour": 3600}]},
         "queues": {"flickr_rest": queue, "flickr_upload": queue, "flickr_replace": queue},
-        "limits": {"pendingPerUser": 10, "perUserPerHour": 3500, "defaultExpiresInSeconds": 3600},
         "api": {"publicUrl": "https://hub.example.com", "corsAllowedOrigins": ["https://app.example.com"],
             "maxUploadBytes": 1000, "maxBodyBytes": 2000},
         "callbacks": {},
@@ -74,6 +74,7 @@ fn state() -> AppState {
     let metrics = Metrics::new().unwrap_or_else(|error| panic!("{error}"));
     AppState::new(
         config(),
+        Limits::default().into(),
         flickr,
         metrics,
         DataTierSlot::default(),

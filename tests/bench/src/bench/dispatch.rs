@@ -3,7 +3,6 @@
 
 use std::time::{Duration, Instant};
 
-use flickrhub_job::lane::AdmissionLimits;
 use futures::{StreamExt, TryStreamExt};
 use serde_json::{Value, json};
 
@@ -50,16 +49,12 @@ pub(super) async fn run(scene: &mut Scene, report: &mut Report) -> Result<(), Fa
 
 /// Admissions with their pushes in a second, of jobs of 1,000 users.
 async fn admissions(sandbox: &Sandbox) -> Result<f64, Failure> {
-    let limits = AdmissionLimits {
-        pending_per_user: u32::MAX,
-        buffer: u32::MAX,
-    };
     let began = Instant::now();
     futures::stream::iter(0..ADMISSIONS)
         .map(Ok::<_, Failure>)
         .try_for_each_concurrent(AT_A_TIME, async |index| {
             let entry = entry(&user(index % 1000));
-            sandbox.lanes.admit(&entry, &limits).await?;
+            sandbox.admit(&entry).await?;
             Ok(sandbox.lanes.push(&entry).await?)
         })
         .await?;

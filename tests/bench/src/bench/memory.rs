@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use flickrhub_job::lane::AdmissionLimits;
 use futures::{StreamExt, TryStreamExt};
 use serde_json::{Value, json};
 
@@ -53,15 +52,11 @@ async fn weighed(sandbox: &Sandbox, users: usize, jobs: usize) -> Result<u64, Fa
 
 /// What is left of each user in Redis once jobs were admitted, queued and ended.
 async fn active(sandbox: &Sandbox) -> Result<f64, Failure> {
-    let limits = AdmissionLimits {
-        pending_per_user: u32::MAX,
-        buffer: u32::MAX,
-    };
     futures::stream::iter(0..ACTIVE * JOBS_OF_EACH)
         .map(Ok::<_, Failure>)
         .try_for_each_concurrent(AT_A_TIME, async |index| {
             let entry = entry(&user(index % ACTIVE));
-            sandbox.lanes.admit(&entry, &limits).await?;
+            sandbox.admit(&entry).await?;
             sandbox.lanes.push(&entry).await?;
             Ok(sandbox.lanes.done(&entry).await?)
         })

@@ -10,48 +10,21 @@ use std::time::Duration;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use flickrhub_flickr::Permission;
+use flickrhub_job::lane::Quotas;
+use flickrhub_job::limits::RequestClass;
 use flickrhub_job::model::{CallbackState, JobId, JobState};
-use serde::Serialize;
-use utoipa::ToSchema;
 
 use crate::auth::ScopeName;
+use crate::validate::MAX_BATCH;
+
+mod document;
+mod kind;
+
+pub use document::{FieldError, ProblemDocument};
+pub use kind::{KINDS, Kind, listing};
 
 /// What precedes the code in the `type` of a problem.
 const TYPE_BASE: &str = "https://flickrhub.dev/problems/";
-
-/// One thing that is wrong with one field of the request.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
-pub struct FieldError {
-    /// The field: its path in the JSON body (`params.photo_id`), its name in the query, path or multipart form.
-    #[schema(example = "params.photo_id")]
-    pub field: String,
-    /// What is wrong with it, and what would be right.
-    #[schema(example = "flickr.photos.getInfo needs this argument")]
-    pub message: String,
-}
-
-/// The longest name of a field that is given back, in characters. Names can be the client's own, and as long as a body.
-const MAX_NAME: usize = 64;
-/// The longest message in characters; what it repeats of the request is cut off.
-const MAX_MESSAGE: usize = 256;
-
-impl FieldError {
-    /// `field` is wrong because of `message`. Either is cut off where it is too long to be of use.
-    pub fn new(field: impl AsRef<str>, message: impl AsRef<str>) -> Self {
-        Self {
-            field: cut(field.as_ref(), MAX_NAME),
-            message: cut(message.as_ref(), MAX_MESSAGE),
-        }
-    }
-}
-
-/// The text, or as many of its characters as fit.
-fn cut(text: &str, characters: usize) -> String {
-    match text.char_indices().nth(characters) {
-        Some((end, _)) => format!("{}…", text.get(..end).unwrap_or_default()),
-        None => text.to_owned(),
-    }
-}
 
 /// A refusal or failure, as the client learns of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -87,6 +60,19 @@ pub enum Problem {
     InvalidMultipart,
     /// Fields of the request are wrong.
     InvalidRequest(Vec<FieldError>),
+    /// A batch has no job, or too many.
+    BatchSize {
+        /// How many it has.
+        jobs: usize,
+    },
+    /// The idempotency key is empty, too long, or has other characters than visible ones of ASCII.
+    IdempotencyKeyInvalid,
+    /// The request gives two keys that differ.
+    IdempotencyKeysDiffer,
+    /// The key was given with another request.
+    IdempotencyKeyReused,
+    /// The request with this key that came before has no answer yet.
+    IdempotencyKeyInFlight,
     /// Nobody presented a credential that holds.
     Unauthenticated,
     /// The credential holds, its client may not do this.
@@ -125,13 +111,40 @@ pub enum Problem {
     OutcomeUnknown {
         /// The id that the job has if it is there.
         job_id: JobId,
+        /// Whether the request has an idempotency key, so that it can be sent again without a second effect.
+        repeatable: bool,
     },
     /// This process receives as many photos as it has memory for.
     TooManyUploads,
+    /// The client had as many jobs accepted in the last minute as a client may.
+    ClientRateExceeded {
+        /// When to try again.
+        retry_after: Duration,
+        /// What is left.
+        quotas: Quotas,
+    },
+    /// The user had as many jobs accepted in the last hour as a user may.
+    UserRateExceeded {
+        /// When to try again.
+        retry_after: Duration,
+        /// What is left.
+        quotas: Quotas,
+    },
+    /// The user had as many jobs of one class accepted in the last hour as a user may.
+    ClassRateExceeded {
+        /// Which class.
+        class: RequestClass,
+        /// When to try again.
+        retry_after: Duration,
+        /// What is left.
+        quotas: Quotas,
+    },
     /// The user has as many unfinished jobs as a user may have.
     TooManyPending {
         /// When to try again.
         retry_after: Duration,
+        /// What is left of the rates.
+        quotas: Quotas,
     },
     /// The queue's buffer is full.
     QueueFull {
@@ -158,133 +171,28 @@ const FAILOVER: Duration = Duration::from_secs(5);
 /// How long a client waits until some photos were received.
 const UPLOADS: Duration = Duration::from_secs(10);
 
+/// How long a client waits for the answer to the same request, which takes a fraction of that.
+const IN_FLIGHT: Duration = Duration::from_secs(1);
+
 impl Problem {
     /// One field is wrong.
     pub fn field(field: impl AsRef<str>, message: impl AsRef<str>) -> Self {
         Self::InvalidRequest(vec![FieldError::new(field, message)])
     }
 
-    /// The stable name, the status and the title. One row for each problem.
-    const fn kind(&self) -> (&'static str, StatusCode, &'static str) {
-        use StatusCode as S;
-        match self {
-            Self::RouteNotFound => ("route_not_found", S::NOT_FOUND, "There is nothing at this path"),
-            Self::MethodNotAllowed => (
-                "method_not_allowed",
-                S::METHOD_NOT_ALLOWED,
-                "This path does not take this method",
-            ),
-            Self::UnsupportedMediaType { .. } => (
-                "unsupported_media_type",
-                S::UNSUPPORTED_MEDIA_TYPE,
-                "The body has the wrong content type",
-            ),
-            Self::BodyTooLarge { .. } => ("body_too_large", S::PAYLOAD_TOO_LARGE, "The body is too large"),
-            Self::BodyEmpty => ("body_empty", S::BAD_REQUEST, "The request has no body"),
-            Self::BodyIncomplete => ("body_incomplete", S::REQUEST_TIMEOUT, "The body did not arrive"),
-            Self::InvalidJson { .. } => ("invalid_json", S::BAD_REQUEST, "The body is not JSON"),
-            Self::InvalidMultipart => (
-                "invalid_multipart",
-                S::BAD_REQUEST,
-                "The body is not a multipart form",
-            ),
-            Self::InvalidRequest(_) => (
-                "invalid_request",
-                S::UNPROCESSABLE_ENTITY,
-                "Fields of the request are wrong",
-            ),
-            Self::Unauthenticated => ("unauthenticated", S::UNAUTHORIZED, "A valid API key is needed"),
-            Self::ScopeMissing(_) => ("scope_missing", S::FORBIDDEN, "The API key does not allow this"),
-            Self::UnknownUser => ("unknown_user", S::UNPROCESSABLE_ENTITY, "The user is not known"),
-            Self::UserNotFound => ("user_not_found", S::NOT_FOUND, "There is no such user"),
-            Self::PermissionInsufficient { .. } => (
-                "permission_insufficient",
-                S::FORBIDDEN,
-                "The user has not granted enough at Flickr",
-            ),
-            Self::JobNotFound => ("job_not_found", S::NOT_FOUND, "There is no such job"),
-            Self::JobNotCancellable(_) => (
-                "job_not_cancellable",
-                S::CONFLICT,
-                "The job cannot be cancelled any more",
-            ),
-            Self::JobNotReplayable(_) => ("job_not_replayable", S::CONFLICT, "The job cannot be replayed"),
-            Self::JobBodyGone => ("job_body_gone", S::CONFLICT, "The photo of the job is gone"),
-            Self::CallbackDisabled => (
-                "callback_disabled",
-                S::UNPROCESSABLE_ENTITY,
-                "The callback address is disabled",
-            ),
-            Self::EndpointNotDisabled => (
-                "callback_endpoint_not_found",
-                S::NOT_FOUND,
-                "There is no such disabled callback address",
-            ),
-            Self::JobWithoutCallback => ("job_without_callback", S::CONFLICT, "The job has no callback"),
-            Self::CallbackNotFailed(_) => (
-                "callback_not_failed",
-                S::CONFLICT,
-                "The callback cannot be retried",
-            ),
-            Self::SecretRotatedMeanwhile => (
-                "secret_rotated_meanwhile",
-                S::CONFLICT,
-                "The webhook secret was replaced meanwhile",
-            ),
-            Self::OutcomeUnknown { .. } => (
-                "outcome_unknown",
-                S::GATEWAY_TIMEOUT,
-                "Whether the job was accepted is not known",
-            ),
-            Self::TooManyUploads => (
-                "too_many_uploads",
-                S::SERVICE_UNAVAILABLE,
-                "Too many photos are being received",
-            ),
-            Self::TooManyPending { .. } => (
-                "too_many_pending",
-                S::TOO_MANY_REQUESTS,
-                "The user has too many unfinished jobs",
-            ),
-            Self::QueueFull { .. } => ("queue_full", S::SERVICE_UNAVAILABLE, "The queue is full"),
-            Self::AuthorisationUnknown => (
-                "authorisation_unknown",
-                S::NOT_FOUND,
-                "There is no such authorisation under way",
-            ),
-            Self::AuthorisationRefused => (
-                "authorisation_refused",
-                S::FORBIDDEN,
-                "Flickr did not authorise this",
-            ),
-            Self::FlickrUnavailable => ("flickr_unavailable", S::BAD_GATEWAY, "Flickr cannot be reached"),
-            Self::Unavailable => (
-                "unavailable",
-                S::SERVICE_UNAVAILABLE,
-                "The service is briefly unavailable",
-            ),
-            Self::Timeout => ("timeout", S::GATEWAY_TIMEOUT, "The request took too long"),
-            Self::Internal => (
-                "internal",
-                S::INTERNAL_SERVER_ERROR,
-                "Something went wrong on our side",
-            ),
-        }
-    }
-
     /// The stable name that programs compare.
     pub const fn code(&self) -> &'static str {
-        self.kind().0
+        self.kind().code
     }
 
     /// The HTTP status.
     pub const fn status(&self) -> StatusCode {
-        self.kind().1
+        self.kind().status
     }
 
     /// A sentence about this kind of problem.
     pub const fn title(&self) -> &'static str {
-        self.kind().2
+        self.kind().title
     }
 
     /// A sentence about this occurrence: what to do about it.
@@ -306,6 +214,17 @@ impl Problem {
                 "Check the boundary and the headers of each part (RFC 7578); nothing was stored.".into()
             }
             Self::InvalidRequest(_) => "The member errors names each field and what would be right.".into(),
+            Self::BatchSize { jobs } => format!("It has {jobs}; a batch has 1 to {MAX_BATCH}.").into(),
+            Self::IdempotencyKeyInvalid => "A key has 1 to 255 visible ASCII characters, for example a UUID.".into(),
+            Self::IdempotencyKeysDiffer => {
+                "Idempotency-Key and X-Idempotency-Key mean the same; send one of them, once.".into()
+            }
+            Self::IdempotencyKeyReused => {
+                "Another request had this key within the last 24 hours; take a new key for a new request.".into()
+            }
+            Self::IdempotencyKeyInFlight => {
+                "Send the same request again after the time in Retry-After to have its answer.".into()
+            }
             Self::Unauthenticated => "Send the header Authorization: Bearer fh_<key id>_<secret>.".into(),
             Self::ScopeMissing(scope) => format!("The route needs the scope {scope}.").into(),
             Self::UnknownUser => {
@@ -341,11 +260,23 @@ impl Problem {
                 "Another request replaced it at the same moment, and its answer has the new secret; this one changed nothing."
                     .into()
             }
-            Self::OutcomeUnknown { job_id } => format!(
+            Self::OutcomeUnknown { job_id, repeatable: true } => format!(
+                "The job {job_id} may have been accepted; send the same request with the same idempotency key again."
+            )
+            .into(),
+            Self::OutcomeUnknown { job_id, repeatable: false } => format!(
                 "The job {job_id} may have been accepted; look it up at /api/v1/jobs/{job_id} before it is sent again."
             )
             .into(),
             Self::TooManyUploads => "Try again after the time in Retry-After; nothing was stored.".into(),
+            Self::ClientRateExceeded { .. } | Self::UserRateExceeded { .. } => {
+                "Try again after the time in Retry-After; the header RateLimit-Policy lists the limits.".into()
+            }
+            Self::ClassRateExceeded { class, .. } => format!(
+                "The limit is on jobs of the class {}; try again after the time in Retry-After.",
+                class.name()
+            )
+            .into(),
             Self::TooManyPending { .. } => "Wait until some of the user's jobs have finished.".into(),
             Self::QueueFull { .. } => "Try again after the time in Retry-After; nothing was stored.".into(),
             Self::AuthorisationUnknown => {
@@ -366,9 +297,25 @@ impl Problem {
     /// When the client should try again, for the header `Retry-After`.
     pub const fn retry_after(&self) -> Option<Duration> {
         match self {
-            Self::TooManyPending { retry_after } | Self::QueueFull { retry_after } => Some(*retry_after),
+            Self::ClientRateExceeded { retry_after, .. }
+            | Self::UserRateExceeded { retry_after, .. }
+            | Self::ClassRateExceeded { retry_after, .. }
+            | Self::TooManyPending { retry_after, .. }
+            | Self::QueueFull { retry_after } => Some(*retry_after),
+            Self::IdempotencyKeyInFlight => Some(IN_FLIGHT),
             Self::Unavailable | Self::FlickrUnavailable => Some(FAILOVER),
             Self::TooManyUploads => Some(UPLOADS),
+            _ => None,
+        }
+    }
+
+    /// What is left of the rates, for the headers `RateLimit` and `RateLimit-Policy`.
+    pub const fn quotas(&self) -> Option<&Quotas> {
+        match self {
+            Self::ClientRateExceeded { quotas, .. }
+            | Self::UserRateExceeded { quotas, .. }
+            | Self::ClassRateExceeded { quotas, .. }
+            | Self::TooManyPending { quotas, .. } => Some(quotas),
             _ => None,
         }
     }
@@ -377,6 +324,14 @@ impl Problem {
     pub fn errors(&self) -> Vec<FieldError> {
         match self {
             Self::InvalidRequest(errors) => errors.clone(),
+            Self::BatchSize { .. } => vec![FieldError::new("jobs", format!("has 1 to {MAX_BATCH} items"))],
+            Self::IdempotencyKeyInvalid => vec![FieldError::new(
+                "Idempotency-Key",
+                "has 1 to 255 visible ASCII characters",
+            )],
+            Self::IdempotencyKeysDiffer => ["Idempotency-Key", "X-Idempotency-Key"]
+                .map(|header| FieldError::new(header, "is given with two values"))
+                .to_vec(),
             Self::UnknownUser => vec![FieldError::new(
                 "user_id",
                 "is not known or has not authorised this client",
@@ -395,19 +350,6 @@ impl Problem {
             _ => Vec::new(),
         }
     }
-
-    /// The body of the answer.
-    pub fn document(&self, trace_id: &str) -> ProblemDocument {
-        ProblemDocument {
-            r#type: format!("{TYPE_BASE}{}", self.code()),
-            title: self.title().to_owned(),
-            status: self.status().as_u16(),
-            detail: self.detail().into_owned(),
-            code: self.code().to_owned(),
-            trace_id: trace_id.to_owned(),
-            errors: self.errors(),
-        }
-    }
 }
 
 impl IntoResponse for Problem {
@@ -419,71 +361,17 @@ impl IntoResponse for Problem {
     }
 }
 
-/// An RFC 9457 problem details object, `application/problem+json`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
-#[schema(as = Problem)]
-pub struct ProblemDocument {
-    /// A stable URI of this kind of problem.
-    #[schema(example = "https://flickrhub.dev/problems/invalid_request")]
-    pub r#type: String,
-    /// A sentence about this kind of problem.
-    pub title: String,
-    /// The HTTP status.
-    #[schema(example = 422)]
-    pub status: u16,
-    /// A sentence about this occurrence.
-    pub detail: String,
-    /// The stable name of this kind of problem.
-    #[schema(example = "invalid_request")]
-    pub code: String,
-    /// The trace id of the request, also in the header `X-Trace-Id`.
-    #[schema(example = "4bf92f3577b34da6a3ce929d0e0e4736")]
-    pub trace_id: String,
-    /// The fields that are wrong; absent where no field is.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub errors: Vec<FieldError>,
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn a_problem_document_names_its_type_code_status_trace_and_fields() {
-        let document = Problem::field("params.photo_id", "is missing").document("abc");
-        assert_eq!(
-            serde_json::to_value(document).ok(),
-            Some(serde_json::json!({
-                "type": "https://flickrhub.dev/problems/invalid_request",
-                "title": "Fields of the request are wrong",
-                "status": 422,
-                "detail": "The member errors names each field and what would be right.",
-                "code": "invalid_request",
-                "trace_id": "abc",
-                "errors": [{"field": "params.photo_id", "message": "is missing"}],
-            }))
-        );
-    }
-
-    #[test]
-    fn a_problem_repeats_little_of_what_the_client_sent() {
-        let error = FieldError::new("ä".repeat(1_000_000), "b".repeat(1_000_000));
-        assert_eq!(error.field, format!("{}…", "ä".repeat(64)));
-        assert_eq!(error.message.chars().count(), 257);
-        let error = FieldError::new("a".repeat(64), "is missing");
-        assert_eq!(error.field.len(), 64);
-    }
-
-    #[test]
-    fn a_problem_without_a_wrong_field_has_no_errors_member() {
-        let document = serde_json::to_value(Problem::Internal.document("abc")).unwrap_or_default();
-        assert_eq!(document.get("errors"), None);
-    }
-
-    #[test]
     fn whoever_may_have_a_job_learns_its_id_and_is_not_told_to_try_again() {
         let job_id = JobId::new();
-        let problem = Problem::OutcomeUnknown { job_id };
+        let problem = Problem::OutcomeUnknown {
+            job_id,
+            repeatable: false,
+        };
         assert!(problem.detail().contains(&job_id.to_string()));
         assert_eq!(problem.retry_after(), None);
     }
@@ -492,7 +380,6 @@ mod tests {
     fn an_overload_says_when_to_come_back() {
         let wait = Duration::from_secs(3);
         for problem in [
-            Problem::TooManyPending { retry_after: wait },
             Problem::QueueFull { retry_after: wait },
             Problem::Unavailable,
             Problem::TooManyUploads,
