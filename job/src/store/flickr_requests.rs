@@ -5,7 +5,10 @@
 //! from the job's other times.
 
 use bson::{DateTime, Document, RawDocumentBuf, doc};
+use futures::FutureExt;
+use futures::future::BoxFuture;
 use jiff::{SignedDuration, Timestamp};
+use mongodb::Collection;
 use serde::Deserialize;
 
 use super::error::within;
@@ -98,40 +101,48 @@ impl JobStore {
     ///
     /// # Errors
     /// When MongoDB fails.
-    pub async fn claims(&self, span: SignedDuration) -> Result<Vec<ClaimsOfJob>, StoreError> {
-        let unfinished = [JobState::Queued, JobState::Dispatched, JobState::Running].map(JobState::name);
-        let since = self
-            .clock()
-            .purged_at(now().saturating_sub(span).unwrap_or(Timestamp::MIN));
-        let called = doc! { "$exists": true };
-        let filters = [
-            doc! {
-                "state": { "$in": unfinished.as_slice() },
-                "finished_at": null,
-                "flickr_requests.0": &called,
-            },
-            doc! { "purge_at": { "$gte": since }, "flickr_requests.0": &called },
-        ];
-        let jobs = self.jobs.clone_with_type::<RawDocumentBuf>();
-        let mut session = within(jobs.client().start_session().snapshot(true)).await?;
-        let mut claims = Vec::new();
-        for filter in filters {
-            let find = jobs
-                .find(filter)
-                .projection(doc! { "app": 1, "user_id": 1, "queue": 1, "state": 1, "updated_at": 1, "flickr_requests": 1 })
-                .batch_size(BATCH)
-                .session(&mut session);
-            let mut cursor = within(find).await?;
-            while let Some(job) = within(async { cursor.next(&mut session).await.transpose() }).await? {
-                match bson::deserialize_from_slice(job.as_bytes()) {
-                    Ok(job) => claims.push(job),
-                    // One request too few is better than no request at all.
-                    Err(error) => {
-                        tracing::error!(%error, "the claims of a job cannot be read; they are not counted")
-                    }
+    pub fn claims(&self, span: SignedDuration) -> BoxFuture<'static, Result<Vec<ClaimsOfJob>, StoreError>> {
+        let since = now().saturating_sub(span).unwrap_or(Timestamp::MIN);
+        let since = self.clock().purged_at(since);
+        claims(self.jobs.clone_with_type(), since).boxed()
+    }
+}
+
+/// The claims of unfinished jobs, and of those that are deleted after `purged_since`.
+async fn claims(
+    jobs: Collection<RawDocumentBuf>,
+    purged_since: DateTime,
+) -> Result<Vec<ClaimsOfJob>, StoreError> {
+    let unfinished = [JobState::Queued, JobState::Dispatched, JobState::Running].map(JobState::name);
+    let called = doc! { "$exists": true };
+    let filters = [
+        doc! {
+            "state": { "$in": unfinished.as_slice() },
+            "finished_at": null,
+            "flickr_requests.0": &called,
+        },
+        doc! { "purge_at": { "$gte": purged_since }, "flickr_requests.0": &called },
+    ];
+    // Turned into futures here: the compiler does not see that what turns them into one can be sent to another thread.
+    let mut session = within(jobs.client().start_session().snapshot(true).into_future()).await?;
+    let mut claims = Vec::new();
+    for filter in filters {
+        let find = jobs
+            .find(filter)
+            .projection(doc! { "app": 1, "user_id": 1, "queue": 1, "state": 1, "updated_at": 1, "flickr_requests": 1 })
+            .batch_size(BATCH)
+            .session(&mut session)
+            .into_future();
+        let mut cursor = within(find).await?;
+        while within(cursor.advance(&mut session)).await? {
+            match bson::deserialize_from_slice(cursor.current().as_bytes()) {
+                Ok(job) => claims.push(job),
+                // One request too few is better than no request at all.
+                Err(error) => {
+                    tracing::error!(%error, "the claims of a job cannot be read; they are not counted");
                 }
             }
         }
-        Ok(claims)
     }
+    Ok(claims)
 }

@@ -45,7 +45,6 @@ use flickrhub_job::queue::Queue;
 use flickrhub_job::store::{BodyStore, JobStore, StoreError};
 use flickrhub_job::telemetry::Metrics;
 use flickrhub_job::topology::Publisher;
-use futures::FutureExt;
 use futures::future::join_all;
 use jiff::Timestamp;
 use tokio_util::sync::CancellationToken;
@@ -127,11 +126,10 @@ impl Dispatcher {
     }
 
     async fn dispatch_until(&self, stop: &CancellationToken) {
-        // Boxed where the compiler would not see that the whole can be sent to another thread.
         let releases = self
             .queues
             .iter()
-            .map(|(&queue, settings)| self.release_until(queue, settings, stop).boxed());
+            .map(|(&queue, settings)| self.release_until(queue, settings, stop));
         let configured = AtomicBool::new(false);
         let grace = overdue::Grace::new(Timestamp::now());
         tokio::join!(
@@ -141,10 +139,8 @@ impl Dispatcher {
             every(RECONCILE_PERIOD, stop, || self.reconcile_in_turn(stop)),
             every(ORPHANS_PERIOD, stop, || self.delete_orphans_in_turn()),
             every(DEPTH_PERIOD, stop, || self.record_depths()),
-            every(BUDGET_PERIOD, stop, || self
-                .keep_budgets(&configured, stop)
-                .boxed()),
-            every(DEPTH_PERIOD, stop, || self.record_budgets().boxed()),
+            every(BUDGET_PERIOD, stop, || self.keep_budgets(&configured, stop)),
+            every(DEPTH_PERIOD, stop, || self.record_budgets()),
         );
     }
 }
