@@ -21,7 +21,9 @@
 //! a limit, as a new request would be.
 
 use flickrhub_flickr::Permission;
-use flickrhub_job::lane::{Admission, AdmissionLimits, Admitted, LaneEntry, LaneError, Policy, Quotas, Submission};
+use flickrhub_job::lane::{
+    Admission, AdmissionLimits, Admitted, LaneEntry, LaneError, Policy, Quotas, Submission,
+};
 use flickrhub_job::limits::RequestClass;
 use flickrhub_job::model::{Idempotency, Job};
 use flickrhub_job::queue::Queue;
@@ -216,11 +218,7 @@ impl Attempt<'_> {
     }
 
     /// Another job has the key: this one is not stored.
-    async fn give_way(
-        &self,
-        admitted: Admitted,
-        idempotency: &Idempotency,
-    ) -> Result<Outcome, NotAccepted> {
+    async fn give_way(&self, admitted: Admitted, idempotency: &Idempotency) -> Result<Outcome, NotAccepted> {
         let found = self.data.jobs.by_idempotency_key(&idempotency.key).await;
         if let Ok(Some(own)) = &found
             && own.id == self.job.id
@@ -338,12 +336,14 @@ mod tests {
     #[test]
     fn every_refusal_says_when_to_come_back() {
         let retry_after = Duration::from_secs(7);
-        let quotas = Quotas([Policy::Client, Policy::User, Policy::Class(RequestClass::Read)].map(|policy| Quota {
-            policy,
-            limit: 1,
-            remaining: 0,
-            reset: 7,
-        }));
+        let quotas = Quotas(
+            [Policy::Client, Policy::User, Policy::Class(RequestClass::Read)].map(|policy| Quota {
+                policy,
+                limit: 1,
+                remaining: 0,
+                reset: 7,
+            }),
+        );
         let full = |policy| Admission::WindowFull { policy, retry_after };
         for (admission, status, code) in [
             (

@@ -67,7 +67,11 @@ impl IdempotencyKey {
     /// sent again.
     pub fn of_item(&self, client_id: &str, index: usize, payload: &Value) -> Idempotency {
         Idempotency {
-            key: hash([client_id.as_bytes(), self.0.as_bytes(), index.to_string().as_bytes()]),
+            key: hash([
+                client_id.as_bytes(),
+                self.0.as_bytes(),
+                index.to_string().as_bytes(),
+            ]),
             payload: payload_hash(payload),
         }
     }
@@ -120,7 +124,9 @@ mod tests {
     #[test]
     fn either_header_gives_the_key_and_both_give_one() {
         let a: &[u8] = b"8e03978e-40d5-43e8-bc93-6894a57f9324";
-        let expected = Ok(Some(IdempotencyKey("8e03978e-40d5-43e8-bc93-6894a57f9324".to_owned())));
+        let expected = Ok(Some(IdempotencyKey(
+            "8e03978e-40d5-43e8-bc93-6894a57f9324".to_owned(),
+        )));
         assert_eq!(key(&[]), Ok(None));
         assert_eq!(key(&[(IDEMPOTENCY_KEY, a)]), expected);
         assert_eq!(key(&[(X_IDEMPOTENCY_KEY, a)]), expected);
@@ -153,7 +159,8 @@ mod tests {
     fn keys_of_clients_and_items_differ_and_payloads_do_not_by_their_order() {
         let key = IdempotencyKey("k".to_owned());
         let payload = json!({"b": 1, "a": {"d": 1, "c": 2}});
-        let same: Value = serde_json::from_str("{\"a\": {\"c\": 2, \"d\": 1},  \"b\": 1}").unwrap_or_default();
+        let same: Value =
+            serde_json::from_str("{\"a\": {\"c\": 2, \"d\": 1},  \"b\": 1}").unwrap_or_default();
         let first = key.of_request("acme", &payload);
         assert_eq!(first, key.of_request("acme", &same));
         assert_eq!((first.key.len(), first.payload.len()), (64, 64));

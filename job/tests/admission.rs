@@ -8,7 +8,9 @@ use std::time::Duration;
 
 use flickrhub_job::config::Config;
 use flickrhub_job::connection::redis::Redis;
-use flickrhub_job::lane::{Admission, AdmissionLimits, Admitted, LaneEntry, Lanes, Policy, Quotas, Submission};
+use flickrhub_job::lane::{
+    Admission, AdmissionLimits, Admitted, LaneEntry, Lanes, Policy, Quotas, Submission,
+};
 use flickrhub_job::limits::RequestClass;
 use flickrhub_job::model::{Idempotency, JobId, Priority};
 use flickrhub_job::queue::Queue;
@@ -134,20 +136,33 @@ async fn each_window_refuses_what_is_too_much_and_says_when_it_takes_more() {
     }
     let of_class = desk.ask(&Asked::new("u", RequestClass::Upload), &LIMITS).await;
     assert!(
-        matches!(full(&of_class), Some((Policy::Class(RequestClass::Upload), 3590..=3600))),
+        matches!(
+            full(&of_class),
+            Some((Policy::Class(RequestClass::Upload), 3590..=3600))
+        ),
         "{of_class:?}"
     );
     desk.admitted(&Asked::new("u", RequestClass::Read), &LIMITS).await;
     let of_user = desk.ask(&Asked::new("u", RequestClass::Write), &LIMITS).await;
-    assert!(matches!(full(&of_user), Some((Policy::User, 3590..=3600))), "{of_user:?}");
+    assert!(
+        matches!(full(&of_user), Some((Policy::User, 3590..=3600))),
+        "{of_user:?}"
+    );
     for user in ["v", "w"] {
-        desk.admitted(&Asked::new(user, RequestClass::Read), &LIMITS).await;
+        desk.admitted(&Asked::new(user, RequestClass::Read), &LIMITS)
+            .await;
     }
     let of_client = desk.ask(&Asked::new("x", RequestClass::Read), &LIMITS).await;
-    assert!(matches!(full(&of_client), Some((Policy::Client, 50..=60))), "{of_client:?}");
+    assert!(
+        matches!(full(&of_client), Some((Policy::Client, 50..=60))),
+        "{of_client:?}"
+    );
     // The user's hour outlasts the client's minute: whoever waits as told is not refused again.
     let of_both = desk.ask(&Asked::new("u", RequestClass::Read), &LIMITS).await;
-    assert!(matches!(full(&of_both), Some((Policy::Client, 3590..=3600))), "{of_both:?}");
+    assert!(
+        matches!(full(&of_both), Some((Policy::Client, 3590..=3600))),
+        "{of_both:?}"
+    );
     // Raised while it runs.
     let raised = AdmissionLimits {
         per_user_per_hour: 4,
@@ -227,19 +242,30 @@ async fn what_is_given_back_counts_no_more_and_is_given_back_once() {
 #[ignore = "needs the data tier: make test"]
 async fn of_requests_with_one_key_one_is_under_way_and_then_remembered() {
     let desk = Desk::open().await;
+    let limits = AdmissionLimits {
+        per_user_per_hour: 100,
+        per_class_per_hour: 100,
+        per_client_per_minute: 100,
+        ..LIMITS
+    };
     let (first, again) = (Asked::with_key("k", "p"), Asked::with_key("k", "p"));
-    let admitted = desk.admitted(&first, &LIMITS).await;
-    assert_eq!(desk.ask(&again, &LIMITS).await.0, Admission::InFlight);
-    let looked = desk.lanes.would_admit(&again.submission(), &LIMITS).await.unwrap().0;
+    let admitted = desk.admitted(&first, &limits).await;
+    assert_eq!(desk.ask(&again, &limits).await.0, Admission::InFlight);
+    let looked = desk
+        .lanes
+        .would_admit(&again.submission(), &limits)
+        .await
+        .unwrap()
+        .0;
     assert_eq!(looked, Admission::InFlight);
     let other = Asked::with_key("l", "p");
-    desk.admitted(&other, &LIMITS).await;
+    desk.admitted(&other, &limits).await;
 
     // Another request's failure does not end this one's mark.
     desk.lanes.give_back(&again.submission(), admitted).await.unwrap();
-    assert_eq!(desk.ask(&again, &LIMITS).await.0, Admission::InFlight);
+    assert_eq!(desk.ask(&again, &limits).await.0, Admission::InFlight);
     desk.lanes.give_back(&first.submission(), admitted).await.unwrap();
-    let admitted = desk.admitted(&again, &LIMITS).await;
+    let admitted = desk.admitted(&again, &limits).await;
 
     let idempotency = again.idempotency.clone().unwrap();
     let hour = Duration::from_hours(1);
@@ -259,10 +285,18 @@ async fn of_requests_with_one_key_one_is_under_way_and_then_remembered() {
         job_id: again.entry.job_id,
     };
     assert_eq!(desk.ask(&first, &full).await.0, expected);
-    let looked = desk.lanes.would_admit(&first.submission(), &full).await.unwrap().0;
-    assert!(matches!(looked, Admission::Admitted(_)), "only the whole request tells");
+    let looked = desk
+        .lanes
+        .would_admit(&first.submission(), &full)
+        .await
+        .unwrap()
+        .0;
+    assert!(
+        matches!(looked, Admission::Admitted(_)),
+        "only the whole request tells"
+    );
     desk.lanes.forget(&idempotency).await.unwrap();
-    desk.admitted(&first, &LIMITS).await;
+    desk.admitted(&first, &limits).await;
     desk.close().await;
 }
 
@@ -271,10 +305,18 @@ async fn of_requests_with_one_key_one_is_under_way_and_then_remembered() {
 async fn a_look_and_a_refusal_write_nothing() {
     let desk = Desk::open().await;
     let looked = Asked::with_key("k", "p");
-    let look = desk.lanes.would_admit(&looked.submission(), &LIMITS).await.unwrap().0;
+    let look = desk
+        .lanes
+        .would_admit(&looked.submission(), &LIMITS)
+        .await
+        .unwrap()
+        .0;
     assert!(matches!(look, Admission::Admitted(_)));
     let none = AdmissionLimits { buffer: 0, ..LIMITS };
-    assert!(matches!(desk.ask(&looked, &none).await.0, Admission::QueueFull { .. }));
+    assert!(matches!(
+        desk.ask(&looked, &none).await.0,
+        Admission::QueueFull { .. }
+    ));
     assert_eq!(desk.keys().await, Vec::<String>::new());
     desk.close().await;
 }

@@ -109,7 +109,11 @@ async fn agree(redis: &Redis, script: &Script, operations: &[Operation]) -> Resu
             }
         };
         let mut call = script.key(&keys[log]);
-        call.key(&keys[1 - log]).arg(clock).arg(HOUR).arg(what).arg(argument);
+        call.key(&keys[1 - log])
+            .arg(clock)
+            .arg(HOUR)
+            .arg(what)
+            .arg(argument);
         let (counts, single, all): (Vec<usize>, Vec<i64>, Vec<i64>) = redis.script(&call).await.unwrap();
 
         let (time, mut first) = oracles[log].at(clock);
@@ -127,7 +131,9 @@ async fn agree(redis: &Redis, script: &Script, operations: &[Operation]) -> Resu
         }
         let ends = |events: &[i64]| match events {
             [] => Vec::new(),
-            events => [0, (events.len() - 1) / 2, events.len() - 1].map(|n| events[n] + HOUR).to_vec(),
+            events => [0, (events.len() - 1) / 2, events.len() - 1]
+                .map(|n| events[n] + HOUR)
+                .to_vec(),
         };
         prop_assert_eq!(&counts, &[first.len(), second.len()], "{:?}", operation);
         prop_assert_eq!(single, ends(&first), "{:?}", operation);

@@ -158,7 +158,10 @@ pub fn listing() -> String {
             kind.meaning
         );
     }
-    let _ = write!(text, "\nThe `type` of a problem is `{TYPE_BASE}` followed by its code.\n");
+    let _ = write!(
+        text,
+        "\nThe `type` of a problem is `{TYPE_BASE}` followed by its code.\n"
+    );
     text
 }
 

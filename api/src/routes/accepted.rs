@@ -16,7 +16,11 @@ pub struct Accepted(pub Receipt);
 
 impl IntoResponse for Accepted {
     fn into_response(self) -> Response {
-        let Receipt { job, replayed, quotas } = self.0;
+        let Receipt {
+            job,
+            replayed,
+            quotas,
+        } = self.0;
         let mut response = (StatusCode::ACCEPTED, Json(JobView::from(&job))).into_response();
         let headers = response.headers_mut();
         if let Ok(location) = HeaderValue::from_str(&format!("/api/v1/jobs/{}", job.id)) {

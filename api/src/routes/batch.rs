@@ -144,7 +144,9 @@ impl Batch {
         let results = outcomes.into_iter().enumerate();
         BatchAnswer {
             results: BatchResults {
-                results: results.map(|(index, outcome)| self.result(index, outcome)).collect(),
+                results: results
+                    .map(|(index, outcome)| self.result(index, outcome))
+                    .collect(),
             },
             quotas,
         }

@@ -233,10 +233,7 @@ async fn order_and_accept(
     let users = &state.data()?.users;
     let caller = &sender.caller;
     let user = authorised_user(users, caller, &valid.user_id, Permission::Write, USER_PART).await?;
-    let (body, digest) = received
-        .photo
-        .map(|photo| (photo.body, photo.sha256))
-        .unzip();
+    let (body, digest) = received.photo.map(|photo| (photo.body, photo.sha256)).unzip();
     let order = Order {
         user_id: user.id,
         app: user.app,

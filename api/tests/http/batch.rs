@@ -20,7 +20,8 @@ fn statuses(answer: &Answer) -> Vec<u64> {
 async fn a_bad_job_does_not_hold_up_the_others() {
     let hub = Hub::start(|_| {}).await;
     let (user, reader) = (hub.add_user("write").await, hub.add_user("read").await);
-    let write = json!({"user_id": reader, "method": "flickr.photos.setTags", "params": {"photo_id": 5, "tags": "a"}});
+    let write =
+        json!({"user_id": reader, "method": "flickr.photos.setTags", "params": {"photo_id": 5, "tags": "a"}});
     let batch = json!({"jobs": [job(&user, 1), {"user_id": user}, job("1@N01", 2), write, 7, job(&user, 3)]});
     let answer = hub.send("POST /api/v1/jobs/batch", &batch).await;
     assert_eq!(answer.status, 200, "{answer:?}");
@@ -45,9 +46,15 @@ async fn a_limit_refuses_what_is_too_much_of_a_batch() {
     let user = hub.add_user("read").await;
     hub.limit(|limits| limits.per_user_per_hour = 3);
     let jobs: Vec<_> = (0..5).map(|photo| job(&user, photo)).collect();
-    let answer = hub.send("POST /api/v1/jobs/batch", &json!({ "jobs": jobs })).await;
+    let answer = hub
+        .send("POST /api/v1/jobs/batch", &json!({ "jobs": jobs }))
+        .await;
     let statuses = statuses(&answer);
-    assert_eq!(statuses.iter().filter(|status| **status == 202).count(), 3, "{statuses:?}");
+    assert_eq!(
+        statuses.iter().filter(|status| **status == 202).count(),
+        3,
+        "{statuses:?}"
+    );
     let refused = statuses.iter().position(|status| *status == 429).unwrap();
     let refused = &answer.body["results"][refused];
     assert_eq!(refused["problem"]["code"], "user_rate_exceeded");
@@ -63,12 +70,17 @@ async fn a_batch_that_is_sent_again_accepts_what_was_refused_before() {
     let jobs: Vec<_> = (0..4).map(|photo| job(&user, photo)).collect();
     let batch = json!({ "jobs": jobs });
     let send = || async {
-        let request = hub.request("POST /api/v1/jobs/batch").header("Idempotency-Key", "b");
+        let request = hub
+            .request("POST /api/v1/jobs/batch")
+            .header("Idempotency-Key", "b");
         Answer::of(request.json(&batch).send().await.unwrap()).await
     };
     hub.limit(|limits| limits.pending_per_user = 2);
     let first = send().await;
-    assert_eq!(statuses(&first).iter().filter(|status| **status == 202).count(), 2);
+    assert_eq!(
+        statuses(&first).iter().filter(|status| **status == 202).count(),
+        2
+    );
     hub.limit(|limits| limits.pending_per_user = 10);
     let second = send().await;
     assert_eq!(statuses(&second), [202; 4]);
@@ -90,12 +102,19 @@ async fn a_thousand_jobs_are_accepted_in_one_request_and_no_more() {
     let user = hub.add_user("read").await;
     let jobs: Vec<_> = (0..1000).map(|photo| job(&user, photo)).collect();
     let started = Instant::now();
-    let answer = hub.send("POST /api/v1/jobs/batch", &json!({ "jobs": jobs })).await;
+    let answer = hub
+        .send("POST /api/v1/jobs/batch", &json!({ "jobs": jobs }))
+        .await;
     println!("1000 jobs in {} ms", started.elapsed().as_millis());
     assert_eq!(statuses(&answer), [202; 1000]);
     let jobs: Vec<_> = (0..1001).map(|photo| job(&user, photo)).collect();
     for jobs in [json!([]), json!(jobs)] {
-        let refused = hub.send("POST /api/v1/jobs/batch", &json!({ "jobs": jobs })).await;
-        assert_eq!((refused.status, refused.code(), refused.fields()), (422, "batch_size", vec!["jobs"]));
+        let refused = hub
+            .send("POST /api/v1/jobs/batch", &json!({ "jobs": jobs }))
+            .await;
+        assert_eq!(
+            (refused.status, refused.code(), refused.fields()),
+            (422, "batch_size", vec!["jobs"])
+        );
     }
 }

@@ -159,33 +159,57 @@ async fn after_a_crash_at_any_step_the_request_has_one_effect() {
         ..template.clone()
     };
     let first = dead("admitted");
-    assert!(matches!(admit_elsewhere(&hub, &first).await, Admission::Admitted(_)));
-    assert_eq!(send(&hub, "admitted", &body).await.code(), "idempotency_key_in_flight");
+    assert!(matches!(
+        admit_elsewhere(&hub, &first).await,
+        Admission::Admitted(_)
+    ));
+    assert_eq!(
+        send(&hub, "admitted", &body).await.code(),
+        "idempotency_key_in_flight"
+    );
     lose_mark(&hub, "admitted").await;
     let accepted = send(&hub, "admitted", &body).await;
     assert_eq!((accepted.status, replayed(&accepted)), (202, false));
 
     // Stored, neither pushed nor remembered, with the mark still there and without it.
     let first = dead("stored");
-    assert!(matches!(admit_elsewhere(&hub, &first).await, Admission::Admitted(_)));
+    assert!(matches!(
+        admit_elsewhere(&hub, &first).await,
+        Admission::Admitted(_)
+    ));
     hub.jobs.insert(&first).await.unwrap();
-    assert_eq!(send(&hub, "stored", &body).await.code(), "idempotency_key_in_flight");
+    assert_eq!(
+        send(&hub, "stored", &body).await.code(),
+        "idempotency_key_in_flight"
+    );
     lose_mark(&hub, "stored").await;
     for _ in 0..2 {
         let again = send(&hub, "stored", &body).await;
-        assert_eq!((again.status, replayed(&again), again.job_id()), (202, true, first.id));
+        assert_eq!(
+            (again.status, replayed(&again), again.job_id()),
+            (202, true, first.id)
+        );
     }
 
     // The mark is over before the first request's insertion comes: the index lets only one in.
     let late = dead("late");
     let accepted = send(&hub, "late", &body).await;
     let outcome = hub.jobs.insert(&late).await;
-    assert!(matches!(outcome, Err(StoreError::Duplicate { .. })), "{outcome:?}");
+    assert!(
+        matches!(outcome, Err(StoreError::Duplicate { .. })),
+        "{outcome:?}"
+    );
     assert_eq!(send(&hub, "late", &body).await.job_id(), accepted.job_id());
 
     // What was given back counts nowhere: template, the crash, two accepted ones and the crash that was stored.
     let counted = send(&hub, "count", &body).await;
-    let left: u32 = counted.header("ratelimit").split(['=', ';']).nth(2).unwrap().parse().unwrap();
+    let left: u32 = counted
+        .header("ratelimit")
+        .split(['=', ';'])
+        .nth(2)
+        .unwrap()
+        .parse()
+        .unwrap();
     assert_eq!(left, 3500 - 6, "{}", counted.header("ratelimit"));
 }
 

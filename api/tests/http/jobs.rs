@@ -131,7 +131,10 @@ async fn each_rate_refuses_with_a_problem_of_its_own_and_the_headers_say_what_is
     assert_eq!((of_user.status, of_user.code()), (429, "user_rate_exceeded"));
     hub.limit(|limits| limits.per_client_per_minute = 2);
     let of_client = hub.send("POST /api/v1/jobs", &write).await;
-    assert_eq!((of_client.status, of_client.code()), (429, "client_rate_exceeded"));
+    assert_eq!(
+        (of_client.status, of_client.code()),
+        (429, "client_rate_exceeded")
+    );
     assert_eq!(hub.stored_jobs().await.len(), 2);
 }
 

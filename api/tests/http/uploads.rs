@@ -273,7 +273,11 @@ async fn an_upload_that_is_sent_again_is_one_job_and_leaves_one_photo() {
     // A repetition comes through although the user has no place for another job.
     hub.limit(|limits| limits.pending_per_user = 1);
     let again = upload(1000).await;
-    assert_eq!((again.status, again.header("idempotent-replayed")), (202, "true"), "{again:?}");
+    assert_eq!(
+        (again.status, again.header("idempotent-replayed")),
+        (202, "true"),
+        "{again:?}"
+    );
     assert_eq!(again.body, first.body);
     let other = upload(1001).await;
     assert_eq!((other.status, other.code()), (422, "idempotency_key_reused"));

@@ -176,8 +176,13 @@ impl Quotas {
     pub fn tightest(&self) -> Quota {
         let [first, rest @ ..] = self.0;
         let key = |quota: &Quota| (quota.remaining, std::cmp::Reverse(quota.reset));
-        rest.into_iter()
-            .fold(first, |tightest, quota| if key(&quota) < key(&tightest) { quota } else { tightest })
+        rest.into_iter().fold(first, |tightest, quota| {
+            if key(&quota) < key(&tightest) {
+                quota
+            } else {
+                tightest
+            }
+        })
     }
 }
 
@@ -194,11 +199,20 @@ pub(super) fn read(
     class: RequestClass,
     limits: &AdmissionLimits,
 ) -> Result<(Admission, Quotas), LaneError> {
-    let (verdict, number, age, at, client, client_reset, user, user_reset, of_class, class_reset, mark) = reply;
+    let (verdict, number, age, at, client, client_reset, user, user_reset, of_class, class_reset, mark) =
+        reply;
     let quotas = Quotas([
-        Quota::new(Policy::Client, limits.per_client_per_minute, (client, client_reset)),
+        Quota::new(
+            Policy::Client,
+            limits.per_client_per_minute,
+            (client, client_reset),
+        ),
         Quota::new(Policy::User, limits.per_user_per_hour, (user, user_reset)),
-        Quota::new(Policy::Class(class), limits.per_class_per_hour, (of_class, class_reset)),
+        Quota::new(
+            Policy::Class(class),
+            limits.per_class_per_hour,
+            (of_class, class_reset),
+        ),
     ]);
     let full = |policy| Admission::WindowFull {
         policy,

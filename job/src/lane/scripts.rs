@@ -10,7 +10,8 @@ macro_rules! script {
     };
 }
 
-pub(super) static ADMIT: LazyLock<Script> = script!("../sliding_log/sliding_log.lua", "windows.lua", "admit.lua");
+pub(super) static ADMIT: LazyLock<Script> =
+    script!("../sliding_log/sliding_log.lua", "windows.lua", "admit.lua");
 pub(super) static GIVE_BACK: LazyLock<Script> = script!(
     "../sliding_log/sliding_log.lua",
     "windows.lua",

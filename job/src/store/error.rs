@@ -165,7 +165,9 @@ mod tests {
     #[test]
     fn a_duplicate_names_its_index() {
         let message = |index| {
-            format!("E11000 duplicate key error collection: hub.jobs index: {index} dup key: {{ a: \" index: b \" }}")
+            format!(
+                "E11000 duplicate key error collection: hub.jobs index: {index} dup key: {{ a: \" index: b \" }}"
+            )
         };
         assert_eq!(index_of(&message("_id_")), "_id_");
         assert_eq!(index_of(&message("idempotency")), "idempotency");

@@ -24,7 +24,9 @@ impl JobStore {
     pub async fn release_idempotency_key(&self, id: JobId, now: Timestamp) -> Result<(), StoreError> {
         let before = now.checked_sub(IDEMPOTENCY_WINDOW).unwrap_or(Timestamp::MIN);
         let old = doc! { "_id": id::to_bson(id), "created_at": { "$lte": to_bson(before) } };
-        let release = self.jobs.update_one(old, doc! { "$unset": { "idempotency": "" } });
+        let release = self
+            .jobs
+            .update_one(old, doc! { "$unset": { "idempotency": "" } });
         within(release).await?;
         Ok(())
     }
@@ -34,7 +36,9 @@ impl JobStore {
 pub fn idempotency_left(job: &Job, now: Timestamp) -> Option<std::time::Duration> {
     let age = now.duration_since(job.created_at);
     let left = IDEMPOTENCY_WINDOW.checked_sub(age)?.min(IDEMPOTENCY_WINDOW);
-    std::time::Duration::try_from(left).ok().filter(|left| !left.is_zero())
+    std::time::Duration::try_from(left)
+        .ok()
+        .filter(|left| !left.is_zero())
 }
 
 /// A job as it was when it was accepted, whatever became of it since: what its client was told then.
@@ -88,7 +92,10 @@ mod tests {
         let job = queued_job();
         let after = |duration| idempotency_left(&job, job.created_at + duration);
         let second = SignedDuration::from_secs(1);
-        assert_eq!(after(SignedDuration::ZERO), Some(std::time::Duration::from_hours(24)));
+        assert_eq!(
+            after(SignedDuration::ZERO),
+            Some(std::time::Duration::from_hours(24))
+        );
         assert_eq!(
             after(IDEMPOTENCY_WINDOW - second),
             Some(std::time::Duration::from_secs(1))

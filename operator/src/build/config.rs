@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use flickrhub_job::config::{
-    ApiConfig, CallbackConfig, Config, FlickrApp, FlickrConfig, MongoConfig, QueueConfig,
-    RabbitConfig, RedisConfig, VaultAuth, VaultConfig,
+    ApiConfig, CallbackConfig, Config, FlickrApp, FlickrConfig, MongoConfig, QueueConfig, RabbitConfig,
+    RedisConfig, VaultAuth, VaultConfig,
 };
 use flickrhub_job::limits::LIMITS_FILE;
 use flickrhub_job::queue::Queue;

@@ -5,8 +5,8 @@ use serde_json::Value;
 
 use super::*;
 use crate::crd::{
-    ClassLimitsSpec, DeletionPolicy, FlickrHub, LimitsSpec, ManagedVaultSpec, PullPolicy, QueueSpec, StorageSpec,
-    UserWeight, VaultAuthSpec, VaultSpec,
+    ClassLimitsSpec, DeletionPolicy, FlickrHub, LimitsSpec, ManagedVaultSpec, PullPolicy, QueueSpec,
+    StorageSpec, UserWeight, VaultAuthSpec, VaultSpec,
 };
 use crate::fixtures;
 
@@ -312,7 +312,14 @@ fn changed_limits_restart_no_pod() {
     let config = after.iter().find(|object| object.name() == changed[0].1);
     let text = json(config.unwrap())["data"]["limits.yaml"].clone();
     let limits: flickrhub_job::limits::Limits = serde_yaml_ng::from_str(text.as_str().unwrap()).unwrap();
-    assert_eq!((limits.per_user_per_hour, limits.classes.read, limits.classes.upload), (7, 7, 3));
+    assert_eq!(
+        (
+            limits.per_user_per_hour,
+            limits.classes.read,
+            limits.classes.upload
+        ),
+        (7, 7, 3)
+    );
     assert_eq!(limits.weight_of("12037949754@N01"), 7);
 }
 
