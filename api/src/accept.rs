@@ -17,7 +17,7 @@ use std::time::Duration;
 use flickrhub_job::config::Config;
 use flickrhub_job::lane::{Admission, AdmissionLimits, LaneEntry};
 use flickrhub_job::model::{
-    Body, Callback, CallbackState, DEFAULT_WEIGHT, Job, JobId, JobState, TraceContext,
+    Body, Callback, CallbackState, DEFAULT_WEIGHT, Job, JobId, JobState, TraceContext, Trail,
 };
 use flickrhub_job::queue::Queue;
 use flickrhub_job::store::{self, StoreError};
@@ -89,6 +89,7 @@ impl Order {
             lease_until: None,
             result: None,
             error: None,
+            trail: Trail::default(),
         }
     }
 }

@@ -9,6 +9,7 @@ use flickrhub_job::connection::redis::Redis;
 use flickrhub_job::connection::{self, ConnectError};
 use flickrhub_job::lane::{LaneError, Lanes};
 use flickrhub_job::model::{Body, Job};
+use flickrhub_job::progress::{Progress, Topic};
 use flickrhub_job::store::{BodyStore, ClientStore, JobStore, OauthRequestStore, StoreError, UserStore};
 use flickrhub_job::telemetry::{CheckFailed, Readiness};
 use flickrhub_job::vault::{Component, Vault, VaultError};
@@ -41,6 +42,8 @@ pub struct DataTier {
     pub bodies: BodyStore,
     /// Admission and lanes.
     pub lanes: Lanes,
+    /// Hears of jobs that move.
+    pub progress: Progress,
     /// Encryption.
     pub vault: Vault,
     database: Database,
@@ -77,6 +80,7 @@ impl DataTier {
             oauth_requests: OauthRequestStore::open(&database).await?,
             bodies: BodyStore::new(&database),
             lanes: Lanes::new(redis.clone(), &config.redis.key_prefix),
+            progress: Progress::new(redis.clone(), &config.redis.key_prefix, Topic::Moves),
             vault,
             database,
             redis,

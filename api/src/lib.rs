@@ -8,6 +8,7 @@
 //! | [`routes`] | one file for each resource |
 //! | [`validate`] | from what was sent to what can be run: pure functions |
 //! | [`accept`] | the steps of taking on a job, and what a crash after each one means |
+//! | [`replay`] | the same for a job that was given up |
 //! | [`upload`] | photos, streamed into the body store |
 //! | [`auth`] | API keys, scopes, the cache of verified keys |
 //! | [`authorisation`] | whether a client may act for a user |
@@ -16,6 +17,8 @@
 //! | [`middleware`] | what surrounds every handler |
 //! | [`extract`] | JSON bodies and path parameters that answer with problems |
 //! | [`cursor`] | pages of a list |
+//! | [`prefer`] | how long a client is willing to wait |
+//! | [`seats`] | how many requests may last |
 //! | [`data_tier`] | MongoDB, Redis and Vault as the API uses them |
 //! | [`state`] | what handlers can reach |
 //! | [`openapi`] | the OpenAPI document |
@@ -29,9 +32,12 @@ pub mod data_tier;
 pub mod extract;
 pub mod middleware;
 pub mod openapi;
+pub mod prefer;
 pub mod problem;
+pub mod replay;
 pub mod return_link;
 pub mod routes;
+pub mod seats;
 pub mod server;
 pub mod state;
 pub mod upload;

@@ -17,6 +17,7 @@ use crate::routes;
     servers((url = "/", description = "This hub")),
     tags(
         (name = "jobs", description = "Calls of Flickr's REST methods"),
+        (name = "dead letters", description = "Jobs that were given up"),
         (name = "uploads", description = "Photos and videos"),
         (name = "users", description = "Flickr users that authorise a client"),
         (name = "health", description = "For the cluster"),

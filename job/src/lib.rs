@@ -9,6 +9,7 @@
 //! | [`connection`] | clients of Redis (Sentinel), MongoDB (replica set) and RabbitMQ that survive a failover |
 //! | [`store`] | MongoDB: jobs, users, clients, upload bodies, OAuth requests |
 //! | [`lane`] | Redis: admission, one lane per user and queue, fair release, delayed retries |
+//! | [`progress`] | who waits for a job to move, and how they hear of it |
 //! | [`envelope`] | the message that a worker receives |
 //! | [`topology`] | the quorum queues, declared the same way by whoever comes first |
 //! | [`vault`] | transit encryption of tokens, credentials and webhook secrets |
@@ -21,6 +22,7 @@ pub mod connection;
 pub mod envelope;
 pub mod lane;
 pub mod model;
+pub mod progress;
 pub mod queue;
 pub mod store;
 pub mod telemetry;

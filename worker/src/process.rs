@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use flickrhub_job::callback::{AddressPolicy, CallbackClient, CallbackClientError};
 use flickrhub_job::config::{Config, ConfigError};
 use flickrhub_job::lane::Lanes;
+use flickrhub_job::progress::{Progress, Topic};
 use flickrhub_job::queue::Queue;
 use flickrhub_job::telemetry::{self, Metrics, Readiness};
 use tokio_util::sync::CancellationToken;
@@ -86,13 +87,16 @@ async fn run_jobs(
     let settings = config.queue(queue)?.clone();
     let flickr = FlickrCaller::new(&config.flickr.endpoints, &settings)?;
     let stores = tier.stores().await?;
+    let redis = tier.redis().await?;
+    let key_prefix = &config.redis.key_prefix;
     let runner = Runner {
         queue,
         settings,
-        store: stores.jobs,
+        store: stores.jobs.for_worker(&own_name()),
         users: stores.users,
         bodies: stores.bodies,
-        lanes: Lanes::new(tier.redis().await?, &config.redis.key_prefix),
+        lanes: Lanes::new(redis.clone(), key_prefix),
+        progress: Progress::new(redis, key_prefix, Topic::Cancellations),
         vault: tier.vault().await?,
         apps: AppCredentials::new(&config.flickr.apps),
         flickr,
@@ -101,6 +105,11 @@ async fn run_jobs(
     };
     runner.run(tier.rabbitmq().await?, stop).await;
     Ok(())
+}
+
+/// The name of the pod, which is its host name; for the record of attempts.
+fn own_name() -> String {
+    std::env::var("HOSTNAME").unwrap_or_else(|_| "worker".to_owned())
 }
 
 async fn dispatch(

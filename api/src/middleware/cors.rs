@@ -7,6 +7,7 @@ use axum::http::{HeaderName, HeaderValue, Method};
 use tower_http::cors::CorsLayer;
 
 use super::trace::X_TRACE_ID;
+use crate::prefer::{PREFER, PREFERENCE_APPLIED};
 
 /// For how long a browser may remember the answer to its preflight.
 const MAX_AGE: Duration = Duration::from_mins(10);
@@ -33,8 +34,10 @@ pub fn layer(origins: &[String]) -> CorsLayer {
             AUTHORIZATION,
             CONTENT_TYPE,
             X_TRACE_ID,
+            PREFER,
+            HeaderName::from_static("last-event-id"),
             HeaderName::from_static("traceparent"),
         ])
-        .expose_headers([LOCATION, RETRY_AFTER, X_TRACE_ID])
+        .expose_headers([LOCATION, RETRY_AFTER, X_TRACE_ID, PREFERENCE_APPLIED])
         .max_age(MAX_AGE)
 }

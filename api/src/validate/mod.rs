@@ -2,6 +2,7 @@
 //! or name every field that is not.
 
 mod argument;
+mod dead_letters;
 mod file_name;
 mod job;
 mod list;
@@ -13,6 +14,7 @@ mod upload;
 mod user_id;
 
 pub use argument::Argument;
+pub use dead_letters::{BulkReplay, DeadLettersQuery};
 pub use file_name::file_name;
 pub use job::{JobSubmission, ValidJob};
 pub use list::ListQuery;

@@ -227,11 +227,8 @@ impl Hub {
     pub async fn stored_jobs(&self) -> Vec<Job> {
         let filter = JobFilter {
             client_id: self.client_id.clone(),
-            user_id: None,
-            state: None,
-            queue: None,
-            before: None,
             limit: 1000,
+            ..JobFilter::default()
         };
         let list = self.jobs.list(&filter).await.unwrap();
         let mut jobs = Vec::new();

@@ -7,4 +7,5 @@ redis.call('ZREM', RESERVED, job)
 redis.call('ZREM', INFLIGHT, job)
 leave_lane(job, user)
 wake()
+redis.call('PUBLISH', PREFIX .. 'progress', job .. ' queued')
 return 1

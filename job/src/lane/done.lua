@@ -7,4 +7,5 @@ redis.call('ZREM', INFLIGHT, job)
 leave_lane(job, user)
 give_place(job, user)
 wake()
+redis.call('PUBLISH', PREFIX .. 'progress', job .. ' over')
 return 1

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use flickrhub_job::model::{Callback, CallbackState, Job, JobError, JobId, JobState, Priority, TraceContext};
+use flickrhub_job::model::{Callback, CallbackState, Job, JobError, JobId, JobState, Priority, TraceContext, Trail};
 use flickrhub_job::queue::Queue;
 use flickrhub_job::store::{Holder, JobStore, time};
 use jiff::SignedDuration;
@@ -47,6 +47,7 @@ pub(crate) fn job() -> Job {
         lease_until: None,
         result: None,
         error: None,
+        trail: Trail::default(),
     }
 }
 
@@ -89,6 +90,11 @@ pub(crate) async fn running(store: &JobStore, job: &Job) -> Job {
         .await
         .expect("MongoDB answers")
         .expect("claimed")
+}
+
+/// The job as MongoDB has it.
+pub(crate) async fn stored(store: &JobStore, id: JobId) -> Job {
+    store.get(id).await.expect("MongoDB answers").expect("stored")
 }
 
 pub(crate) async fn drop_database(database: Database) {

@@ -10,5 +10,8 @@ mod bodies;
 mod callbacks;
 mod database;
 mod fixture;
+mod dead_letters;
+mod list;
 mod queries;
+mod trail;
 mod transitions;

@@ -64,6 +64,7 @@ impl Runner {
             Decision::Dead(error) => self.store.fail(job.id, job.attempt, JobState::Dead, error).await,
             Decision::Retry { at, error } => self.store.retry(job.id, job.attempt, error, *at).await,
             Decision::Postpone { at, error } => self.store.postpone(job.id, job.attempt, error, *at).await,
+            Decision::Cancel => self.store.abandon(job.id, job.attempt).await,
         }
     }
 

@@ -15,7 +15,8 @@ use flickrhub_job::connection::rabbitmq::Rabbit;
 use flickrhub_job::connection::redis::Redis;
 use flickrhub_job::envelope::Envelope;
 use flickrhub_job::lane::{LaneEntry, Lanes};
-use flickrhub_job::model::{Body, Job, JobId, JobState, Priority, TraceContext};
+use flickrhub_job::model::{Body, Job, JobId, JobState, Priority, TraceContext, Trail};
+use flickrhub_job::progress::{Progress, Topic};
 use flickrhub_job::queue::Queue;
 use flickrhub_job::store::{BodyStore, Client, ClientStore, JobStore, NewToken, UserStore};
 use flickrhub_job::telemetry::Metrics;
@@ -53,6 +54,7 @@ pub(crate) struct Hub {
     pub(crate) publisher: Publisher,
     pub(crate) user_id: String,
     pub(crate) client_id: String,
+    pub(crate) progress: Progress,
     lanes: Lanes,
     channel: Channel,
     stop: CancellationToken,
@@ -114,6 +116,7 @@ impl Hub {
             publisher: parts.publisher,
             user_id,
             client_id: own,
+            progress: Progress::new(parts.redis.clone(), &parts.key_prefix, Topic::Moves),
             lanes: parts.lanes,
             channel,
             stop,
@@ -154,6 +157,7 @@ impl Hub {
             lease_until: None,
             result: None,
             error: None,
+            trail: Trail::default(),
         }
     }
 
@@ -312,10 +316,11 @@ impl Parts {
             let runner = Runner {
                 queue,
                 settings: settings.clone(),
-                store: self.jobs.clone(),
+                store: self.jobs.clone().for_worker("test-worker"),
                 users: self.users.clone(),
                 bodies: self.bodies.clone(),
                 lanes: self.lanes.clone(),
+                progress: Progress::new(self.redis.clone(), &self.key_prefix, Topic::Cancellations),
                 vault: self.vault.clone(),
                 apps: AppCredentials::new(&self.config.flickr.apps),
                 flickr: FlickrCaller::new(&self.config.flickr.endpoints, settings).unwrap(),

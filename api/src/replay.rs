@@ -1,0 +1,240 @@
+//! Replaying a job that was given up: the steps of [`crate::accept`], made so that a job is replayed by one new job only.
+//!
+//! | step | where | if the process dies after it |
+//! | --- | --- | --- |
+//! | 1 admit | Redis, under an id chosen for the new job | the reservation runs out by itself; nothing was promised |
+//! | 2 mark | MongoDB: the old job names the new one, unless it names one already | the next replay goes on with the marked id |
+//! | 3 insert | MongoDB, under the marked id | the new job is queued, and the dispatcher finds it; the next replay finds it too |
+//! | 4 push | Redis: the user's lane | the same, only sooner |
+//! | 5 note | MongoDB: the old job notes that the new one is stored | over |
+//!
+//! Two that replay one job at once agree on its id in step 2; whoever comes second gives its own place back and does the rest
+//! for the same id, where every step does nothing if it was done. An insertion whose outcome is not known is not taken back:
+//! it may be the other's.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use flickrhub_job::lane::LaneEntry;
+use flickrhub_job::model::{Job, JobId, TraceContext};
+use flickrhub_job::queue::Queue;
+use flickrhub_job::store::replay_of;
+use futures::future::join_all;
+use tokio::time::Instant;
+
+use crate::accept::{limits_of, now, refusal};
+use crate::auth::Caller;
+use crate::authorisation::{authorised_user, permission_for};
+use crate::data_tier::DataTier;
+use crate::problem::Problem;
+use crate::state::AppState;
+
+/// Jobs of a bulk that are replayed at the same time.
+const AT_A_TIME: usize = 16;
+/// How long a bulk begins further jobs, so that its answer comes within the time of a request.
+const BULK_TIME: Duration = Duration::from_secs(20);
+/// How often the marked id may turn out to be another one: it never changes once it is there.
+const ROUNDS: u32 = 3;
+
+/// Replays a job; the job that replays it, which may be there already. Must run to its end: see
+/// [`crate::state::AppState::to_the_end`].
+///
+/// # Errors
+/// When the job was not given up, the user does not allow it any more, its photo is gone, there is no place for the new job,
+/// or the data tier fails. A replay that failed half-way goes on when it is asked for again.
+pub async fn replay(
+    state: &AppState,
+    caller: &Caller,
+    trace: &TraceContext,
+    old: &Job,
+) -> Result<Job, Problem> {
+    let data = state.data()?;
+    let copy = replay_of(old, now()).ok_or(Problem::JobNotReplayable(old.state))?;
+    let mut marked = old.trail.replayed_as;
+    for _ in 0..ROUNDS {
+        if let Some(id) = marked
+            && let Some(job) = data.jobs.get_for_client(&caller.client_id, id).await?
+        {
+            note(data, old, id).await;
+            return Ok(job);
+        }
+        let new = permitted(data, caller, &copy).await?;
+        let new = Job {
+            id: marked.unwrap_or(copy.id),
+            trace: trace.clone(),
+            ..new
+        };
+        let entry = LaneEntry::from(&new);
+        let limits = limits_of(&state.config, new.queue)?;
+        let admission = data.lanes.admit(&entry, &limits).await?;
+        refusal(admission).map_or(Ok(()), Err)?;
+        let agreed = data
+            .jobs
+            .begin_replay(&caller.client_id, old.id, new.id)
+            .await?
+            .ok_or(Problem::JobNotFound)?;
+        if agreed == new.id {
+            store(state, data, old, &new, &entry).await?;
+            return Ok(new);
+        }
+        if let Err(error) = data.lanes.done(&entry).await {
+            tracing::warn!(job_id = %new.id, %error, "the place of a replay that another one made runs out by itself");
+        }
+        marked = Some(agreed);
+    }
+    Err(Problem::Internal)
+}
+
+/// The copy, if its user and its photo allow it still.
+async fn permitted(data: &DataTier, caller: &Caller, copy: &Job) -> Result<Job, Problem> {
+    let needed = permission_for(&copy.method);
+    let user = authorised_user(&data.users, caller, &copy.user_id, needed, "id").await?;
+    if let Some(body) = &copy.body
+        && !data.has_body(body).await?
+    {
+        return Err(Problem::JobBodyGone);
+    }
+    Ok(Job {
+        app: user.app,
+        ..copy.clone()
+    })
+}
+
+async fn store(
+    state: &AppState,
+    data: &DataTier,
+    old: &Job,
+    new: &Job,
+    entry: &LaneEntry,
+) -> Result<(), Problem> {
+    data.jobs.insert(new).await?;
+    if let Err(error) = data.lanes.push(entry).await {
+        tracing::warn!(job_id = %new.id, %error, "the lane was not pushed; the dispatcher will find the job");
+    }
+    state
+        .metrics
+        .jobs_accepted
+        .with_label_values(&[new.queue.name()])
+        .inc();
+    tracing::info!(
+        event = "job_enqueued",
+        trace_id = new.trace.trace_id,
+        user_id = new.user_id,
+        job_id = %new.id,
+        replay_of = %old.id,
+        client_id = new.client_id,
+        queue = new.queue.name(),
+        method = new.method,
+        "job accepted"
+    );
+    note(data, old, new.id).await;
+    Ok(())
+}
+
+/// Without the note the next bulk looks at the job once more.
+async fn note(data: &DataTier, old: &Job, new: JobId) {
+    if old.trail.replayed_at.is_some() {
+        return;
+    }
+    if let Err(error) = data.jobs.end_replay(old.id, new).await {
+        tracing::warn!(job_id = %old.id, %error, "that the job was replayed could not be noted");
+    }
+}
+
+/// What became of one job of a bulk.
+#[derive(Debug)]
+pub struct Replayed {
+    /// The job that was to be replayed.
+    pub id: JobId,
+    /// The job that replays it, or why there is none.
+    pub outcome: Result<JobId, Problem>,
+}
+
+/// Replays many jobs of the caller, in this order. What is not replayed stays as it is.
+///
+/// Where a user has no room for a further job, or a queue, the rest of the same user or queue is not tried. The jobs that are
+/// missing in the answer were not tried for want of time.
+pub async fn replay_all(
+    state: &AppState,
+    caller: &Arc<Caller>,
+    trace: &TraceContext,
+    ids: &[JobId],
+) -> Vec<Replayed> {
+    let deadline = Instant::now() + BULK_TIME;
+    let mut full = Full::default();
+    let mut replayed = Vec::with_capacity(ids.len());
+    for ids in ids.chunks(AT_A_TIME) {
+        if Instant::now() >= deadline {
+            break;
+        }
+        let tried = join_all(ids.iter().map(|id| one_of_all(state, caller, trace, *id, &full))).await;
+        for (job, outcome) in &tried {
+            if let (Some(job), Err(problem)) = (job, &outcome.outcome) {
+                full.note(job, problem);
+            }
+        }
+        replayed.extend(tried.into_iter().map(|(_, outcome)| outcome));
+    }
+    replayed
+}
+
+async fn one_of_all(
+    state: &AppState,
+    caller: &Caller,
+    trace: &TraceContext,
+    id: JobId,
+    full: &Full,
+) -> (Option<Job>, Replayed) {
+    let found = async { Ok(state.data()?.jobs.get_for_client(&caller.client_id, id).await?) };
+    let (job, outcome) = match found.await {
+        Ok(Some(job)) => {
+            let outcome = match full.refuses(&job) {
+                Some(problem) => Err(problem),
+                None => replay(state, caller, trace, &job).await.map(|job| job.id),
+            };
+            (Some(job), outcome)
+        }
+        Ok(None) => (None, Err(Problem::JobNotFound)),
+        Err(problem) => (None, Err(problem)),
+    };
+    (job, Replayed { id, outcome })
+}
+
+/// The users and queues that have no room for further jobs.
+#[derive(Debug, Default)]
+struct Full {
+    users: HashSet<String>,
+    queues: HashSet<Queue>,
+    retry_after: Duration,
+}
+
+impl Full {
+    fn note(&mut self, job: &Job, problem: &Problem) {
+        match problem {
+            Problem::TooManyPending { retry_after } => {
+                self.users.insert(job.user_id.clone());
+                self.retry_after = self.retry_after.max(*retry_after);
+            }
+            Problem::QueueFull { retry_after } => {
+                self.queues.insert(job.queue);
+                self.retry_after = self.retry_after.max(*retry_after);
+            }
+            _ => {}
+        }
+    }
+
+    /// Why the job is not tried. One that was replayed already needs no room.
+    fn refuses(&self, job: &Job) -> Option<Problem> {
+        let retry_after = self.retry_after;
+        if job.trail.replayed_at.is_some() {
+            None
+        } else if self.queues.contains(&job.queue) {
+            Some(Problem::QueueFull { retry_after })
+        } else if self.users.contains(&job.user_id) {
+            Some(Problem::TooManyPending { retry_after })
+        } else {
+            None
+        }
+    }
+}
