@@ -396,7 +396,10 @@ mod tests {
         let id = JobId::new();
         assert!(JobId::first_at(before) <= id);
         assert!(id < JobId::first_at(before + jiff::SignedDuration::from_secs(5)));
-        assert_eq!(JobId::first_at(Timestamp::MIN), JobId::first_at(Timestamp::UNIX_EPOCH));
+        assert_eq!(
+            JobId::first_at(Timestamp::MIN),
+            JobId::first_at(Timestamp::UNIX_EPOCH)
+        );
         let version = Uuid::from(JobId::first_at(before)).get_version_num();
         assert_eq!(version, 7);
     }
@@ -404,7 +407,11 @@ mod tests {
     #[test]
     fn a_job_is_cancelled_from_every_state_that_is_not_final() {
         for state in JobState::ALL {
-            assert_eq!(state.may_become(JobState::Cancelled), !state.is_final(), "{state}");
+            assert_eq!(
+                state.may_become(JobState::Cancelled),
+                !state.is_final(),
+                "{state}"
+            );
         }
     }
 

@@ -134,7 +134,13 @@ impl Setting {
 
     async fn outcome(&self, job: &Job) -> Outcome {
         self.caller
-            .call(job, &self.signers, photo, &Kept::default(), &Metrics::new().unwrap())
+            .call(
+                job,
+                &self.signers,
+                photo,
+                &Kept::default(),
+                &Metrics::new().unwrap(),
+            )
             .await
     }
 
@@ -160,7 +166,10 @@ impl Setting {
         };
         let kept = Kept(Mutex::new(known));
         let metrics = Metrics::new().unwrap();
-        let outcome = self.caller.call(&job, &self.signers, photo, &kept, &metrics).await;
+        let outcome = self
+            .caller
+            .call(&job, &self.signers, photo, &kept, &metrics)
+            .await;
         (outcome, kept)
     }
 

@@ -43,7 +43,10 @@ pub async fn trace(State(state): State<AppState>, mut request: Request, next: Ne
     let mut response = next.run(request).instrument(span.clone()).await;
 
     let took = started.elapsed();
-    let waited = response.extensions().get::<Waited>().map_or(Duration::ZERO, |waited| waited.0);
+    let waited = response
+        .extensions()
+        .get::<Waited>()
+        .map_or(Duration::ZERO, |waited| waited.0);
     let status = response.status();
     state
         .metrics

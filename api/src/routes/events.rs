@@ -101,11 +101,9 @@ fn sequence(job: &Job) -> u64 {
         JobState::Dispatched => 0,
         JobState::Running => 1,
         JobState::Queued => 2,
-        JobState::Succeeded
-        | JobState::Failed
-        | JobState::Dead
-        | JobState::Expired
-        | JobState::Cancelled => 3,
+        JobState::Succeeded | JobState::Failed | JobState::Dead | JobState::Expired | JobState::Cancelled => {
+            3
+        }
     };
     u64::from(job.attempt) * 4 + step
 }
@@ -135,8 +133,8 @@ struct Follower {
 
 impl Follower {
     fn events(self) -> impl Stream<Item = Result<Event, Infallible>> + Send {
-        stream::unfold(Some(self), async |follower| {
-            let mut follower = follower?;
+        stream::unfold(Some(self), |follower| async move {
+            let mut follower: Self = follower?;
             let job = follower.next_state().await?;
             let event = event_of(&job, follower.is_first);
             follower.is_first = false;
@@ -244,7 +242,10 @@ mod tests {
                 }
             }
         }
-        assert!(sequence(&job(JobState::Queued, 0)) > 0, "a job is seen from its beginning");
+        assert!(
+            sequence(&job(JobState::Queued, 0)) > 0,
+            "a job is seen from its beginning"
+        );
     }
 
     #[test]

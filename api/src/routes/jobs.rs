@@ -1,8 +1,8 @@
 //! `/api/v1/jobs`: calls of the REST methods of Flickr.
 
+use axum::Extension;
 use axum::Json;
 use axum::extract::{RawQuery, State};
-use axum::Extension;
 use axum::http::header::LOCATION;
 use axum::http::{HeaderName, StatusCode};
 use flickrhub_job::lane::LaneEntry;

@@ -123,9 +123,7 @@ impl BulkReplay {
         };
         let filter = DeadLetterFilter {
             client_id: client_id.to_owned(),
-            queue: self
-                .queue
-                .and_then(|text| findings.check("queue", queue(&text))),
+            queue: self.queue.and_then(|text| findings.check("queue", queue(&text))),
             user_id: self
                 .user_id
                 .and_then(|text| findings.check("user_id", user_id(text))),
@@ -147,7 +145,10 @@ fn job_ids(texts: &[String], findings: &mut Findings) -> Vec<JobId> {
     }
     let mut ids = Vec::with_capacity(texts.len());
     for (n, text) in texts.iter().enumerate() {
-        if let Some(id) = findings.check(&format!("ids[{n}]"), text.parse::<JobId>().map_err(|_| "is a job id")) {
+        if let Some(id) = findings.check(
+            &format!("ids[{n}]"),
+            text.parse::<JobId>().map_err(|_| "is a job id"),
+        ) {
             ids.push(id);
         }
     }
@@ -194,7 +195,10 @@ mod tests {
     #[test]
     fn each_wrong_parameter_is_named() {
         for (query, wrong) in [
-            ("queue=x&user_id=me&code=A&cursor=1&limit=0", vec!["queue", "user_id", "code", "cursor", "limit"]),
+            (
+                "queue=x&user_id=me&code=A&cursor=1&limit=0",
+                vec!["queue", "user_id", "code", "cursor", "limit"],
+            ),
             ("state=dead", vec!["state"]),
             ("code=a&code=b", vec!["code"]),
             ("code=", vec!["code"]),
@@ -207,7 +211,7 @@ mod tests {
     fn an_empty_bulk_is_of_all_up_to_a_number() {
         let (filter, limit) = BulkReplay::default().validate("acme").unwrap_or_default();
         assert_eq!((filter.client_id.as_str(), limit), ("acme", DEFAULT_BULK));
-        assert_eq!(filter.ids, []);
+        assert!(filter.ids.is_empty());
     }
 
     #[test]

@@ -10,8 +10,11 @@ use flickrhub_flickr::{Endpoints, FlickrClient};
 use flickrhub_flickr_mock::{MockFlickr, MockHandle};
 use flickrhub_job::config::Config;
 use flickrhub_job::connection;
-use flickrhub_job::model::{Job, JobId};
-use flickrhub_job::store::{Client, ClientKey, ClientStore, JobFilter, JobStore, NewToken, UserStore};
+use flickrhub_job::lane::LaneEntry;
+use flickrhub_job::model::{Job, JobError, JobId, JobState};
+use flickrhub_job::store::{
+    Client, ClientKey, ClientStore, Holder, JobFilter, JobStore, NewToken, UserStore,
+};
 use flickrhub_job::telemetry::Metrics;
 use flickrhub_job::vault::{TransitKey, Vault};
 use jiff::Timestamp;
@@ -37,6 +40,7 @@ pub struct Hub {
     pub client_id: String,
     pub jobs: JobStore,
     pub users: UserStore,
+    pub state: AppState,
     clients: ClientStore,
     vault: Vault,
     pub database: Database,
@@ -135,7 +139,7 @@ impl Hub {
             data.clone(),
             Arc::new(data.clone()),
         );
-        tokio::spawn(serve_on(listener, state, std::future::pending()));
+        tokio::spawn(serve_on(listener, state.clone(), std::future::pending()));
 
         let mut hub = Self {
             base,
@@ -148,6 +152,7 @@ impl Hub {
             client_id: String::new(),
             jobs,
             users,
+            state,
             clients,
             vault,
             database,
@@ -236,6 +241,47 @@ impl Hub {
             jobs.extend(self.jobs.get(listed.job_id).await.unwrap());
         }
         jobs
+    }
+
+    /// A submitted job that a worker has claimed.
+    pub async fn running_job(&self, user_id: &str) -> JobId {
+        let body = serde_json::json!({
+            "user_id": user_id, "method": "flickr.photos.getInfo", "params": {"photo_id": 5},
+        });
+        let id = self.send("POST /api/v1/jobs", &body).await.job_id();
+        self.begin(id).await;
+        id
+    }
+
+    /// Brings a queued job to a worker that does nothing.
+    pub async fn begin(&self, id: JobId) {
+        let lease = jiff::SignedDuration::from_secs(600);
+        let dispatched = self.jobs.dispatch(id, Holder::new(), lease).await.unwrap();
+        let attempt = dispatched.unwrap().attempt;
+        let claimed = self.jobs.claim(id, attempt, Holder::new(), lease).await.unwrap();
+        assert!(claimed.is_some());
+    }
+
+    /// Tells the lanes, and so whoever waits, that a job is over.
+    pub async fn tell_over(&self, job: &Job) {
+        let lanes = &self.state.data().unwrap().lanes;
+        lanes.done(&LaneEntry::from(job)).await.unwrap();
+    }
+
+    /// Ends a running job as dead, as a worker does.
+    pub async fn kill(&self, id: JobId) {
+        let error = JobError {
+            code: "flickr_unavailable".to_owned(),
+            message: "Flickr did not answer.".to_owned(),
+            flickr_code: None,
+        };
+        let dead = self
+            .jobs
+            .fail(id, 1, JobState::Dead, &error)
+            .await
+            .unwrap()
+            .unwrap();
+        self.tell_over(&dead).await;
     }
 
     /// How many users granted anything to the client.

@@ -4,7 +4,9 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs, unreachable_pub)]
 
 mod bad_input;
+mod dead_letters;
 mod hub;
 mod jobs;
 mod oauth;
+mod progress;
 mod uploads;

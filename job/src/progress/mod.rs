@@ -106,7 +106,11 @@ impl Progress {
         let listened = format!("{prefix}{}", topic.channel());
         let told = format!("{prefix}{}", Topic::Moves.channel());
         let tasks = [
-            tokio::spawn(subscription::listen(redis.clone(), listened, Arc::clone(&watchers))),
+            tokio::spawn(subscription::listen(
+                redis.clone(),
+                listened,
+                Arc::clone(&watchers),
+            )),
             tokio::spawn(announce::send(redis.clone(), told, incoming)),
         ];
         Self {

@@ -90,7 +90,10 @@ mod tests {
             (include_str!("../lane/done.lua"), Move::Over),
             (include_str!("../lane/delay.lua"), Move::Queued),
         ] {
-            let line = format!("redis.call('PUBLISH', PREFIX .. 'progress', job .. ' {}')", to.name());
+            let line = format!(
+                "redis.call('PUBLISH', PREFIX .. 'progress', job .. ' {}')",
+                to.name()
+            );
             assert!(script.contains(&line), "{line}");
         }
     }

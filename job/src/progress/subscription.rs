@@ -25,7 +25,11 @@ pub(super) async fn listen(redis: Redis, channel: String, watchers: Arc<Watchers
                 // What was published before this cannot be heard any more.
                 watchers.wake_all();
                 let error = hear(subscription, notices, &watchers).await;
-                tracing::warn!(channel, error = error.map(|error| error.to_string()), "the subscription ended; the next one begins");
+                tracing::warn!(
+                    channel,
+                    error = error.map(|error| error.to_string()),
+                    "the subscription ended; the next one begins"
+                );
             }
             Err(error) => tracing::warn!(channel, %error, "cannot listen yet"),
         }

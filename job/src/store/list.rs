@@ -121,7 +121,10 @@ impl JobFilter {
         // Naming every queue lets the index that begins with client and queue serve, merged in the order of ids.
         match self.queue {
             Some(queue) => document.insert("queue", queue.name()),
-            None => document.insert("queue", doc! { "$in": Bson::from(Queue::ALL.map(Queue::name).as_slice()) }),
+            None => document.insert(
+                "queue",
+                doc! { "$in": Bson::from(Queue::ALL.map(Queue::name).as_slice()) },
+            ),
         };
         let ids = self.ids();
         if !ids.is_empty() {

@@ -61,11 +61,42 @@ async fn dead_letters_are_found_by_every_filter_and_nobody_elses() {
     assert_eq!(listed(&store, &filter()).await, [three, two, one], "newest first");
     let soon = Some(Timestamp::now() + SignedDuration::from_secs(60));
     let cases = [
-        (DeadLetterFilter { queue: Some(Queue::Upload), ..filter() }, vec![two]),
-        (DeadLetterFilter { user_id: Some("1@N01".to_owned()), ..filter() }, vec![three]),
-        (DeadLetterFilter { code: Some("timeout".to_owned()), ..filter() }, vec![two, one]),
-        (DeadLetterFilter { dead_before: Some(Timestamp::UNIX_EPOCH), ..filter() }, vec![]),
-        (DeadLetterFilter { dead_before: soon, ids: vec![one, JobId::new()], ..filter() }, vec![one]),
+        (
+            DeadLetterFilter {
+                queue: Some(Queue::Upload),
+                ..filter()
+            },
+            vec![two],
+        ),
+        (
+            DeadLetterFilter {
+                user_id: Some("1@N01".to_owned()),
+                ..filter()
+            },
+            vec![three],
+        ),
+        (
+            DeadLetterFilter {
+                code: Some("timeout".to_owned()),
+                ..filter()
+            },
+            vec![two, one],
+        ),
+        (
+            DeadLetterFilter {
+                dead_before: Some(Timestamp::UNIX_EPOCH),
+                ..filter()
+            },
+            vec![],
+        ),
+        (
+            DeadLetterFilter {
+                dead_before: soon,
+                ids: vec![one, JobId::new()],
+                ..filter()
+            },
+            vec![one],
+        ),
     ];
     for (filter, expected) in cases {
         assert_eq!(listed(&store, &filter).await, expected, "{filter:?}");
@@ -75,7 +106,10 @@ async fn dead_letters_are_found_by_every_filter_and_nobody_elses() {
         .await
         .expect("MongoDB answers");
     assert_eq!((page.letters[0].id, page.more), (two, true));
-    assert_eq!(page.letters[0].error.as_ref().map(|error| error.code.as_str()), Some("timeout"));
+    assert_eq!(
+        page.letters[0].error.as_ref().map(|error| error.code.as_str()),
+        Some("timeout")
+    );
     assert_eq!(page.letters[0].trail.attempts.len(), 1);
     drop_database(database).await;
 }
@@ -95,7 +129,11 @@ async fn a_bulk_finds_what_is_not_replayed_yet_also_where_a_replay_broke_off() {
         }
     }
     let found = store.replayable_letters(&filter(), 10).await;
-    assert_eq!(found.expect("MongoDB answers"), [broken_off, untouched], "oldest first");
+    assert_eq!(
+        found.expect("MongoDB answers"),
+        [broken_off, untouched],
+        "oldest first"
+    );
     let found = store.replayable_letters(&filter(), 1).await;
     assert_eq!(found.expect("MongoDB answers"), [broken_off]);
     drop_database(database).await;

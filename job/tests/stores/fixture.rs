@@ -2,7 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use flickrhub_job::model::{Callback, CallbackState, Job, JobError, JobId, JobState, Priority, TraceContext, Trail};
+use flickrhub_job::model::{
+    Callback, CallbackState, Job, JobError, JobId, JobState, Priority, TraceContext, Trail,
+};
 use flickrhub_job::queue::Queue;
 use flickrhub_job::store::{Holder, JobStore, time};
 use jiff::SignedDuration;

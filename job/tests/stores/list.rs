@@ -42,11 +42,7 @@ async fn cost(database: &Database, filter: &Document) -> (i64, i64, String) {
         .and_then(|planner| planner.get_document("winningPlan"))
         .expect("a plan")
         .to_string();
-    (
-        number("totalDocsExamined"),
-        number("totalKeysExamined"),
-        winning,
-    )
+    (number("totalDocsExamined"), number("totalKeysExamined"), winning)
 }
 
 #[tokio::test]
@@ -89,8 +85,14 @@ async fn every_filter_is_answered_from_an_index_and_looks_at_little_more_than_it
                     };
                     let (documents, keys, plan) = cost(&database, &filter.document()).await;
                     assert!(!plan.contains("COLLSCAN"), "{filter:?}: {plan}");
-                    assert!(!plan.contains("\"SORT\""), "{filter:?} is sorted in memory: {plan}");
-                    assert!(documents <= 60 && keys <= 120, "{filter:?}: {documents}, {keys}: {plan}");
+                    assert!(
+                        !plan.contains("\"SORT\""),
+                        "{filter:?} is sorted in memory: {plan}"
+                    );
+                    assert!(
+                        documents <= 60 && keys <= 120,
+                        "{filter:?}: {documents}, {keys}: {plan}"
+                    );
                 }
             }
         }
@@ -200,9 +202,15 @@ async fn pages_show_each_job_once_while_jobs_move_and_others_come() {
                 assert!(seen.is_sorted_by(|a, b| a > b), "newest first");
             }
             let all: BTreeSet<_> = all.into_iter().collect();
-            assert!(ids.iter().all(|id| all.contains(id)), "a job vanished from the list");
+            assert!(
+                ids.iter().all(|id| all.contains(id)),
+                "a job vanished from the list"
+            );
             let queued: BTreeSet<_> = queued.into_iter().collect();
-            assert!(still.iter().all(|id| queued.contains(id)), "a job vanished for another's moves");
+            assert!(
+                still.iter().all(|id| queued.contains(id)),
+                "a job vanished for another's moves"
+            );
         }
     };
     tokio::join!(moves, comes, walks);

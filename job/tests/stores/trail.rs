@@ -149,9 +149,17 @@ async fn a_job_remembers_its_last_ten_attempts() {
     let numbers: Vec<u32> = attempts.iter().map(|attempt| attempt.number).collect();
     assert_eq!(numbers, (3..=12).collect::<Vec<_>>());
     assert_eq!(attempts[0].error.as_deref(), Some("$code"), "stored literally");
-    assert_eq!(attempts[0].worker.as_deref(), Some("$worker-1"), "stored literally");
+    assert_eq!(
+        attempts[0].worker.as_deref(),
+        Some("$worker-1"),
+        "stored literally"
+    );
     assert_eq!(attempts[9].error, None);
-    assert!(attempts.iter().all(|attempt| attempt.started_at.is_some_and(|start| start <= attempt.ended_at)));
+    assert!(
+        attempts
+            .iter()
+            .all(|attempt| attempt.started_at.is_some_and(|start| start <= attempt.ended_at))
+    );
     drop_database(database).await;
 }
 
@@ -160,7 +168,10 @@ async fn a_job_remembers_its_last_ten_attempts() {
 async fn how_far_a_photo_came_is_kept_by_whoever_holds_the_job() {
     let (database, store) = store().await;
     let id = running(&store, &job()).await.id;
-    assert!(!store.mark_sent(id, 2).await.expect("MongoDB answers"), "not its attempt");
+    assert!(
+        !store.mark_sent(id, 2).await.expect("MongoDB answers"),
+        "not its attempt"
+    );
     assert!(store.mark_sent(id, 1).await.expect("MongoDB answers"));
     assert!(
         store
@@ -173,7 +184,10 @@ async fn how_far_a_photo_came_is_kept_by_whoever_holds_the_job() {
         .await
         .expect("MongoDB answers")
         .expect("queued");
-    assert!(!store.mark_sent(id, 1).await.expect("MongoDB answers"), "it does not run");
+    assert!(
+        !store.mark_sent(id, 1).await.expect("MongoDB answers"),
+        "it does not run"
+    );
     store
         .dispatch(id, Holder::new(), LEASE)
         .await
@@ -184,7 +198,10 @@ async fn how_far_a_photo_came_is_kept_by_whoever_holds_the_job() {
         .await
         .expect("MongoDB answers")
         .expect("claimed");
-    assert_eq!((again.trail.sent_by, again.trail.ticket.as_deref()), (Some(1), Some("$ticket")));
+    assert_eq!(
+        (again.trail.sent_by, again.trail.ticket.as_deref()),
+        (Some(1), Some("$ticket"))
+    );
     // The mark of the first attempt is not the second one's to take back.
     assert!(store.mark_sent(id, 2).await.expect("MongoDB answers"));
     store.clear_sent(id, 2).await.expect("MongoDB answers");
@@ -221,7 +238,12 @@ async fn a_job_past_its_time_is_not_started_whoever_comes_first() {
                 }
             }
         };
-        let claim = async { store.claim(job.id, 1, Holder::new(), LEASE).await.expect("MongoDB answers") };
+        let claim = async {
+            store
+                .claim(job.id, 1, Holder::new(), LEASE)
+                .await
+                .expect("MongoDB answers")
+        };
         let (expired, claimed) = tokio::join!(expire, claim);
         assert_ne!(expired.is_some(), claimed.is_some(), "exactly one of them has it");
         if let Some(claimed) = claimed {

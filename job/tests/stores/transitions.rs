@@ -54,7 +54,7 @@ async fn a_job_runs_once_and_ends_with_its_result_and_a_due_callback() {
             .extend_lease(job.id, 1, LEASE)
             .await
             .expect("MongoDB answers")
-                .is_held()
+            .is_held()
     );
     drop_database(database).await;
 }
@@ -310,14 +310,14 @@ async fn an_earlier_attempt_cannot_move_the_job() {
             .extend_lease(job.id, 1, LEASE)
             .await
             .expect("MongoDB answers")
-                .is_held()
+            .is_held()
     );
     assert!(
         store
             .extend_lease(job.id, 2, LEASE)
             .await
             .expect("MongoDB answers")
-                .is_held()
+            .is_held()
     );
     drop_database(database).await;
 }
@@ -382,7 +382,7 @@ async fn a_running_job_is_ended_for_its_holder_only_when_no_sign_of_life_came() 
             .extend_lease(job.id, 1, LEASE)
             .await
             .expect("MongoDB answers")
-                .is_held()
+            .is_held()
     );
     assert!(!store.is_overdue(job.id, 1).await.expect("MongoDB answers"));
     for state in [JobState::Failed, JobState::Dead] {
@@ -468,10 +468,7 @@ async fn a_job_that_was_not_started_in_time_expires_and_is_replayed_as_a_new_one
         let agreed = store.begin_replay("acme", late.id, other).await;
         assert_eq!(agreed.expect("MongoDB answers"), Some(chosen));
     }
-    store
-        .end_replay(late.id, chosen)
-        .await
-        .expect("MongoDB answers");
+    store.end_replay(late.id, chosen).await.expect("MongoDB answers");
     let old = stored(&store, late.id).await;
     assert_eq!(old.trail.replayed_as, Some(chosen));
     assert!(old.trail.replayed_at.is_some());

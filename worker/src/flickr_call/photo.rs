@@ -28,7 +28,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use flickrhub_flickr::{Disposition, Failure, FlickrError, PhotoBody, PhotoId, TicketId, TicketState, Uploaded};
+use flickrhub_flickr::{
+    Disposition, Failure, FlickrError, PhotoBody, PhotoId, TicketId, TicketState, Uploaded,
+};
 use flickrhub_job::model::Body;
 use flickrhub_job::queue::Queue;
 use flickrhub_job::store::StoreError;

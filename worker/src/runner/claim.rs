@@ -90,7 +90,9 @@ impl Runner {
     async fn until_lost(&self, job: &Job, watch: &mut Watch, cancellation: &Cancellation) {
         let mut next_sign = Instant::now() + HEARTBEAT;
         loop {
-            watch.moved(next_sign.saturating_duration_since(Instant::now())).await;
+            watch
+                .moved(next_sign.saturating_duration_since(Instant::now()))
+                .await;
             let hold = if Instant::now() < next_sign {
                 self.store.hold(job.id, job.attempt).await
             } else {

@@ -352,7 +352,8 @@ async fn a_call_that_reads_is_dropped_when_its_client_cancels_and_one_that_acts_
     let hub = Hub::start().await;
     hub.run(&hub.upload(b"a bee").await).await;
     let photo = hub.flickr.photos()[0].id.clone();
-    hub.flickr.add_fault(Rule::new("flickr.photos.*", Kind::Slow { ms: 5000 }));
+    hub.flickr
+        .add_fault(Rule::new("flickr.photos.*", Kind::Slow { ms: 5000 }));
 
     let read = hub.job("flickr.photos.getInfo", &[("photo_id", &photo)]);
     let (state, took) = cancelled_while_it_runs(&hub, &read).await;
@@ -388,7 +389,11 @@ async fn a_job_that_would_be_tried_again_is_cancelled_instead_if_its_client_wish
     let (state, _) = cancelled_while_it_runs(&hub, &slow).await;
     assert_eq!(state, JobState::Cancelled);
     let over = hub.jobs.get(slow.id).await.unwrap().unwrap();
-    assert_eq!((over.tries, hub.calls(method).len()), (1, 0), "it was not tried again");
+    assert_eq!(
+        (over.tries, hub.calls(method).len()),
+        (1, 0),
+        "it was not tried again"
+    );
     // The one whose worker was lost is not queued again either.
     let over = hub.once(lost.id, |job| job.state.is_final()).await;
     assert_eq!(over.state, JobState::Cancelled);
@@ -435,6 +440,12 @@ async fn an_upload_whose_worker_died_with_its_ticket_is_asked_about_and_not_sent
     assert_eq!(over.state, JobState::Succeeded, "{:?}", over.error);
     assert_eq!(over.result, sent.result);
     assert_eq!(hub.flickr.photos().len(), 1);
-    assert_eq!(over.trail.attempts.first().and_then(|attempt| attempt.error.as_deref()), Some("worker_lost"));
+    assert_eq!(
+        over.trail
+            .attempts
+            .first()
+            .and_then(|attempt| attempt.error.as_deref()),
+        Some("worker_lost")
+    );
     hub.stop().await;
 }

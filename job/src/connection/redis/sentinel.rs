@@ -10,7 +10,8 @@ use futures::future::select_ok;
 use redis::aio::MultiplexedConnection;
 use redis::io::tcp::TcpSettings;
 use redis::{
-    AsyncConnectionConfig, Client, ErrorKind, IntoConnectionInfo, ProtocolVersion, PushInfo, RedisConnectionInfo, Value,
+    AsyncConnectionConfig, Client, ErrorKind, IntoConnectionInfo, ProtocolVersion, PushInfo,
+    RedisConnectionInfo, Value,
 };
 use secrecy::{ExposeSecret, SecretString};
 use tokio::sync::mpsc::UnboundedSender;
@@ -114,9 +115,7 @@ async fn open(
         .into_connection_info()?
         .set_tcp_settings(TcpSettings::default().set_nodelay(true))
         .set_redis_settings(login);
-    let settings = settings
-        .clone()
-        .set_connection_timeout(Some(CONNECT_TIMEOUT));
+    let settings = settings.clone().set_connection_timeout(Some(CONNECT_TIMEOUT));
     Ok(Client::open(info)?
         .get_multiplexed_async_connection_with_config(&settings)
         .await?)

@@ -22,7 +22,10 @@ fn every_transition() -> Vec<(&'static str, Transition)> {
     let (id, clock) = (JobId::new(), clock());
     vec![
         ("dispatch", dispatch(id, Holder::new(), LEASE, clock)),
-        ("claim", claim(id, 7, Holder::new(), Some("$worker"), LEASE, clock)),
+        (
+            "claim",
+            claim(id, 7, Holder::new(), Some("$worker"), LEASE, clock),
+        ),
         ("succeed", succeed(id, 7, "\"$text\"".to_owned(), clock)),
         ("fail", fail(id, 7, &error(), clock)),
         ("die", die(id, 7, &error(), clock)),
