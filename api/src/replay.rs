@@ -179,6 +179,10 @@ pub async fn replay_all(
     replayed
 }
 
+async fn find(state: &AppState, caller: &Caller, id: JobId) -> Result<Option<Job>, Problem> {
+    Ok(state.data()?.jobs.get_for_client(&caller.client_id, id).await?)
+}
+
 async fn one_of_all(
     state: &AppState,
     caller: &Caller,
@@ -186,8 +190,7 @@ async fn one_of_all(
     id: JobId,
     full: &Full,
 ) -> (Option<Job>, Replayed) {
-    let found = async { Ok(state.data()?.jobs.get_for_client(&caller.client_id, id).await?) };
-    let (job, outcome) = match found.await {
+    let (job, outcome) = match find(state, caller, id).await {
         Ok(Some(job)) => {
             let outcome = match full.refuses(&job) {
                 Some(problem) => Err(problem),

@@ -76,6 +76,35 @@ pub struct PhotoView {
     pub length: u64,
 }
 
+/// One attempt that a worker made.
+#[derive(Debug, PartialEq, Eq, Serialize, ToSchema)]
+pub struct AttemptView {
+    /// Its number; numbers that are missing were dispatched and not begun.
+    pub number: u32,
+    /// When a worker began.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub started_at: Option<Timestamp>,
+    /// When it ended.
+    #[schema(value_type = String, format = DateTime)]
+    pub ended_at: Timestamp,
+    /// The process that made it.
+    pub worker: Option<String>,
+    /// The code of its error.
+    pub error: Option<String>,
+}
+
+impl From<AttemptRecord> for AttemptView {
+    fn from(attempt: AttemptRecord) -> Self {
+        Self {
+            number: attempt.number,
+            started_at: attempt.started_at,
+            ended_at: attempt.ended_at,
+            worker: attempt.worker,
+            error: attempt.error,
+        }
+    }
+}
+
 /// A dead letter with everything that helps to find out why.
 #[derive(Debug, PartialEq, Serialize, ToSchema)]
 pub struct DeadLetterDetail {
@@ -87,7 +116,7 @@ pub struct DeadLetterDetail {
     /// The photo, of an upload or a replacement.
     pub photo: Option<PhotoView>,
     /// Its last attempts, at most ten, the oldest first.
-    pub history: Vec<AttemptRecord>,
+    pub history: Vec<AttemptView>,
 }
 
 impl From<Job> for DeadLetterDetail {
@@ -100,7 +129,7 @@ impl From<Job> for DeadLetterDetail {
                 content_type: body.content_type,
                 length: body.length,
             }),
-            history: job.trail.attempts,
+            history: job.trail.attempts.into_iter().map(AttemptView::from).collect(),
         }
     }
 }

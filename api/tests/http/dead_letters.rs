@@ -62,6 +62,10 @@ async fn a_dead_letter_is_listed_and_shown_with_its_history() {
         (&attempt["number"], &attempt["error"]),
         (&json!(1), &json!("flickr_unavailable"))
     );
+    assert!(
+        attempt["started_at"].is_string() && attempt["ended_at"].is_string(),
+        "{attempt}"
+    );
     let alive = hub.ask(&format!("GET /api/v1/dead-letters/{running}")).await;
     assert_eq!((alive.status, alive.code()), (404, "dead_letter_not_found"));
     let wrong = hub.ask("GET /api/v1/dead-letters?cursor=x&code=NO&limit=0").await;

@@ -2,7 +2,6 @@
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
-use utoipa::ToSchema;
 
 use super::JobId;
 
@@ -54,17 +53,15 @@ impl Trail {
 }
 
 /// One attempt that a worker made.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AttemptRecord {
     /// Its number; numbers that are missing were dispatched and not begun.
     pub number: u32,
     /// When a worker claimed the job.
     #[serde(with = "crate::store::time::option")]
-    #[schema(value_type = Option<String>, format = DateTime)]
     pub started_at: Option<Timestamp>,
     /// When its outcome was stored.
     #[serde(with = "crate::store::time")]
-    #[schema(value_type = String, format = DateTime)]
     pub ended_at: Timestamp,
     /// The process that made it.
     pub worker: Option<String>,
