@@ -19,7 +19,7 @@ use std::time::{Duration, Instant};
 use bson::{Document, doc};
 use flickrhub_job::config::Config;
 use flickrhub_job::connection;
-use flickrhub_job::model::{Job, JobId, JobState, Priority, TraceContext};
+use flickrhub_job::model::{Job, JobId, JobState, Priority, TraceContext, Trail};
 use flickrhub_job::queue::Queue;
 use flickrhub_job::store::{AttemptEnd, Holder, JobStore, id, time};
 use futures::{StreamExt, stream};
@@ -250,5 +250,6 @@ fn job() -> Job {
         lease_until: None,
         result: None,
         error: None,
+        trail: Trail::default(),
     }
 }
