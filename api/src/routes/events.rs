@@ -197,12 +197,14 @@ fn data_of(job: &Job) -> String {
 mod tests {
     use std::collections::BTreeMap;
 
+    use flickrhub_job::limits::Limits;
     use flickrhub_job::model::TraceContext;
     use flickrhub_job::queue::Queue;
 
     use super::*;
-    use crate::accept::{Order, now};
+    use crate::accept::now;
     use crate::auth::Caller;
+    use crate::order::Order;
     use crate::validate::JobOptions;
 
     fn job(state: JobState, attempt: u32) -> Job {
@@ -227,7 +229,7 @@ mod tests {
         Job {
             state,
             attempt,
-            ..order.into_job(&caller, trace, now(), Duration::from_mins(1))
+            ..order.into_job(&caller, trace, now(), &Limits::default(), None)
         }
     }
 

@@ -147,7 +147,8 @@ async fn two_bulks_at_once_replay_each_dead_letter_once() {
 #[tokio::test]
 #[ignore = "needs the data tier: make test"]
 async fn a_bulk_stops_where_there_is_no_room_and_the_rest_stays() {
-    let hub = Hub::start(|config| config.limits.pending_per_user = 3).await;
+    let hub = Hub::start(|_| {}).await;
+    hub.limit(|limits| limits.pending_per_user = 3);
     let (user_id, other) = (hub.add_user("read").await, hub.add_user("read").await);
     dead_jobs(&hub, &user_id, 5).await;
     dead_jobs(&hub, &other, 1).await;

@@ -13,7 +13,7 @@ use flickrhub_job::config::Config;
 use flickrhub_job::connection;
 use flickrhub_job::lane::{LaneEntry, Lanes};
 use flickrhub_job::limits::{Limits, LiveLimits};
-use flickrhub_job::model::{Job, JobError, JobId, JobState};
+use flickrhub_job::model::{Job, JobError, JobId};
 use flickrhub_job::store::{
     AttemptEnd, Client, ClientKey, ClientStore, Holder, JobFilter, JobStore, NewToken, UserStore,
 };
