@@ -45,7 +45,7 @@ fn job(user_id: &str) -> Job {
         app: "main".to_owned(),
         queue: Queue::Rest,
         method: "flickr.photos.search".to_owned(),
-        params: BTreeMap::new(),
+        params: BTreeMap::from([("text".to_owned(), "bees".to_owned())]),
         body: None,
         priority: Priority::Normal,
         weight: 1,
