@@ -150,12 +150,12 @@ async fn flickr_never_sees_more_than_the_budget_and_sees_nearly_all_of_it() {
         .unwrap()
         .saturating_sub(usize::try_from(LIMIT).unwrap());
     let until = begun + (WINDOW + MARGIN) * SPANS;
-    let used = arrivals
+    let sent = arrivals
         .iter()
         .filter(|arrival| **arrival < until.as_millisecond())
         .count();
     // What the scaled margin takes is not what the real one takes: of 3,615 s it is 15.
-    let pct = 100.0 * f64::from(u32::try_from(used).unwrap()) / f64::from(SPANS * LIMIT);
+    let pct = 100.0 * f64::from(u32::try_from(sent).unwrap()) / f64::from(SPANS * LIMIT);
     let projected = pct * 3600.0 / 3615.0;
     println!(
         r#"{{"bench":"engine","metric":"budget_over","value":{over},"unit":"requests","of":"app","clock":"real","workers":{WORKERS}}}"#
