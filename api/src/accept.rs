@@ -48,8 +48,8 @@ pub struct Receipt {
     pub job: Job,
     /// Whether it had been accepted for an earlier request with the same idempotency key.
     pub replayed: bool,
-    /// What is left of the rates.
-    pub quotas: Quotas,
+    /// What is left of the rates, where they were asked about.
+    pub quotas: Option<Quotas>,
 }
 
 /// The job was not accepted.
@@ -120,14 +120,14 @@ pub async fn accept(state: &AppState, job: Job) -> Result<Receipt, NotAccepted> 
                 return Ok(Receipt {
                     job,
                     replayed: false,
-                    quotas,
+                    quotas: Some(quotas),
                 });
             }
             Outcome::Replayed(first) => {
                 return Ok(Receipt {
                     job: as_accepted(*first),
                     replayed: true,
-                    quotas,
+                    quotas: Some(quotas),
                 });
             }
             Outcome::KeyRanOut => {}
@@ -136,7 +136,8 @@ pub async fn accept(state: &AppState, job: Job) -> Result<Receipt, NotAccepted> 
     Err(Problem::IdempotencyKeyInFlight.into())
 }
 
-fn report(state: &AppState, job: &Job) {
+/// Counts and logs a job that is stored now.
+pub(crate) fn report(state: &AppState, job: &Job) {
     let queue = job.queue.name();
     state.metrics.jobs_accepted.with_label_values(&[queue]).inc();
     tracing::info!(
@@ -150,6 +151,18 @@ fn report(state: &AppState, job: &Job) {
         "job accepted"
     );
     lifecycle::report(job, &state.metrics);
+}
+
+/// A job that is stored goes to its lane, or gives its place back if it is over. If this fails the dispatcher finds the job.
+pub(crate) async fn tell_lanes(data: &DataTier, entry: &LaneEntry, is_over: bool) {
+    let told = if is_over {
+        data.lanes.done(entry).await
+    } else {
+        data.lanes.push(entry).await
+    };
+    if let Err(error) = told {
+        tracing::warn!(job_id = %entry.job_id, %error, "the lanes were not told; the dispatcher will find the job");
+    }
 }
 
 /// How an attempt ended that was not refused.
@@ -216,18 +229,7 @@ impl Attempt<'_> {
 
     /// Step 3, both halves at once. What fails here is found by the dispatcher, or by the index.
     async fn settle(&self, is_over: bool) {
-        let lanes = &self.data.lanes;
-        let entry = self.submission.entry;
-        let place = async {
-            let told = if is_over {
-                lanes.done(entry).await
-            } else {
-                lanes.push(entry).await
-            };
-            if let Err(error) = told {
-                tracing::warn!(job_id = %self.job.id, %error, "the lanes were not told; the dispatcher will find the job");
-            }
-        };
+        let place = tell_lanes(self.data, self.submission.entry, is_over);
         tokio::join!(place, self.remember(self.job));
     }
 

@@ -11,6 +11,7 @@ use flickrhub_job::connection::redis::{Redis, RedisError};
 use flickrhub_job::connection::{self, ConnectError};
 use flickrhub_job::lane::{LaneError, Lanes};
 use flickrhub_job::model::{Body, Job};
+use flickrhub_job::progress::{Progress, Topic};
 use flickrhub_job::store::{
     BodyStore, ClientStore, DeliveryStore, EndpointStore, JobStore, OauthRequestStore, StoreError, UserStore,
 };
@@ -56,6 +57,8 @@ pub struct DataTier {
     pub budget: FlickrBudget,
     /// Whether Flickr is left alone.
     pub circuits: CircuitWatch,
+    /// Hears of jobs that move.
+    pub progress: Progress,
     /// Encryption.
     pub vault: Vault,
     database: Database,
@@ -102,6 +105,7 @@ impl DataTier {
                 &config.redis.key_prefix,
                 CachePolicy::from(&config.cache),
             ),
+            progress: Progress::new(redis.clone(), &config.redis.key_prefix, Topic::Moves),
             vault,
             database,
             redis,

@@ -11,6 +11,7 @@
 //! | [`idempotency`] | the header by which a request is recognised that is sent again |
 //! | [`rate_limit`] | the headers that tell what is left of the rates |
 //! | [`accept`] | the steps of taking on a job, and what a crash after each one means |
+//! | [`replay`] | the same for a job that was given up |
 //! | [`upload`] | photos, streamed into the body store |
 //! | [`auth`] | API keys, scopes, the cache of verified keys |
 //! | [`authorisation`] | whether a client may act for a user |
@@ -21,6 +22,8 @@
 //! | [`cached`] | jobs whose answer is cached |
 //! | [`callback_endpoint`] | callback addresses that are refused because they are disabled |
 //! | [`cursor`] | pages of a list |
+//! | [`prefer`] | how long a client is willing to wait |
+//! | [`seats`] | how many requests may last |
 //! | [`data_tier`] | MongoDB, Redis and Vault as the API uses them |
 //! | [`state`] | what handlers can reach |
 //! | [`openapi`] | the OpenAPI document |
@@ -39,10 +42,13 @@ pub mod idempotency;
 pub mod middleware;
 pub mod openapi;
 pub mod order;
+pub mod prefer;
 pub mod problem;
 pub mod rate_limit;
+pub mod replay;
 pub mod return_link;
 pub mod routes;
+pub mod seats;
 pub mod server;
 pub mod state;
 pub mod upload;

@@ -17,6 +17,7 @@ use crate::routes;
     servers((url = "/", description = "This hub")),
     tags(
         (name = "jobs", description = "Calls of Flickr's REST methods"),
+        (name = "dead letters", description = "Jobs that were given up"),
         (name = "uploads", description = "Photos and videos"),
         (name = "callbacks", description = "Telling a client that its jobs are finished"),
         (name = "users", description = "Flickr users that authorise a client"),

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use flickrhub_job::limits::Limits;
-use flickrhub_job::model::{Body, Callback, Idempotency, Job, JobId, JobState, TraceContext};
+use flickrhub_job::model::{Body, Callback, Idempotency, Job, JobId, JobState, TraceContext, Trail};
 use flickrhub_job::queue::Queue;
 use jiff::Timestamp;
 use serde_json::{Value, json};
@@ -86,6 +86,7 @@ impl Order {
             lease_until: None,
             result: None,
             error: None,
+            trail: Trail::default(),
         }
     }
 }

@@ -15,6 +15,7 @@ use tower_http::catch_panic::CatchPanicLayer;
 
 use crate::middleware::problem::problem;
 use crate::middleware::trace::trace;
+use crate::middleware::wait::wait;
 use crate::middleware::{cors, headers, panic};
 use crate::problem::Problem;
 use crate::state::AppState;
@@ -47,6 +48,7 @@ pub fn app(state: AppState) -> Result<Router, serde_json::Error> {
         .fallback(async || Problem::RouteNotFound)
         .method_not_allowed_fallback(async || Problem::MethodNotAllowed)
         // The last one is the outermost.
+        .layer(from_fn_with_state(state.clone(), wait))
         .layer(CatchPanicLayer::custom(panic::answer))
         .layer(cors::layer(&state.config.api.cors_allowed_origins))
         .layer(map_response(headers::add))
@@ -72,7 +74,7 @@ pub async fn serve(
 /// | after `stop` | what happens |
 /// | --- | --- |
 /// | at once | `/readyz` fails, so that no new connections are sent here |
-/// | 3 s | no connection is accepted any more; requests under way go on |
+/// | 3 s | no connection is accepted any more; who waits for a job is answered, streams of events end, other requests under way go on |
 /// | at most 25 s more | requests and the work they began are finished; what is not is given up and recovered elsewhere |
 ///
 /// # Errors
@@ -85,12 +87,13 @@ pub async fn serve_on(
     let app = app(state.clone()).map_err(io::Error::other)?;
     tracing::info!(address = %listener.local_addr()?, "serving");
     let (draining, mut drained) = watch::channel(false);
-    let readiness = state.readiness.clone();
+    let (readiness, stopping) = (state.readiness.clone(), state.stopping.clone());
     let stopped = async move {
         stop.await;
         tracing::info!("told to stop");
         readiness.drain();
         tokio::time::sleep(LINGER).await;
+        stopping.cancel();
         draining.send_replace(true);
     };
     let finished = async {

@@ -11,15 +11,27 @@ use flickrhub_job::config::Config;
 use flickrhub_job::limits::LiveLimits;
 use flickrhub_job::telemetry::{Metrics, Readiness};
 use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::Instrument;
 
 use crate::auth::{Authenticator, KeyDirectory, StoredKey};
 use crate::data_tier::{DataTier, dependencies, readiness};
 use crate::problem::Problem;
+use crate::seats::Seats;
 
 /// The most photos that are received at the same time: each takes up to 4 MiB of memory.
 const MAX_UPLOADS: usize = 32;
+
+/// The most requests that wait for a job at the same time. Each costs a connection and some kilobytes, and a look into
+/// MongoDB every five seconds; beyond them requests are answered at once.
+const MAX_WAITS: usize = 5000;
+/// Of these, the most of one client.
+const MAX_WAITS_OF_CLIENT: usize = 1000;
+/// The most streams of events at the same time; the same cost.
+const MAX_STREAMS: usize = 2000;
+/// Of these, the most of one client.
+const MAX_STREAMS_OF_CLIENT: usize = 200;
 
 /// The state of the API; clones share it.
 #[derive(Clone)]
@@ -45,6 +57,12 @@ pub struct Shared {
     pub dependencies: Readiness,
     /// One permit for each photo that is received at the same time.
     pub uploads: Arc<Semaphore>,
+    /// One place for each request that waits for a job to end.
+    pub waits: Seats,
+    /// One place for each stream of events.
+    pub streams: Seats,
+    /// Cancelled when the process closes its connections: whoever waits answers, streams end.
+    pub stopping: CancellationToken,
     data: DataTierSlot,
     tasks: TaskTracker,
 }
@@ -77,6 +95,9 @@ impl AppState {
             readiness: readiness(&data),
             dependencies: dependencies(&data),
             uploads: Arc::new(Semaphore::new(MAX_UPLOADS)),
+            waits: Seats::new(MAX_WAITS, MAX_WAITS_OF_CLIENT),
+            streams: Seats::new(MAX_STREAMS, MAX_STREAMS_OF_CLIENT),
+            stopping: CancellationToken::new(),
             data,
             tasks: TaskTracker::new(),
         }))

@@ -168,6 +168,14 @@ impl FlickrError {
         }
     }
 
+    /// The photo that Flickr has already, where it refused an upload with `dedup_check` as a duplicate (code 9).
+    pub fn duplicate_of(&self) -> Option<&PhotoId> {
+        match (&self.failure, self.operation) {
+            (Failure::Api(api), Operation::Upload) if api.code == 9 => api.duplicate_of.as_ref(),
+            _ => None,
+        }
+    }
+
     /// What may be done about it.
     pub fn disposition(&self) -> Disposition {
         disposition(self.operation, &self.failure)

@@ -249,3 +249,19 @@ fn a_photo_put_into_a_queue_for_approval_is_done_at_the_first_attempt() {
     let before = api(call("flickr.groups.pools.add"), 7);
     assert!(!before.is_done_by_this_call() && before.is_already_done());
 }
+
+#[test]
+fn only_a_refused_upload_names_the_photo_that_it_duplicates() {
+    let refused = |operation, code| {
+        let api = ApiFailure {
+            duplicate_of: Some(PhotoId("5".to_owned())),
+            ..ApiFailure::new(code, "Duplicate photo/video detected")
+        };
+        FlickrError::new(operation, Failure::Api(api))
+            .duplicate_of()
+            .map(|photo| photo.as_str().to_owned())
+    };
+    assert_eq!(refused(Operation::Upload, 9).as_deref(), Some("5"));
+    assert_eq!(refused(Operation::Upload, 8), None);
+    assert_eq!(refused(Operation::Replace, 9), None);
+}

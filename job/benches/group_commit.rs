@@ -19,7 +19,7 @@ use std::time::{Duration, Instant};
 use bson::{Document, doc};
 use flickrhub_job::config::Config;
 use flickrhub_job::connection;
-use flickrhub_job::model::{Job, JobId, JobState, Priority, TraceContext};
+use flickrhub_job::model::{Job, JobId, JobState, Priority, TraceContext, Trail};
 use flickrhub_job::queue::Queue;
 use flickrhub_job::store::{AttemptEnd, Holder, JobStore, id, time};
 use futures::{StreamExt, stream};
@@ -228,6 +228,7 @@ fn job() -> Job {
         id: JobId::new(),
         client_id: "acme".to_owned(),
         user_id: "12037949754@N01".to_owned(),
+        app: "main".to_owned(),
         queue: Queue::Rest,
         method: "flickr.photos.search".to_owned(),
         params: std::iter::once(("text".to_owned(), "lighthouse".to_owned())).collect(),
@@ -237,6 +238,8 @@ fn job() -> Job {
         attempt: 0,
         tries: 0,
         callback: None,
+        no_cache: false,
+        idempotency: None,
         trace: TraceContext {
             trace_id: "4bf92f3577b34da6a3ce929d0e0e4736".to_owned(),
             traceparent: "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01".to_owned(),
@@ -250,5 +253,6 @@ fn job() -> Job {
         lease_until: None,
         result: None,
         error: None,
+        trail: Trail::default(),
     }
 }

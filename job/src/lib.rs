@@ -12,6 +12,7 @@
 //! | [`sliding_log`] | Redis: exact logs of the events of the last hour, for limits |
 //! | [`lane`] | Redis: admission, one lane per user and queue, fair release, delayed retries |
 //! | [`budget`] | Redis: how many requests Flickr may get, and the circuit breakers |
+//! | [`progress`] | who waits for a job to move, and how they hear of it |
 //! | [`envelope`] | the message that a worker receives |
 //! | [`topology`] | the quorum queues, declared the same way by whoever comes first |
 //! | [`vault`] | transit encryption of tokens, credentials and webhook secrets |
@@ -30,6 +31,7 @@ pub mod fail_point;
 pub mod lane;
 pub mod limits;
 pub mod model;
+pub mod progress;
 pub mod queue;
 pub mod sliding_log;
 pub mod store;

@@ -1,11 +1,15 @@
 //! A job: one Flickr call of one user, from acceptance to its final state.
 //!
 //! ```text
-//! queued → dispatched → running → succeeded | failed | dead
+//! queued → dispatched → running → succeeded | failed | dead | cancelled
 //!   ↑ └────────┬─────────┘ │
 //!   └──────────┴───────────┘ retry, or a lease that ran out
 //! queued | dispatched → expired | cancelled
 //! ```
+//!
+//! A running job is not cancelled by its client but by whoever holds it, since only the holder knows whether Flickr may have
+//! acted: the client's wish is a mark on the job ([`Trail::cancel_requested_at`]), and the holder ends the job when the call
+//! was not made, or reads only; a call that acts and was made goes on, and the job ends as what Flickr answered.
 //!
 //! Every transition is one atomic update in MongoDB that is guarded by [`JobState::may_become`] and by the attempt
 //! number, so two processes that both believe to own a job can never both move it.
@@ -33,6 +37,10 @@ use uuid::Uuid;
 
 use crate::queue::Queue;
 
+mod trail;
+
+pub use trail::{AttemptRecord, MAX_ATTEMPTS_KEPT, Trail};
+
 /// The identity of a job: a UUID version 7 (RFC 9562 section 5.7), so ids sort by time of acceptance.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, ToSchema)]
 #[serde(transparent)]
@@ -47,6 +55,20 @@ impl JobId {
     )]
     pub fn new() -> Self {
         Self(Uuid::now_v7())
+    }
+}
+
+impl JobId {
+    /// The least id that a job accepted at `time` can have; times before 1970 count as 1970.
+    ///
+    /// Ids are made on several machines, whose clocks differ: leave a tolerance where a bound must not miss a job.
+    #[must_use]
+    pub fn first_at(time: Timestamp) -> Self {
+        let milliseconds = u128::try_from(time.as_millisecond()).unwrap_or(0) & 0xffff_ffff_ffff;
+        // RFC 9562 section 5.7: 48 bits of time, the version, and the least of everything else with the variant.
+        Self(Uuid::from_u128(
+            milliseconds << 80 | 0x7000_u128 << 64 | 0x8000_u128 << 48,
+        ))
     }
 }
 
@@ -146,7 +168,10 @@ impl JobState {
                 next,
                 Self::Queued | Self::Running | Self::Expired | Self::Cancelled
             ),
-            Self::Running => matches!(next, Self::Queued | Self::Succeeded | Self::Failed | Self::Dead),
+            Self::Running => matches!(
+                next,
+                Self::Queued | Self::Succeeded | Self::Failed | Self::Dead | Self::Cancelled
+            ),
             Self::Succeeded | Self::Failed | Self::Dead | Self::Expired | Self::Cancelled => false,
         }
     }
@@ -381,6 +406,9 @@ pub struct Job {
     pub result: Option<Value>,
     /// The last thing that went wrong.
     pub error: Option<JobError>,
+    /// What happened to it on its way.
+    #[serde(default, skip_serializing_if = "Trail::is_empty")]
+    pub trail: Trail,
 }
 
 /// The weight of a user for whom nothing else is configured.
@@ -410,6 +438,31 @@ mod tests {
                 JobState::ALL
                     .into_iter()
                     .any(|next| next.is_final() && state.may_become(next))
+            );
+        }
+    }
+
+    #[test]
+    fn an_id_is_not_below_the_first_of_its_time_nor_above_that_of_a_later_one() {
+        let before = Timestamp::now();
+        let id = JobId::new();
+        assert!(JobId::first_at(before) <= id);
+        assert!(id < JobId::first_at(before + jiff::SignedDuration::from_secs(5)));
+        assert_eq!(
+            JobId::first_at(Timestamp::MIN),
+            JobId::first_at(Timestamp::UNIX_EPOCH)
+        );
+        let version = Uuid::from(JobId::first_at(before)).get_version_num();
+        assert_eq!(version, 7);
+    }
+
+    #[test]
+    fn a_job_is_cancelled_from_every_state_that_is_not_final() {
+        for state in JobState::ALL {
+            assert_eq!(
+                state.may_become(JobState::Cancelled),
+                !state.is_final(),
+                "{state}"
             );
         }
     }

@@ -53,6 +53,12 @@ pub struct JobView {
     pub expires_at: Timestamp,
     /// Its callback, if it has one.
     pub callback: Option<CallbackView>,
+    /// Whether its client wants it cancelled; while it runs that is a wish, which the state `cancelled` fulfils.
+    #[serde(default)]
+    pub cancel_requested: bool,
+    /// The job that replays it, if it was replayed.
+    #[serde(default)]
+    pub replayed_as: Option<JobId>,
 }
 
 /// Where the callback of a job stands.
@@ -103,6 +109,8 @@ impl JobView {
                 attempts: callback.attempts,
                 failure: callback.failure,
             }),
+            cancel_requested: job.trail.cancel_requested_at.is_some(),
+            replayed_as: job.trail.replayed_as,
         }
     }
 }
@@ -140,6 +148,8 @@ mod tests {
             "finished_at": null,
             "expires_at": "2027-01-01T01:00:00Z",
             "callback": { "state": "waiting", "attempts": 0, "failure": null },
+            "cancel_requested": false,
+            "replayed_as": null,
         });
         assert_eq!(serde_json::to_value(JobView::from(&job)).ok(), Some(expected));
     }

@@ -6,14 +6,18 @@
 //! | refused for good | | | fail |
 //! | transient: Flickr surely did not act | | yes | retry |
 //! | transient | | no | dead |
-//! | unknown: Flickr may have acted | yes (a read, or a write that a second call does not change) | as transient | retry or dead |
-//! | unknown | no (an upload, a write that acts again) | | fail as `outcome_unknown` |
+//! | unknown: Flickr may have acted | yes (a read, a write that a second call does not change, or an upload, which is checked first) | as transient | retry or dead |
+//! | unknown | no (a write that acts again) | | fail as `outcome_unknown` |
 //! | not made: our own data tier was away | | | postpone: tried again, and this one does not count |
 //! | cut short: the same, after the request had begun | | | postpone |
 //! | not yet: a budget is spent, or Flickr does not answer at the moment | | | postpone, until the time at which it may be |
+//! | cancelled: the call was not made, or only read | | | cancel |
 //!
-//! An unknown outcome of a call that acts again is reported, not repeated: a client can look whether its photo is
+//! An unknown outcome of a call that acts again is reported, not repeated: a client can look whether its comment is
 //! there, but cannot unsee a second one.
+//!
+//! A job whose client wants it cancelled is not retried or postponed: the store ends it as cancelled instead
+//! ([`flickrhub_job::store::AttemptEnd`]).
 
 use std::time::Duration;
 
@@ -27,9 +31,9 @@ use crate::backoff::JOB_ATTEMPTS;
 /// Whether a second, identical call is harmless.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Repeat {
-    /// It reads, or it sets what the first call set.
+    /// It reads, it sets what the first call set, or it is an upload, which finds out first what became of the first one.
     Harmless,
-    /// It would act again: another upload, another comment.
+    /// It would act again: another comment.
     ActsAgain,
 }
 
@@ -40,6 +44,8 @@ pub enum Outcome {
     Done(Value),
     /// It did not, or we do not know.
     Failed(Failure),
+    /// The client wanted the job cancelled, and Flickr did not act.
+    Cancelled,
 }
 
 /// An attempt that brought no result.
@@ -95,6 +101,8 @@ pub enum Decision {
     },
     /// `running → dead`.
     Dead(JobError),
+    /// `running → cancelled`.
+    Cancel,
 }
 
 impl Decision {
@@ -106,6 +114,7 @@ impl Decision {
             Self::Retry { .. } => "retried",
             Self::Postpone { .. } => "postponed",
             Self::Dead(_) => "dead",
+            Self::Cancel => "cancelled",
         }
     }
 }
@@ -127,6 +136,7 @@ pub struct Attempt {
 pub fn decide<R: Rng + ?Sized>(attempt: Attempt, outcome: Outcome, now: Timestamp, rng: &mut R) -> Decision {
     let failure = match outcome {
         Outcome::Done(result) => return Decision::Succeed(result),
+        Outcome::Cancelled => return Decision::Cancel,
         Outcome::Failed(failure) => failure,
     };
     let tries_left = attempt.tries < attempt.max;
@@ -240,6 +250,21 @@ mod tests {
         fn an_answer_succeeds_at_any_attempt(attempt in attempts(), seed in any::<u64>()) {
             let decision = decided(attempt, Outcome::Done(Value::from(1)), seed);
             prop_assert_eq!(decision, Decision::Succeed(Value::from(1)));
+        }
+
+        #[test]
+        fn what_was_cancelled_is_never_tried_again(attempt in attempts(), seed in any::<u64>()) {
+            prop_assert_eq!(decided(attempt, Outcome::Cancelled, seed), Decision::Cancel);
+        }
+
+        #[test]
+        fn waits_spread_over_the_whole_interval(tries in 1..12_u32) {
+            let waits: Vec<_> = (0..200)
+                .map(|seed| JOB_ATTEMPTS.full_jitter(tries, &mut StdRng::seed_from_u64(seed)))
+                .collect();
+            let ceiling = JOB_ATTEMPTS.ceiling(tries);
+            prop_assert!(waits.iter().any(|wait| *wait < ceiling / 4));
+            prop_assert!(waits.iter().any(|wait| *wait > ceiling * 3 / 4));
         }
 
         #[test]

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use flickrhub_job::model::{Body, Job, JobId, JobState, Priority, TraceContext};
+use flickrhub_job::model::{Body, Job, JobId, JobState, Priority, TraceContext, Trail};
 use flickrhub_job::queue::Queue;
 use jiff::{Timestamp, ToSpan};
 
@@ -39,6 +39,7 @@ pub(crate) fn job() -> JobFixture {
         lease_until: None,
         result: None,
         error: None,
+        trail: Trail::default(),
     })
 }
 

@@ -8,6 +8,7 @@ use flickrhub_job::callback::{AddressPolicy, CallbackClient, CallbackClientError
 use flickrhub_job::config::{Config, ConfigError};
 use flickrhub_job::lane::Lanes;
 use flickrhub_job::limits::LiveLimits;
+use flickrhub_job::progress::{Progress, Topic};
 use flickrhub_job::queue::Queue;
 use flickrhub_job::telemetry::{self, Metrics, Readiness};
 use tokio_util::sync::CancellationToken;
@@ -91,15 +92,17 @@ async fn run_jobs(
     let flickr = FlickrCaller::new(&config.flickr.endpoints, &settings)?;
     let stores = tier.stores().await?;
     let redis = tier.redis().await?;
-    let budget = FlickrBudget::new(redis.clone(), &config.redis.key_prefix).counted_in(metrics.clone());
+    let key_prefix = &config.redis.key_prefix;
+    let budget = FlickrBudget::new(redis.clone(), key_prefix).counted_in(metrics.clone());
     let runner = Runner {
         queue,
         settings,
-        store: stores.jobs,
+        store: stores.jobs.for_worker(&own_name()),
         users: stores.users,
         bodies: stores.bodies,
-        lanes: Lanes::new(redis.clone(), &config.redis.key_prefix),
-        cache: AnswerCache::new(redis, &config.redis.key_prefix, CachePolicy::from(&config.cache)),
+        lanes: Lanes::new(redis.clone(), key_prefix),
+        cache: AnswerCache::new(redis.clone(), key_prefix, CachePolicy::from(&config.cache)),
+        progress: Progress::new(redis, key_prefix, Topic::Cancellations),
         vault: tier.vault().await?,
         apps: AppCredentials::new(&config.flickr.apps),
         flickr: flickr.within(budget),
@@ -108,6 +111,11 @@ async fn run_jobs(
     };
     runner.run(tier.rabbitmq().await?, stop).await;
     Ok(())
+}
+
+/// The name of the pod, which is its host name; for the record of attempts.
+fn own_name() -> String {
+    std::env::var("HOSTNAME").unwrap_or_else(|_| "worker".to_owned())
 }
 
 async fn dispatch(

@@ -10,16 +10,17 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use bytes::Bytes;
-use flickrhub_flickr::{AppCredentials, UserToken};
+use flickrhub_flickr::{AppCredentials, TicketId, UserToken};
 use flickrhub_flickr_mock::{MockFlickr, Permission};
 use flickrhub_job::budget::{BreakerConfig, BudgetSettings, FlickrBudget};
 use flickrhub_job::config::{Config, FlickrEndpoints, QueueConfig};
 use flickrhub_job::connection::redis::Redis;
-use flickrhub_job::model::{Body, Job, JobId, JobState, Priority, TraceContext};
+use flickrhub_job::model::{Body, Job, JobId, JobState, Priority, TraceContext, Trail};
 use flickrhub_job::queue::Queue;
+use flickrhub_job::store::StoreError;
 use flickrhub_job::telemetry::Metrics;
 use flickrhub_worker::decision::{FailureKind, Outcome};
-use flickrhub_worker::flickr_call::{FlickrCaller, Signers};
+use flickrhub_worker::flickr_call::{FlickrCaller, KeepSending, Signers};
 use futures::future::join_all;
 use futures::stream;
 use jiff::{Timestamp, ToSpan};
@@ -65,11 +66,27 @@ fn job(user_id: &str) -> Job {
         lease_until: None,
         result: None,
         error: None,
+        trail: Trail::default(),
     }
 }
 
 fn no_photo(_: &Body) -> stream::Empty<std::io::Result<Bytes>> {
     stream::empty()
+}
+
+/// What is kept of a photo on its way, where none is sent.
+struct NothingSent;
+
+impl KeepSending for NothingSent {
+    async fn begins(&self) -> Result<bool, StoreError> {
+        Ok(false)
+    }
+
+    async fn came_to_nothing(&self) {}
+
+    async fn has_ticket(&self, _: Option<&TicketId>) -> bool {
+        false
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -126,8 +143,12 @@ async fn flickr_never_sees_more_than_the_budget_and_sees_nearly_all_of_it() {
     let ends = Instant::now() + (WINDOW + MARGIN) * SPANS;
     let work = async || {
         while Instant::now() < ends {
-            match caller.call(&job, &signers, no_photo, &metrics).await {
+            match caller
+                .call(&job, &signers, no_photo, &NothingSent, &metrics)
+                .await
+            {
                 Outcome::Done(_) => {}
+                Outcome::Cancelled => panic!("nobody cancels it"),
                 Outcome::Failed(failure) => {
                     assert_eq!(failure.kind, FailureKind::NotYet, "{:?}", failure.error);
                     tokio::time::sleep_until(ends.min(Instant::now() + failure.retry_after.unwrap())).await;

@@ -5,19 +5,20 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::net::Ipv4Addr;
+use std::sync::Mutex;
 use std::time::Duration;
 
 use bytes::Bytes;
-use flickrhub_flickr::{AppCredentials, UserToken};
+use flickrhub_flickr::{AppCredentials, TicketId, UserToken};
 use flickrhub_flickr_mock::fault::{Kind, Rule};
 use flickrhub_flickr_mock::{Builder, MockFlickr, MockHandle, Permission};
 use flickrhub_job::config::{FlickrEndpoints, QueueConfig};
-use flickrhub_job::model::{Body, Job, JobId, JobState, Priority, TraceContext};
+use flickrhub_job::model::{Body, Job, JobId, JobState, Priority, TraceContext, Trail};
 use flickrhub_job::queue::Queue;
 use flickrhub_job::store::StoreError;
 use flickrhub_job::telemetry::Metrics;
 use flickrhub_worker::decision::{Failure, FailureKind, Outcome};
-use flickrhub_worker::flickr_call::{FlickrCaller, Signers};
+use flickrhub_worker::flickr_call::{FlickrCaller, KeepSending, Signers};
 use futures::{Stream, stream};
 use jiff::{Timestamp, ToSpan};
 use secrecy::SecretString;
@@ -106,6 +107,7 @@ impl Setting {
             lease_until: None,
             result: None,
             error: None,
+            trail: Trail::default(),
         }
     }
 
@@ -125,17 +127,83 @@ impl Setting {
         }
     }
 
+    /// How often Flickr was called so.
+    fn sent(&self, method: &str) -> usize {
+        let log = self.flickr.log();
+        log.iter().filter(|entry| entry.method == method).count()
+    }
+
     async fn outcome(&self, job: &Job) -> Outcome {
         self.caller
-            .call(job, &self.signers, photo, &Metrics::new().unwrap())
+            .call(
+                job,
+                &self.signers,
+                photo,
+                &Kept::default(),
+                &Metrics::new().unwrap(),
+            )
             .await
     }
 
     async fn failure(&self, job: &Job) -> Failure {
         match self.outcome(job).await {
             Outcome::Failed(failure) => failure,
-            Outcome::Done(result) => panic!("it succeeded: {result}"),
+            other => panic!("it did not fail: {other:?}"),
         }
+    }
+
+    /// The next attempt of a job, which knows what the one before kept.
+    async fn attempt_after(&self, job: &Job, kept: &Kept) -> (Outcome, Kept) {
+        let known = kept.0.lock().unwrap().clone();
+        let job = Job {
+            attempt: job.attempt + 1,
+            tries: job.tries + 1,
+            trail: Trail {
+                sent_by: known.sent.then_some(job.attempt),
+                ticket: known.ticket.clone(),
+                ..Trail::default()
+            },
+            ..job.clone()
+        };
+        let kept = Kept(Mutex::new(known));
+        let metrics = Metrics::new().unwrap();
+        let outcome = self
+            .caller
+            .call(&job, &self.signers, photo, &kept, &metrics)
+            .await;
+        (outcome, kept)
+    }
+
+    async fn first_attempt(&self, job: &Job) -> (Outcome, Kept) {
+        let (kept, metrics) = (Kept::default(), Metrics::new().unwrap());
+        let outcome = self.caller.call(job, &self.signers, photo, &kept, &metrics).await;
+        (outcome, kept)
+    }
+}
+
+#[derive(Clone, Default)]
+struct Known {
+    sent: bool,
+    ticket: Option<String>,
+}
+
+/// Keeps in memory how far a photo came.
+#[derive(Default)]
+struct Kept(Mutex<Known>);
+
+impl KeepSending for Kept {
+    async fn begins(&self) -> Result<bool, StoreError> {
+        self.0.lock().unwrap().sent = true;
+        Ok(true)
+    }
+
+    async fn came_to_nothing(&self) {
+        self.0.lock().unwrap().sent = false;
+    }
+
+    async fn has_ticket(&self, ticket: Option<&TicketId>) -> bool {
+        self.0.lock().unwrap().ticket = ticket.map(ToString::to_string);
+        true
     }
 }
 
@@ -248,6 +316,7 @@ async fn a_body_store_that_is_away_is_no_try_and_a_photo_that_is_lost_is_one() {
                 &setting.upload(1000),
                 &setting.signers,
                 broken,
+                &Kept::default(),
                 &Metrics::new().unwrap(),
             )
             .await;
@@ -276,6 +345,78 @@ async fn an_upload_that_flickr_does_not_finish_in_time_has_an_unknown_outcome_an
         "{}",
         failure.error.message
     );
+}
+
+#[tokio::test]
+async fn an_upload_whose_ticket_is_known_is_asked_about_and_not_sent_again() {
+    let setting = Setting::with(MockFlickr::builder().ticket_delay(Duration::from_secs(4))).await;
+    let job = setting.upload(1000);
+    let (outcome, kept) = setting.first_attempt(&job).await;
+    assert!(matches!(outcome, Outcome::Failed(_)), "{outcome:?}");
+    let (outcome, _) = setting.attempt_after(&job, &kept).await;
+    let Outcome::Done(result) = outcome else {
+        panic!("{outcome:?}");
+    };
+    let photos = setting.flickr.photos();
+    assert_eq!(photos.len(), 1);
+    assert_eq!(result["photo_id"], photos[0].id);
+    assert_eq!(setting.sent("upload"), 1);
+}
+
+#[tokio::test]
+async fn an_upload_whose_answer_was_lost_is_sent_to_be_checked_and_makes_one_photo() {
+    let setting = Setting::new().await;
+    let lost = Rule::new("upload", Kind::DropConnection).after_effect();
+    setting.flickr.add_fault(lost.times(1));
+    let job = setting.upload(1000);
+    let (outcome, kept) = setting.first_attempt(&job).await;
+    let Outcome::Failed(failure) = outcome else {
+        panic!("{outcome:?}");
+    };
+    assert_eq!(failure.kind, FailureKind::Unknown);
+    let (outcome, _) = setting.attempt_after(&job, &kept).await;
+    let Outcome::Done(result) = outcome else {
+        panic!("{outcome:?}");
+    };
+    let photos = setting.flickr.photos();
+    assert_eq!(photos.len(), 1, "it was not uploaded twice");
+    assert_eq!(result["photo_id"], photos[0].id);
+    assert_eq!(setting.sent("upload"), 2);
+}
+
+#[tokio::test]
+async fn an_upload_that_flickr_did_not_get_is_sent_again_and_makes_one_photo() {
+    let setting = Setting::new().await;
+    let lost = Rule::new("upload", Kind::DropConnection).times(1);
+    setting.flickr.add_fault(lost);
+    // Longer than the connection holds, so that the sender sees it break.
+    let job = setting.upload(20_000_000);
+    let (outcome, kept) = setting.first_attempt(&job).await;
+    assert!(matches!(outcome, Outcome::Failed(_)), "{outcome:?}");
+    let (outcome, _) = setting.attempt_after(&job, &kept).await;
+    assert!(matches!(outcome, Outcome::Done(_)), "{outcome:?}");
+    assert_eq!(setting.flickr.photos().len(), 1);
+}
+
+#[tokio::test]
+async fn a_photo_is_uploaded_twice_on_purpose_unless_flickr_may_have_it_of_the_same_job() {
+    let setting = Setting::new().await;
+    for expected in 1..=2 {
+        let (outcome, _) = setting.first_attempt(&setting.upload(1000)).await;
+        assert!(matches!(outcome, Outcome::Done(_)), "{outcome:?}");
+        assert_eq!(setting.flickr.photos().len(), expected);
+    }
+    // An attempt that Flickr refused is no reason to check.
+    let busy = Kind::HttpStatus {
+        status: 429,
+        retry_after: None,
+    };
+    setting.flickr.add_fault(Rule::new("upload", busy).times(1));
+    let job = setting.upload(1000);
+    let (_, kept) = setting.first_attempt(&job).await;
+    let (outcome, _) = setting.attempt_after(&job, &kept).await;
+    assert!(matches!(outcome, Outcome::Done(_)), "{outcome:?}");
+    assert_eq!(setting.flickr.photos().len(), 3);
 }
 
 #[tokio::test]

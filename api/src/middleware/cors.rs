@@ -8,6 +8,7 @@ use tower_http::cors::CorsLayer;
 
 use super::trace::X_TRACE_ID;
 use crate::idempotency::{IDEMPOTENCY_KEY, IDEMPOTENT_REPLAYED, X_IDEMPOTENCY_KEY};
+use crate::prefer::{PREFER, PREFERENCE_APPLIED};
 use crate::rate_limit::{RATE_LIMIT, RATE_LIMIT_POLICY};
 
 /// For how long a browser may remember the answer to its preflight.
@@ -35,6 +36,8 @@ pub fn layer(origins: &[String]) -> CorsLayer {
             AUTHORIZATION,
             CONTENT_TYPE,
             X_TRACE_ID,
+            PREFER,
+            HeaderName::from_static("last-event-id"),
             HeaderName::from_static("traceparent"),
             IDEMPOTENCY_KEY,
             X_IDEMPOTENCY_KEY,
@@ -46,6 +49,7 @@ pub fn layer(origins: &[String]) -> CorsLayer {
             RATE_LIMIT,
             RATE_LIMIT_POLICY,
             IDEMPOTENT_REPLAYED,
+            PREFERENCE_APPLIED,
         ])
         .max_age(MAX_AGE)
 }

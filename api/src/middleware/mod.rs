@@ -1,4 +1,4 @@
-//! What surrounds every handler, from the outside in: trace, problem, headers, CORS, panics.
+//! What surrounds every handler, from the outside in: trace, problem, headers, CORS, panics, waiting.
 
 pub mod cors;
 pub mod headers;
@@ -6,3 +6,4 @@ pub mod panic;
 pub mod problem;
 pub mod time_limit;
 pub mod trace;
+pub mod wait;

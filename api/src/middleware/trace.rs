@@ -1,6 +1,6 @@
 //! The trace of a request: its id, its span, its line in the access log, its time in the histogram.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use axum::extract::{FromRequestParts, MatchedPath, Request, State};
 use axum::http::request::Parts;
@@ -10,6 +10,7 @@ use axum::response::Response;
 use flickrhub_job::model::TraceContext;
 use tracing::Instrument;
 
+use super::wait::Waited;
 use crate::problem::Problem;
 use crate::state::AppState;
 
@@ -42,12 +43,16 @@ pub async fn trace(State(state): State<AppState>, mut request: Request, next: Ne
     let mut response = next.run(request).instrument(span.clone()).await;
 
     let took = started.elapsed();
+    let waited = response
+        .extensions()
+        .get::<Waited>()
+        .map_or(Duration::ZERO, |waited| waited.0);
     let status = response.status();
     state
         .metrics
         .api_request_latency
         .with_label_values(&[route, method, status.as_str()])
-        .observe(took.as_secs_f64());
+        .observe(took.saturating_sub(waited).as_secs_f64());
     span.in_scope(|| {
         tracing::info!(
             event = "api_request",

@@ -89,8 +89,12 @@ kinds! {
         "The method needs a permission that the user did not grant; have the user authorise it with `POST /api/v1/oauth/start`.";
     Problem::JobNotFound => "job_not_found", NOT_FOUND, "There is no such job",
         "The job does not exist, is another client's, or was deleted after the retention time.";
+    Problem::DeadLetterNotFound => "dead_letter_not_found", NOT_FOUND, "There is no such dead letter",
+        "The job does not exist, is another client's, is not dead, or was deleted after the retention time.";
+    Problem::TooManyStreams => "too_many_event_streams", TOO_MANY_REQUESTS, "Too many jobs are being followed",
+        "The client, or all together, have as many streams of events as this process serves. End one, or wait with `Prefer: wait=60`.";
     Problem::JobNotCancellable(_) => "job_not_cancellable", CONFLICT, "The job cannot be cancelled any more",
-        "A worker has begun with it, or it has ended.";
+        "It is over.";
     Problem::JobNotReplayable(_) => "job_not_replayable", CONFLICT, "The job cannot be replayed",
         "Only a dead, failed or expired job can.";
     Problem::JobBodyGone => "job_body_gone", CONFLICT, "The photo of the job is gone",

@@ -91,6 +91,10 @@ pub enum Problem {
     },
     /// There is no such job, or it is another client's.
     JobNotFound,
+    /// There is no such dead letter: no such job, or it is not dead, or it is another client's.
+    DeadLetterNotFound,
+    /// The client, or all together, follow as many jobs as may be followed at the same time.
+    TooManyStreams,
     /// The job has gone too far to be cancelled.
     JobNotCancellable(JobState),
     /// The job cannot be replayed in this state.
@@ -168,7 +172,7 @@ pub enum Problem {
 /// How long a client waits before it asks a part again that is failing over: an election takes about ten seconds.
 const FAILOVER: Duration = Duration::from_secs(5);
 
-/// How long a client waits until some photos were received.
+/// How long a client waits until some photos were received, or some streams have ended.
 const UPLOADS: Duration = Duration::from_secs(10);
 
 /// How long a client waits for the answer to the same request, which takes a fraction of that.
@@ -237,8 +241,14 @@ impl Problem {
             )
             .into(),
             Self::JobNotFound => "A finished job is deleted after the retention time of this hub.".into(),
+            Self::DeadLetterNotFound => {
+                "Only a job in the state dead is a dead letter; it is deleted after the retention time of this hub.".into()
+            }
+            Self::TooManyStreams => {
+                "End a stream that is not needed, or ask for the job with the header Prefer: wait=60.".into()
+            }
             Self::JobNotCancellable(state) => {
-                format!("The job is {state}; only a queued or dispatched job can be cancelled.").into()
+                format!("The job is {state}; a job that is over cannot be cancelled.").into()
             }
             Self::JobNotReplayable(state) => {
                 format!("The job is {state}; only a dead, failed or expired job can be replayed.").into()
@@ -304,7 +314,7 @@ impl Problem {
             | Self::QueueFull { retry_after } => Some(*retry_after),
             Self::IdempotencyKeyInFlight => Some(IN_FLIGHT),
             Self::Unavailable | Self::FlickrUnavailable => Some(FAILOVER),
-            Self::TooManyUploads => Some(UPLOADS),
+            Self::TooManyUploads | Self::TooManyStreams => Some(UPLOADS),
             _ => None,
         }
     }
@@ -383,6 +393,7 @@ mod tests {
             Problem::QueueFull { retry_after: wait },
             Problem::Unavailable,
             Problem::TooManyUploads,
+            Problem::TooManyStreams,
         ] {
             assert!(matches!(problem.status().as_u16(), 429 | 503), "{problem:?}");
             assert!(problem.retry_after().is_some(), "{problem:?}");

@@ -9,6 +9,7 @@ use flickrhub_job::view::JobView;
 use crate::accept::Receipt;
 use crate::circuit::CIRCUIT;
 use crate::idempotency::IDEMPOTENT_REPLAYED;
+use crate::middleware::wait::ShownJob;
 use crate::rate_limit;
 use crate::state::AppState;
 
@@ -38,6 +39,7 @@ impl IntoResponse for Accepted {
             replayed,
             quotas,
         } = self.receipt;
+        let shown = ShownJob::from(&job);
         let status = if job.state.is_final() {
             StatusCode::OK
         } else {
@@ -54,7 +56,10 @@ impl IntoResponse for Accepted {
         if let Some(Ok(circuit)) = self.circuit.as_deref().map(HeaderValue::from_str) {
             headers.insert(CIRCUIT, circuit);
         }
-        rate_limit::add(&quotas, headers);
+        if let Some(quotas) = quotas {
+            rate_limit::add(&quotas, headers);
+        }
+        response.extensions_mut().insert(shown);
         response
     }
 }

@@ -233,7 +233,7 @@ impl Batch {
 /// What is left of the rates after a job.
 fn left(outcome: &Result<Receipt, Problem>) -> Option<Quotas> {
     match outcome {
-        Ok(receipt) => Some(receipt.quotas),
+        Ok(receipt) => receipt.quotas,
         Err(problem) => problem.quotas().copied(),
     }
 }

@@ -1,30 +1,32 @@
 //! `/api/v1/jobs`: calls of the REST methods of Flickr.
 
+use axum::Extension;
 use axum::Json;
 use axum::extract::{RawQuery, State};
-use axum::http::HeaderMap;
+use axum::http::{HeaderMap, StatusCode};
 use flickrhub_job::lane::LaneEntry;
 use flickrhub_job::model::{Job, JobId, JobState};
 use flickrhub_job::queue::Queue;
-use flickrhub_job::store::{CancelOutcome, JobFilter, JobList, replay_of};
+use flickrhub_job::store::{CancelOutcome, JobFilter, JobList};
 use flickrhub_job::telemetry::lifecycle;
 use flickrhub_job::view::JobView;
 use serde::Serialize;
-use serde_json::json;
 use utoipa::ToSchema;
 
 use super::accepted::Accepted;
 use crate::accept::{accept, now};
 use crate::auth::{Authorised, JobsRead, JobsWrite};
-use crate::authorisation::{authorised_user, permission_for};
+use crate::authorisation::authorised_user;
 use crate::cached::wants_no_cache;
 use crate::callback_endpoint::refuse_disabled;
 use crate::cursor::Cursor;
 use crate::extract::{JsonBody, PathParam};
 use crate::idempotency::Idempotent;
 use crate::middleware::trace::Traced;
+use crate::middleware::wait::ShownJob;
 use crate::order::Order;
 use crate::problem::{Problem, ProblemDocument};
+use crate::replay::replay as replay_once;
 use crate::state::AppState;
 use crate::validate::{JobSubmission, ListQuery};
 
@@ -46,10 +48,13 @@ pub struct JobPage {
     post,
     path = "/api/v1/jobs",
     tag = "jobs",
-    params(("Idempotency-Key" = Option<String>, Header, description = "Makes the request safe to send again; 1 to 255 visible ASCII characters. `X-Idempotency-Key` does too.")),
+    params(
+        ("Idempotency-Key" = Option<String>, Header, description = "Makes the request safe to send again; 1 to 255 visible ASCII characters. `X-Idempotency-Key` does too."),
+        ("Prefer" = Option<String>, Header, description = "`wait=N`: wait up to N seconds, at most 60, for the job to end."),
+    ),
     request_body = JobSubmission,
     responses(
-        (status = 200, description = "Done already: the answer was cached.", body = JobView,
+        (status = 200, description = "Over already: the answer was cached, or the job ended within `Prefer: wait=N`.", body = JobView,
             headers(("Location" = String, description = "The address of the job."))),
         (status = 202, description = "Accepted.", body = JobView,
             headers(
@@ -114,13 +119,19 @@ async fn take_on(state: &AppState, job: Job) -> Result<Accepted, Problem> {
 }
 
 /// Look at a job
+///
+/// With `Prefer: wait=N` the answer comes when the job is over, or after N seconds.
 #[utoipa::path(
     get,
     path = "/api/v1/jobs/{id}",
     tag = "jobs",
-    params(("id" = String, Path, description = "The job.", format = Uuid)),
+    params(
+        ("id" = String, Path, description = "The job.", format = Uuid),
+        ("Prefer" = Option<String>, Header, description = "`wait=N`: wait up to N seconds, at most 60, for the job to end."),
+    ),
     responses(
-        (status = 200, description = "The job.", body = JobView),
+        (status = 200, description = "The job.", body = JobView,
+            headers(("Preference-Applied" = Option<String>, description = "`wait=N`, if the request waited."))),
         (status = "default", description = "A problem.", body = ProblemDocument,
             content_type = "application/problem+json"),
     ),
@@ -130,9 +141,9 @@ pub async fn read(
     caller: Authorised<JobsRead>,
     State(state): State<AppState>,
     PathParam(id): PathParam<JobId>,
-) -> Result<Json<JobView>, Problem> {
+) -> Result<(Extension<ShownJob>, Json<JobView>), Problem> {
     let job = state.data()?.jobs.get_for_client(&caller.client_id, id).await?;
-    job.map(|job| Json(JobView::from(&job)))
+    job.map(|job| (Extension(ShownJob::from(&job)), Json(JobView::from(job))))
         .ok_or(Problem::JobNotFound)
 }
 
@@ -145,6 +156,8 @@ pub async fn read(
         ("state" = Option<JobState>, Query, description = "In this state only."),
         ("queue" = Option<Queue>, Query, description = "Of this queue only; the short names do too."),
         ("user_id" = Option<String>, Query, description = "Of this user (NSID) only."),
+        ("created_after" = Option<String>, Query, description = "Accepted at this time or later (RFC 3339).", format = DateTime),
+        ("created_before" = Option<String>, Query, description = "Accepted before this time (RFC 3339).", format = DateTime),
         ("cursor" = Option<String>, Query, description = "`next_cursor` of the page before."),
         ("limit" = Option<u32>, Query, description = "Jobs on a page, 50 without it; a page has fewer where their results are large.", minimum = 1, maximum = 100),
     ),
@@ -166,6 +179,8 @@ pub async fn list(
         user_id: query.user_id,
         state: query.state,
         queue: query.queue,
+        created_after: query.created_after,
+        created_before: query.created_before,
         before: query.cursor.map(|cursor| cursor.0),
         limit: query.limit,
     };
@@ -186,14 +201,21 @@ fn page(list: JobList) -> JobPage {
 
 /// Cancel a job
 ///
-/// Works until a worker has begun with it. Cancelling a job that is cancelled already gives the same answer again.
+/// A job that no worker has begun with is cancelled at once. Of one that runs the wish is noted: a call that only reads, or
+/// was not made yet, is dropped; one that acts and was made goes on, and the job ends as what Flickr answers. Cancelling a
+/// job that is cancelled already gives the same answer again.
 #[utoipa::path(
     delete,
     path = "/api/v1/jobs/{id}",
     tag = "jobs",
-    params(("id" = String, Path, description = "The job.", format = Uuid)),
+    params(
+        ("id" = String, Path, description = "The job.", format = Uuid),
+        ("Prefer" = Option<String>, Header, description = "`wait=N`: wait up to N seconds, at most 60, for the job to end."),
+    ),
     responses(
-        (status = 200, description = "The job is cancelled and will not run.", body = JobView),
+        (status = 200, description = "The job is cancelled and will not run; with `Prefer: wait=N`, it may be over as \
+            something else.", body = JobView),
+        (status = 202, description = "The job runs, and is cancelled if that is possible still.", body = JobView),
         (status = "default", description = "A problem.", body = ProblemDocument,
             content_type = "application/problem+json"),
     ),
@@ -203,48 +225,56 @@ pub async fn cancel(
     caller: Authorised<JobsWrite>,
     State(state): State<AppState>,
     PathParam(id): PathParam<JobId>,
-) -> Result<Json<JobView>, Problem> {
+) -> Result<(StatusCode, Extension<ShownJob>, Json<JobView>), Problem> {
     let (work, caller) = (state.clone(), caller.into_caller());
     state
         .to_the_end(async move {
             let data = work.data()?;
-            match data.jobs.cancel(&caller.client_id, id).await? {
+            let (status, job) = match data.jobs.cancel(&caller.client_id, id).await? {
                 CancelOutcome::Cancelled(job) => {
                     lifecycle::report(&job, &work.metrics);
                     // If this is lost, the dispatcher finds a final job in the lane and removes it.
                     if let Err(error) = data.lanes.done(&LaneEntry::from(&job)).await {
                         tracing::warn!(job_id = %id, %error, "a cancelled job stays in its lane for now");
                     }
-                    Ok(Json(JobView::from(&job)))
+                    (StatusCode::OK, job)
                 }
-                CancelOutcome::TooLate(job) if job.state == JobState::Cancelled => {
-                    Ok(Json(JobView::from(&job)))
+                CancelOutcome::Requested(job) => {
+                    // If this is lost, the worker finds the wish with its next sign of life.
+                    if let Err(error) = data.progress.announce_cancellation(id).await {
+                        tracing::warn!(job_id = %id, %error, "the worker is not told of the cancellation for now");
+                    }
+                    (StatusCode::ACCEPTED, job)
                 }
-                CancelOutcome::TooLate(job) => Err(Problem::JobNotCancellable(job.state)),
-                CancelOutcome::NotFound => Err(Problem::JobNotFound),
-            }
+                CancelOutcome::TooLate(job) if job.state == JobState::Cancelled => (StatusCode::OK, job),
+                CancelOutcome::TooLate(job) => return Err(Problem::JobNotCancellable(job.state)),
+                CancelOutcome::NotFound => return Err(Problem::JobNotFound),
+            };
+            Ok((status, Extension(ShownJob::from(&job)), Json(JobView::from(job))))
         })
         .await
 }
 
 /// Replay a job
 ///
-/// Submits a dead, failed or expired job once more, as a new job. An upload can be replayed as long as its photo is kept.
+/// Submits a dead, failed or expired job once more, as a new job; a job has one replay, and asking for it again gives that
+/// one. An upload can be replayed as long as its photo is kept.
 #[utoipa::path(
     post,
     path = "/api/v1/jobs/{id}/replay",
     tag = "jobs",
     params(
         ("id" = String, Path, description = "The job to be replayed.", format = Uuid),
-        ("Idempotency-Key" = Option<String>, Header, description = "Makes the request safe to send again; 1 to 255 visible ASCII characters. `X-Idempotency-Key` does too."),
+        ("Prefer" = Option<String>, Header, description = "`wait=N`: wait up to N seconds, at most 60, for the new job to end."),
     ),
     responses(
+        (status = 200, description = "The new job, which is over.", body = JobView),
         (status = 202, description = "The new job.", body = JobView,
             headers(
-                ("Location" = String, description = "The address of the job."),
-                ("Idempotent-Replayed" = Option<bool>, description = "True where the job was accepted for an earlier request with the same key."),
-                ("RateLimit-Policy" = String, description = "The rates that limit the submission."),
-                ("RateLimit" = String, description = "What is left of the tightest rate."),
+                ("Location" = String, description = "The address of the new job."),
+                ("Idempotent-Replayed" = Option<bool>, description = "True where the job had been replayed already."),
+                ("RateLimit-Policy" = Option<String>, description = "The rates that limit the submission, where the job had not been replayed yet."),
+                ("RateLimit" = Option<String>, description = "What is left of the tightest rate."),
             )),
         (status = "default", description = "A problem.", body = ProblemDocument,
             content_type = "application/problem+json"),
@@ -255,32 +285,20 @@ pub async fn replay(
     caller: Authorised<JobsWrite>,
     State(state): State<AppState>,
     Traced(trace): Traced,
-    Idempotent(key): Idempotent,
     PathParam(id): PathParam<JobId>,
 ) -> Result<Accepted, Problem> {
-    let data = state.data()?;
-    let job = data
-        .jobs
-        .get_for_client(&caller.client_id, id)
-        .await?
-        .ok_or(Problem::JobNotFound)?;
-    let copy = replay_of(&job, now()).ok_or(Problem::JobNotReplayable(job.state))?;
-    let needed = permission_for(&copy.method);
-    let user = authorised_user(&data.users, &caller, &copy.user_id, needed, "id").await?;
-    if let Some(body) = &copy.body
-        && !data.has_body(body).await?
-    {
-        return Err(Problem::JobBodyGone);
-    }
-    let payload = json!({ "replay_of": id });
-    let copy = Job {
-        trace,
-        app: user.app,
-        weight: state.limits.get().weight_of(&user.id),
-        idempotency: key.map(|key| key.of_request(&caller.client_id, &payload)),
-        ..copy
-    };
-    take_on(&state, copy).await
+    let (work, caller) = (state.clone(), caller.into_caller());
+    state
+        .to_the_end(async move {
+            let jobs = &work.data()?.jobs;
+            let old = jobs
+                .get_for_client(&caller.client_id, id)
+                .await?
+                .ok_or(Problem::JobNotFound)?;
+            let receipt = replay_once(&work, &caller, &trace, &old).await?;
+            Ok(Accepted::new(&work, receipt).await)
+        })
+        .await
 }
 
 #[cfg(test)]

@@ -4,7 +4,9 @@ pub mod accepted;
 pub mod batch;
 pub mod cache;
 pub mod callbacks;
+pub mod dead_letters;
 pub mod docs;
+pub mod events;
 pub mod health;
 pub mod jobs;
 pub mod oauth;
@@ -28,6 +30,9 @@ pub fn documented(document: utoipa::openapi::OpenApi) -> OpenApiRouter<AppState>
         .routes(routes!(jobs::read, jobs::cancel))
         .routes(routes!(jobs::replay))
         .routes(routes!(cache::invalidate))
+        .routes(routes!(dead_letters::list))
+        .routes(routes!(dead_letters::read))
+        .routes(routes!(dead_letters::replay))
         .routes(routes!(oauth::start))
         .routes(routes!(oauth::callback))
         .routes(routes!(users::remove_token))
@@ -48,6 +53,8 @@ pub fn documented(document: utoipa::openapi::OpenApi) -> OpenApiRouter<AppState>
     OpenApiRouter::with_openapi(document)
         .merge(quick)
         .merge(uploads)
+        // A stream lasts as long as its job.
+        .routes(routes!(events::events))
         .routes(routes!(health::healthz))
         .routes(routes!(health::readyz))
 }

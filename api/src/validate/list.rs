@@ -2,6 +2,7 @@
 
 use flickrhub_job::model::JobState;
 use flickrhub_job::queue::Queue;
+use jiff::Timestamp;
 use url::form_urlencoded;
 
 use super::Findings;
@@ -10,7 +11,7 @@ use crate::cursor::Cursor;
 use crate::problem::Problem;
 
 /// Jobs on a page when the client names no number.
-const DEFAULT_LIMIT: u32 = 50;
+pub(super) const DEFAULT_LIMIT: u32 = 50;
 /// The most jobs on a page.
 const MAX_LIMIT: u32 = 100;
 
@@ -23,6 +24,10 @@ pub struct ListQuery {
     pub queue: Option<Queue>,
     /// Of this user only.
     pub user_id: Option<String>,
+    /// Accepted at this time or later only.
+    pub created_after: Option<Timestamp>,
+    /// Accepted before this time only.
+    pub created_before: Option<Timestamp>,
     /// Older than this job only.
     pub cursor: Option<Cursor>,
     /// How many, 1 to 100.
@@ -40,6 +45,8 @@ impl ListQuery {
             state: None,
             queue: None,
             user_id: None,
+            created_after: None,
+            created_before: None,
             cursor: None,
             limit: DEFAULT_LIMIT,
         };
@@ -53,17 +60,25 @@ impl ListQuery {
                 "state" => parsed.state = findings.check("state", state(&value)),
                 "queue" => parsed.queue = findings.check("queue", queue(&value)),
                 "user_id" => parsed.user_id = findings.check("user_id", user_id(value.into_owned())),
+                "created_after" => parsed.created_after = findings.check("created_after", time(&value)),
+                "created_before" => parsed.created_before = findings.check("created_before", time(&value)),
                 "cursor" => parsed.cursor = findings.check("cursor", value.parse::<Cursor>()),
                 "limit" => parsed.limit = findings.check("limit", limit(&value)).unwrap_or(DEFAULT_LIMIT),
                 _ => {
                     findings.note(
                         name,
-                        "is not a parameter of this route; it takes state, queue, user_id, cursor and limit",
+                        "is not a parameter of this route; it takes state, queue, user_id, created_after, created_before, \
+                         cursor and limit",
                     );
                     continue;
                 }
             }
             seen.push(name);
+        }
+        if let (Some(after), Some(before)) = (parsed.created_after, parsed.created_before)
+            && after >= before
+        {
+            findings.note("created_before", "is later than created_after");
         }
         findings.conclude(Some(parsed))
     }
@@ -79,15 +94,22 @@ fn state(text: &str) -> Result<JobState, String> {
         })
 }
 
-fn queue(text: &str) -> Result<Queue, &'static str> {
+pub(super) fn queue(text: &str) -> Result<Queue, &'static str> {
     text.parse().map_err(|_| "is one of rest, upload, replace")
 }
 
-fn limit(text: &str) -> Result<u32, String> {
+pub(super) fn limit(text: &str) -> Result<u32, String> {
     match text.parse() {
         Ok(limit) if (1..=MAX_LIMIT).contains(&limit) => Ok(limit),
         _ => Err(format!("is a number from 1 to {MAX_LIMIT}")),
     }
+}
+
+/// A time as RFC 3339 writes it.
+pub(super) fn time(text: &str) -> Result<Timestamp, &'static str> {
+    // In a query a plus that was not written %2B reads as a space, which is no offset.
+    text.parse()
+        .map_err(|_| "is a time as in RFC 3339, for example 2027-01-01T00:00:00Z")
 }
 
 #[cfg(test)]
@@ -106,13 +128,18 @@ mod tests {
     #[test]
     fn every_filter_is_read() {
         let cursor = Cursor(JobId::new());
-        let query = format!("state=dead&queue=rest&user_id=12%40N01&cursor={cursor}&limit=100");
+        let query = format!(
+            "state=dead&queue=rest&user_id=12%40N01&cursor={cursor}&limit=100\
+             &created_after=1970-01-01T01:00:00%2B01:00&created_before=1970-01-01T00:00:01Z"
+        );
         assert_eq!(
             ListQuery::parse(&query),
             Ok(ListQuery {
                 state: Some(JobState::Dead),
                 queue: Some(Queue::Rest),
                 user_id: Some("12@N01".to_owned()),
+                created_after: Some(Timestamp::UNIX_EPOCH),
+                created_before: Some(Timestamp::constant(1, 0)),
                 cursor: Some(cursor),
                 limit: 100,
             })
@@ -131,6 +158,13 @@ mod tests {
             ("cursor=abc", vec!["cursor"]),
             ("user_id=me", vec!["user_id"]),
             ("page=2", vec!["page"]),
+            ("created_after=yesterday", vec!["created_after"]),
+            ("created_before=2027-01-01", vec!["created_before"]),
+            ("created_after=2027-01-01T00:00:00+01:00", vec!["created_after"]),
+            (
+                "created_after=2027-01-01T00:00:00Z&created_before=2027-01-01T00:00:00Z",
+                vec!["created_before"],
+            ),
             ("limit=5&limit=6", vec!["limit"]),
         ] {
             assert_eq!(wrong_fields(query), fields, "{query}");

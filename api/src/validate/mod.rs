@@ -4,6 +4,7 @@
 mod argument;
 mod batch;
 mod callbacks;
+mod dead_letters;
 mod file_name;
 mod invalidation;
 mod job;
@@ -18,6 +19,7 @@ mod user_id;
 pub use argument::Argument;
 pub use batch::{BatchItem, BatchSubmission, MAX_BATCH};
 pub use callbacks::{DeliveryQuery, EnableEndpoint, EndpointQuery, RotateSecret};
+pub use dead_letters::{BulkReplay, DeadLettersQuery};
 pub use file_name::file_name;
 pub use invalidation::InvalidationQuery;
 pub use job::{JobSubmission, ValidJob};

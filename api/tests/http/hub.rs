@@ -11,10 +11,12 @@ use flickrhub_flickr_mock::{MockFlickr, MockHandle};
 use flickrhub_job::cache::AnswerCache;
 use flickrhub_job::config::Config;
 use flickrhub_job::connection;
-use flickrhub_job::lane::Lanes;
+use flickrhub_job::lane::{LaneEntry, Lanes};
 use flickrhub_job::limits::{Limits, LiveLimits};
-use flickrhub_job::model::{Job, JobId};
-use flickrhub_job::store::{Client, ClientKey, ClientStore, JobFilter, JobStore, NewToken, UserStore};
+use flickrhub_job::model::{Job, JobError, JobId};
+use flickrhub_job::store::{
+    AttemptEnd, Client, ClientKey, ClientStore, Holder, JobFilter, JobStore, NewToken, UserStore,
+};
 use flickrhub_job::telemetry::Metrics;
 use flickrhub_job::vault::{TransitKey, Vault};
 use jiff::Timestamp;
@@ -48,6 +50,7 @@ pub struct Hub {
     pub users: UserStore,
     pub lanes: Lanes,
     pub limits: LiveLimits,
+    pub state: AppState,
     clients: ClientStore,
     vault: Vault,
     pub database: Database,
@@ -149,7 +152,7 @@ impl Hub {
             data.clone(),
             Arc::new(data.clone()),
         );
-        tokio::spawn(serve_on(listener, state, std::future::pending()));
+        tokio::spawn(serve_on(listener, state.clone(), std::future::pending()));
 
         let mut hub = Self {
             base,
@@ -164,6 +167,7 @@ impl Hub {
             users,
             lanes,
             limits,
+            state,
             clients,
             vault,
             database,
@@ -256,11 +260,8 @@ impl Hub {
     pub async fn stored_jobs(&self) -> Vec<Job> {
         let filter = JobFilter {
             client_id: self.client_id.clone(),
-            user_id: None,
-            state: None,
-            queue: None,
-            before: None,
             limit: 1000,
+            ..JobFilter::default()
         };
         let list = self.jobs.list(&filter).await.unwrap();
         let mut jobs = Vec::new();
@@ -268,6 +269,48 @@ impl Hub {
             jobs.extend(self.jobs.get(listed.job_id).await.unwrap());
         }
         jobs
+    }
+
+    /// A submitted job that a worker has claimed.
+    pub async fn running_job(&self, user_id: &str) -> JobId {
+        let body = serde_json::json!({
+            "user_id": user_id, "method": "flickr.photos.getInfo", "params": {"photo_id": 5},
+        });
+        let id = self.send("POST /api/v1/jobs", &body).await.job_id();
+        self.begin(id).await;
+        id
+    }
+
+    /// Brings a queued job to a worker that does nothing.
+    pub async fn begin(&self, id: JobId) {
+        let lease = jiff::SignedDuration::from_secs(600);
+        let dispatched = self.jobs.dispatch(id, Holder::new(), lease).await.unwrap();
+        let attempt = dispatched.unwrap().attempt;
+        let claimed = self.jobs.claim(id, attempt, Holder::new(), lease).await.unwrap();
+        assert!(claimed.is_some());
+    }
+
+    /// Tells the lanes, and so whoever waits, that a job is over.
+    pub async fn tell_over(&self, job: &Job) {
+        let lanes = &self.state.data().unwrap().lanes;
+        lanes.done(&LaneEntry::from(job)).await.unwrap();
+    }
+
+    /// Ends a running job as dead, as a worker does.
+    pub async fn kill(&self, id: JobId) {
+        let error = JobError {
+            code: "flickr_unavailable".to_owned(),
+            message: "Flickr did not answer.".to_owned(),
+            flickr_code: None,
+        };
+        let dead = self.end(id, AttemptEnd::Dead(&error)).await;
+        self.tell_over(&dead).await;
+    }
+
+    /// Ends the attempt on a running job, as a worker does.
+    pub async fn end(&self, id: JobId, how: AttemptEnd<'_>) -> Job {
+        let job = self.jobs.get(id).await.unwrap().unwrap();
+        self.jobs.end(&job, how, Holder::new()).await.unwrap().unwrap()
     }
 
     /// How many users granted anything to the client.

@@ -15,8 +15,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use redis::aio::MultiplexedConnection;
-use redis::{Cmd, ErrorKind, FromRedisValue, RedisResult, ScriptInvocation};
-use tokio::sync::{Mutex, OnceCell};
+use redis::{Cmd, ErrorKind, FromRedisValue, Pipeline, PushInfo, RedisResult, ScriptInvocation};
+use tokio::sync::{Mutex, OnceCell, mpsc};
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use super::ConnectError;
@@ -178,6 +178,30 @@ impl Redis {
         .await
     }
 
+    /// Sends several commands in one round trip, which must be idempotent each; their answers are not looked at.
+    ///
+    /// # Errors
+    /// A transient error after [`PATIENCE`] at the latest; [`RedisError::Refused`] at once.
+    pub async fn pipeline(&self, pipeline: &Pipeline) -> Result<(), RedisError> {
+        self.with_patience(|mut link| async move { pipeline.query_async(&mut link.connection).await })
+            .await
+    }
+
+    /// Subscribes to one channel, on a connection of its own. Tried once; what is published from then on comes through the
+    /// receiver, until the connection is lost.
+    ///
+    /// # Errors
+    /// When there is no master, or it refuses.
+    pub async fn subscribe(
+        &self,
+        channel: &str,
+    ) -> Result<(Subscription, mpsc::UnboundedReceiver<PushInfo>), RedisError> {
+        let (sender, receiver) = mpsc::unbounded_channel();
+        let mut connection = sentinel::subscriber_of_master(&self.shared.config, sender).await?;
+        connection.subscribe(channel).await?;
+        Ok((Subscription { connection }, receiver))
+    }
+
     /// Whether the master answers; asked once.
     ///
     /// # Errors
@@ -256,6 +280,25 @@ impl Redis {
         let mut link = self.shared.link.lock().await;
         if link.as_ref().is_some_and(|link| link.number == number) {
             *link = None;
+        }
+    }
+}
+
+/// Keeps a subscription; dropping it ends it.
+pub struct Subscription {
+    connection: MultiplexedConnection,
+}
+
+impl Subscription {
+    /// Whether the server that was subscribed to answers, and is a master still.
+    ///
+    /// # Errors
+    /// When it does not within 2 s. Begin anew.
+    pub async fn ping(&mut self) -> Result<(), RedisError> {
+        if sentinel::is_led_by(&mut self.connection).await? {
+            Ok(())
+        } else {
+            Err(ConnectError::from(sentinel::no_master("the server is not a master any more")).into())
         }
     }
 }

@@ -8,4 +8,5 @@ redis.call('ZREM', RESERVED, job)
 local _, app = parse_entry(entry)
 leave_lane(job, app, user)
 wake()
+redis.call('PUBLISH', PREFIX .. 'progress', job .. 'queued')
 return 1

@@ -7,4 +7,5 @@ redis.call('ZREM', DELAYED, job)
 leave_lane(job, app, user)
 give_place(job, user)
 wake_if_lanes_wait()
+redis.call('PUBLISH', PREFIX .. 'progress', job .. 'over')
 return 1

@@ -4,8 +4,13 @@
 //! If the process dies in between, either the end is stored or the job still runs until its lease ends, as with any
 //! transition.
 //!
-//! The job that moved is not read back where every guard held: only its holder writes to a running job, apart from its
-//! lease, so what the holder knows of it and what the transition sets is the whole document.
+//! The job that moved is not read back where every guard held: of what is answered, which is the job in brief without its
+//! trail, only its holder writes to a running job, so what the holder knows of it and what the transition sets is all.
+//!
+//! The trail has a second writer: the client's wish to have the job cancelled is noted while it runs. Such a job is not
+//! queued again, which the guards of [`AttemptEnd::Retried`] and [`AttemptEnd::Postponed`] see to; where they do not hold the
+//! attempt is ended as [`AttemptEnd::Cancelled`], in a second step. If the process dies between the two, the job runs until
+//! its lease ends, and recovery cancels it.
 
 use bson::doc;
 use futures::{StreamExt, stream};
@@ -20,7 +25,7 @@ use super::jobs::without_content;
 use super::statement::{self, Statement};
 use super::transition::{self, Clock, Transition};
 use super::{JobStore, StoreError, id, json_text};
-use crate::model::{Callback, CallbackState, Job, JobError, JobState};
+use crate::model::{Callback, CallbackState, Job, JobError, JobState, Trail};
 
 /// Ends that are asked for one by one at a time.
 const AT_A_TIME: usize = 8;
@@ -50,9 +55,16 @@ pub enum AttemptEnd<'a> {
         /// The earliest time of the next attempt.
         at: Timestamp,
     },
+    /// `running → cancelled`, as its client wished. Refused where nobody wished so, or where Flickr may have its photo.
+    Cancelled,
 }
 
 impl AttemptEnd<'_> {
+    /// Whether it is refused of a job whose client wants it cancelled.
+    const fn goes_on(&self) -> bool {
+        matches!(self, Self::Retried { .. } | Self::Postponed { .. })
+    }
+
     fn transition(&self, job: &Job, clock: Clock) -> Result<Transition, StoreError> {
         let (id, attempt) = (job.id, job.attempt);
         Ok(match *self {
@@ -70,10 +82,11 @@ impl AttemptEnd<'_> {
                 called: false,
                 at,
             } => transition::postpone_uncalled(id, attempt, error, at, clock),
+            Self::Cancelled => transition::abandon(id, attempt, clock),
         })
     }
 
-    /// The job in brief after the transition, as MongoDB has it.
+    /// The job in brief, without its trail, after the transition, as MongoDB has it.
     fn applied_to(&self, job: &Job, clock: Clock) -> Job {
         let now = millisecond(clock.now);
         let ended = Job {
@@ -81,6 +94,7 @@ impl AttemptEnd<'_> {
             lease_until: None,
             params: std::collections::BTreeMap::new(),
             result: None,
+            trail: Trail::default(),
             ..job.clone()
         };
         let over = |state, error: Option<&JobError>| Job {
@@ -105,6 +119,7 @@ impl AttemptEnd<'_> {
             Self::Succeeded(_) => over(JobState::Succeeded, None),
             Self::Failed(error) => over(JobState::Failed, Some(error)),
             Self::Dead(error) => over(JobState::Dead, Some(error)),
+            Self::Cancelled => over(JobState::Cancelled, job.error.as_ref()),
             Self::Retried { error, at } => queued(error, at, job.tries),
             Self::Postponed { error, at, .. } => queued(error, at, job.tries.saturating_sub(1)),
         }
@@ -128,14 +143,22 @@ pub(super) struct Ends {
 }
 
 impl JobStore {
-    /// Ends the attempt on `job`, which the caller claimed. The job comes in brief.
+    /// Ends the attempt on `job`, which the caller claimed. The job comes in brief, without its trail; it is cancelled in place
+    /// of being queued again if its client wishes so.
     ///
-    /// Repeated by the same holder, it gives the same answer again, until the next attempt begins. `None`: somebody else
+    /// Repeated by the same holder, it gives the same answer again, until the job moves on. `None`: somebody else
     /// ended the attempt, or a later one has begun.
     ///
     /// # Errors
     /// [`StoreError::ResultTooLarge`], [`StoreError::Unstorable`]: nothing changed, and the caller has to fail the job.
     pub async fn end(&self, job: &Job, end: AttemptEnd<'_>, by: Holder) -> Result<Option<Job>, StoreError> {
+        match self.end_as(job, end, by).await? {
+            None if end.goes_on() => self.end_as(job, AttemptEnd::Cancelled, by).await,
+            ended => Ok(ended),
+        }
+    }
+
+    async fn end_as(&self, job: &Job, end: AttemptEnd<'_>, by: Holder) -> Result<Option<Job>, StoreError> {
         let clock = self.clock();
         let end = End {
             statement: Statement::new(job.id, by, &end.transition(job, clock)?)?,
@@ -154,7 +177,11 @@ impl Ends {
     async fn ask(&self, statement: &Statement) -> Result<Option<Job>, StoreError> {
         let marked = doc! { "_id": id::to_bson(statement.job), "holder": statement.by.to_bson() };
         let nothing = doc! { "$set": { "holder": statement.by.to_bson() } };
-        change(&self.jobs, marked, nothing, without_content()).await
+        let job = change(&self.jobs, marked, nothing, without_content()).await?;
+        Ok(job.map(|job| Job {
+            trail: Trail::default(),
+            ..job
+        }))
     }
 }
 
@@ -173,15 +200,16 @@ impl Executor for Ends {
         let marked = if all_matched || ends.len() == 1 {
             std::collections::HashMap::new()
         } else {
-            statement::marked_as(&self.jobs, statements, doc! { "holder": 1 }).await?
+            statement::marked_as(&self.jobs, statements, doc! { "holder": 1, "state": 1 }).await?
         };
         let outcomes = ends.into_iter().enumerate().map(|(place, end)| {
             let refusal = sent.refusal(place);
             let End { statement, ended } = end;
+            // The mark alone is also that of an earlier try, which may have ended the attempt as cancelled.
             let is_marked = all_matched
-                || marked
-                    .get(&statement.job)
-                    .is_some_and(|stored| statement::is_marked(stored, statement.by));
+                || marked.get(&statement.job).is_some_and(|stored| {
+                    statement::is_marked(stored, statement.by) && statement::is_in(stored, ended.state)
+                });
             async move {
                 match refusal {
                     Some(error) => Err(error),

@@ -43,7 +43,7 @@ impl JobStore {
         lease: SignedDuration,
     ) -> Result<Option<Job>, StoreError> {
         let clock = self.clock();
-        let transition = transition::claim(id, attempt, holder, lease, clock);
+        let transition = transition::claim(id, attempt, holder, self.worker.as_deref(), lease, clock);
         let claim = Claim {
             statement: Statement::new(id, holder, &transition)?,
             transition,

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use jiff::{SignedDuration, Timestamp};
 
-use crate::model::{Callback, CallbackState, Job, JobId, JobState, Priority, TraceContext};
+use crate::model::{Callback, CallbackState, Job, JobId, JobState, Priority, TraceContext, Trail};
 use crate::queue::Queue;
 
 /// A job that was accepted at the beginning of 2027 and may be started for one hour.
@@ -40,6 +40,7 @@ pub(crate) fn queued_job() -> Job {
         lease_until: None,
         result: None,
         error: None,
+        trail: Trail::default(),
     }
 }
 

@@ -23,6 +23,24 @@ pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<JobId, 
     Ok(JobId::from(uuid::Uuid::from_bytes(id.bytes())))
 }
 
+/// The same for an id that may be missing: null.
+pub mod option {
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    use super::{JobId, Uuid, to_bson};
+
+    /// Writes a BSON UUID or null.
+    pub fn serialize<S: Serializer>(id: &Option<JobId>, serializer: S) -> Result<S::Ok, S::Error> {
+        id.map(to_bson).serialize(serializer)
+    }
+
+    /// Reads a BSON UUID or null.
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<JobId>, D::Error> {
+        let id = Option::<Uuid>::deserialize(deserializer)?;
+        Ok(id.map(|id| JobId::from(uuid::Uuid::from_bytes(id.bytes()))))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -17,15 +17,22 @@ const IDEMPOTENCY: &str = "idempotency";
 /// The indexes of `jobs`. Most are partial: they hold only the jobs that are still in motion, which are few.
 pub(super) fn jobs() -> Vec<IndexModel> {
     vec![
+        // For lists. Neither queue nor client of a job ever changes, so no transition pays for it.
         named(
-            "client_newest",
-            doc! { "client_id": 1, "_id": -1 },
+            "client_queue_newest",
+            doc! { "client_id": 1, "queue": 1, "_id": -1 },
             IndexOptions::default(),
         ),
         named(
             "user_newest",
             doc! { "user_id": 1, "_id": -1 },
             IndexOptions::default(),
+        ),
+        // The rare ends, which are looked for among many successes.
+        partial(
+            "ended_otherwise_newest",
+            doc! { "client_id": 1, "state": 1, "_id": -1 },
+            doc! { "state": { "$in": ["failed", "dead", "expired", "cancelled"] } },
         ),
         partial(
             "unfinished_oldest",

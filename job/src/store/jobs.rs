@@ -1,6 +1,8 @@
 //! The jobs: what may be asked about them. How a client lists its own is in [`super::list`], how they move in
 //! [`super::transitions`].
 
+use std::sync::Arc;
+
 use bson::raw::cstr;
 use bson::{Document, RawDocumentBuf, doc};
 use futures::{Stream, StreamExt, TryStreamExt, stream};
@@ -38,6 +40,7 @@ pub struct JobStore {
     pub(super) ends: GroupCommit<Ends>,
     insertion: GroupCommit<Insertion>,
     retention: SignedDuration,
+    pub(super) worker: Option<Arc<str>>,
 }
 
 impl JobStore {
@@ -57,7 +60,17 @@ impl JobStore {
             jobs,
             retention: SignedDuration::from_hours(24)
                 .saturating_mul(i32::try_from(retention_days).unwrap_or(i32::MAX)),
+            worker: None,
         })
+    }
+
+    /// The same store for a process of this name: what it claims names it in the record of attempts.
+    #[must_use]
+    pub fn for_worker(self, name: &str) -> Self {
+        Self {
+            worker: Some(name.into()),
+            ..self
+        }
     }
 
     /// Stores a new job, in one command with those that are stored at the same time. After this returns, the job survives the
@@ -101,6 +114,18 @@ impl JobStore {
     /// One job, without its parameters and result.
     pub async fn get_in_brief(&self, id: JobId) -> Result<Option<Job>, StoreError> {
         let find = self.jobs.find_one(doc! { "_id": id::to_bson(id) });
+        within(find.projection(without_content())).await
+    }
+
+    /// One job, without its parameters and result, if it belongs to the client.
+    pub async fn get_in_brief_for_client(
+        &self,
+        client_id: &str,
+        id: JobId,
+    ) -> Result<Option<Job>, StoreError> {
+        let find = self
+            .jobs
+            .find_one(doc! { "_id": id::to_bson(id), "client_id": client_id });
         within(find.projection(without_content())).await
     }
 

@@ -1,12 +1,18 @@
 //! The jobs of a client, page by page.
 //!
+//! Pages are ordered by id, and the next one begins after the last id of the one before. An id is for ever, whatever happens
+//! to its job: while jobs move between pages none is shown twice, and none is left out for the moves of others. A filter on
+//! the state shows of each job the state at the moment that its page is read.
+//!
 //! A page shows what a client sees of each job, results included, and no parameters. A hundred results of 5 MiB would be
 //! more than a process has memory, so a page ends after [`PAGE_BYTES`] too; the rest is on the next one.
 
-use bson::{Document, RawDocumentBuf, doc};
+use bson::{Bson, Document, RawDocumentBuf, doc};
 use futures::TryStreamExt;
+use jiff::{SignedDuration, Timestamp};
 
 use super::error::within;
+use super::time::to_bson;
 use super::{JobStore, StoreError, id};
 use crate::model::{Job, JobId, JobState};
 use crate::queue::Queue;
@@ -15,8 +21,11 @@ use crate::view::JobView;
 /// What the jobs of one page may have together, in bytes as they are stored. A job that has more is a page by itself.
 const PAGE_BYTES: usize = 8 * 1024 * 1024;
 
+/// How far the clock that made the id of a job may be from the one that noted when it was accepted.
+const ID_TOLERANCE: SignedDuration = SignedDuration::from_mins(1);
+
 /// Which jobs of a client to list.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct JobFilter {
     /// Only the jobs of this client.
     pub client_id: String,
@@ -26,6 +35,10 @@ pub struct JobFilter {
     pub state: Option<JobState>,
     /// Only the jobs of this queue.
     pub queue: Option<Queue>,
+    /// Only jobs accepted at this time or later.
+    pub created_after: Option<Timestamp>,
+    /// Only jobs accepted before this time.
+    pub created_before: Option<Timestamp>,
     /// Only jobs accepted before this one: the last job of the page before.
     pub before: Option<JobId>,
     /// At most so many, at least one; fewer where they are large.
@@ -92,21 +105,59 @@ impl Room {
 }
 
 impl JobFilter {
-    fn document(&self) -> Document {
+    /// The filter as MongoDB reads it.
+    pub fn document(&self) -> Document {
         let mut document = doc! { "client_id": &self.client_id };
         if let Some(user_id) = &self.user_id {
             document.insert("user_id", user_id);
         }
         if let Some(state) = self.state {
             document.insert("state", state.name());
+            if !state.is_final() {
+                // What the partial index of unfinished jobs is made of.
+                document.insert("finished_at", Bson::Null);
+            }
         }
-        if let Some(queue) = self.queue {
-            document.insert("queue", queue.name());
+        // Naming every queue lets the index that begins with client and queue serve, merged in the order of ids.
+        match self.queue {
+            Some(queue) => document.insert("queue", queue.name()),
+            None => document.insert(
+                "queue",
+                doc! { "$in": Bson::from(Queue::ALL.map(Queue::name).as_slice()) },
+            ),
+        };
+        let ids = self.ids();
+        if !ids.is_empty() {
+            document.insert("_id", ids);
         }
-        if let Some(before) = self.before {
-            document.insert("_id", doc! { "$lt": id::to_bson(before) });
+        let mut created = Document::new();
+        if let Some(after) = self.created_after {
+            created.insert("$gte", to_bson(after));
+        }
+        if let Some(before) = self.created_before {
+            created.insert("$lt", to_bson(before));
+        }
+        if !created.is_empty() {
+            document.insert("created_at", created);
         }
         document
+    }
+
+    /// The range of ids. Ids begin with the time of acceptance, so that a range of times is read from the index too.
+    fn ids(&self) -> Document {
+        let latest = self.created_before.map(|time| {
+            let bound = time.checked_add(ID_TOLERANCE).unwrap_or(Timestamp::MAX);
+            JobId::first_at(bound)
+        });
+        let mut ids = Document::new();
+        if let Some(before) = [self.before, latest].into_iter().flatten().min() {
+            ids.insert("$lt", id::to_bson(before));
+        }
+        if let Some(time) = self.created_after {
+            let bound = time.checked_sub(ID_TOLERANCE).unwrap_or(Timestamp::MIN);
+            ids.insert("$gte", id::to_bson(JobId::first_at(bound)));
+        }
+        ids
     }
 }
 
@@ -134,6 +185,24 @@ mod tests {
     fn large_jobs_end_a_page_sooner() {
         assert_eq!(page(100, &[5 * 1024 * 1024; 10]), 2);
         assert_eq!(page(100, &[16 * 1024 * 1024; 10]), 1);
+    }
+
+    #[test]
+    fn a_cursor_and_a_time_bound_the_ids_by_the_earlier_of_the_two() {
+        let now = Timestamp::now();
+        let cursor = JobId::first_at(now);
+        let bound = |created_before| {
+            let filter = JobFilter {
+                created_before: Some(created_before),
+                before: Some(cursor),
+                ..JobFilter::default()
+            };
+            filter.ids().get("$lt").cloned()
+        };
+        assert_eq!(bound(now), Some(Bson::from(id::to_bson(cursor))));
+        let hour = SignedDuration::from_hours(1);
+        let earlier = JobId::first_at(now - hour + ID_TOLERANCE);
+        assert_eq!(bound(now - hour), Some(Bson::from(id::to_bson(earlier))));
     }
 
     proptest! {

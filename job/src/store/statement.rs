@@ -26,7 +26,7 @@ use super::holder::Holder;
 use super::insertion::write_error;
 use super::transition::Transition;
 use super::{StoreError, id};
-use crate::model::{Job, JobId};
+use crate::model::{Job, JobId, JobState};
 
 /// All statements of a command have to fit into one document of 16 MiB.
 pub(super) const LIMITS: Limits = Limits {
@@ -193,6 +193,11 @@ pub(super) fn id_of(document: &RawDocumentBuf) -> Option<JobId> {
 /// Whether a stored job carries the mark of `by`.
 pub(super) fn is_marked(document: &RawDocumentBuf, by: Holder) -> bool {
     uuid_at(document, "holder").is_some_and(|holder| by.is(holder))
+}
+
+/// Whether a stored job is in `state`.
+pub(super) fn is_in(document: &RawDocumentBuf, state: JobState) -> bool {
+    document.get_str("state").is_ok_and(|name| name == state.name())
 }
 
 fn uuid_at(document: &RawDocumentBuf, field: &str) -> Option<uuid::Uuid> {

@@ -17,11 +17,14 @@ use super::flickr_requests;
 use super::holder::Holder;
 use super::id;
 use super::time::to_bson;
-use crate::model::{CallbackState, JobError, JobId, JobState};
+use crate::model::{CallbackState, JobError, JobId, JobState, MAX_ATTEMPTS_KEPT};
 
 /// How far the clock that set `available_at` may be ahead of the one that dispatches. The lanes have waited already, by
 /// the clock of Redis; without a tolerance a dispatcher whose clock is a little late would send the job back to wait.
 const CLOCK_TOLERANCE: SignedDuration = SignedDuration::from_secs(2);
+
+/// The error of an attempt whose worker was lost, in the record of attempts.
+const WORKER_LOST: &str = "worker_lost";
 
 /// A guarded change of one job.
 #[derive(Clone, Debug, PartialEq)]
@@ -76,9 +79,14 @@ impl Transition {
         }
     }
 
-    /// Of the states that may become the next one, only `state`.
-    fn only_from(self, state: JobState) -> Self {
-        self.guarded_by(doc! { "state": { "$in": [state.name()] } })
+    /// Of the states that may become the next one, only these.
+    fn only_from<const N: usize>(self, states: [JobState; N]) -> Self {
+        self.guarded_by(doc! { "state": { "$in": Bson::from(states.map(JobState::name).as_slice()) } })
+    }
+
+    /// Adds the attempt that ends here to those that the job remembers.
+    fn ending_attempt(self, error: Option<&str>, clock: Clock) -> Self {
+        self.setting(doc! { "trail.attempts": with_attempt(error, clock) })
     }
 
     fn guarded_by(mut self, guard: Document) -> Self {
@@ -123,6 +131,29 @@ fn due_callback(now: DateTime) -> Document {
     ] }
 }
 
+/// The attempts so far and the one that ends now, the last ones of them.
+fn with_attempt(error: Option<&str>, clock: Clock) -> Document {
+    let attempt = doc! {
+        "number": "$attempt",
+        "started_at": "$started_at",
+        "ended_at": clock.now(),
+        "worker": { "$ifNull": ["$trail.worker", null] },
+        "error": error.map(|code| doc! { "$literal": code }),
+    };
+    let kept = i32::try_from(MAX_ATTEMPTS_KEPT).unwrap_or(i32::MAX);
+    doc! { "$slice": [{ "$concatArrays": [attempts(), [attempt]] }, -kept] }
+}
+
+fn attempts() -> Document {
+    doc! { "$ifNull": ["$trail.attempts", []] }
+}
+
+/// Matches a job that may be tried again: its client does not want it cancelled, or Flickr may have its photo already, so
+/// that what became of that has to be found out.
+fn may_be_tried_again() -> Document {
+    doc! { "$or": [{ "trail.cancel_requested_at": null }, { "trail.sent_by": { "$type": "number" } }] }
+}
+
 fn error_document(error: &JobError) -> Document {
     let mut document = doc! { "code": &error.code, "message": &error.message };
     if let Some(code) = error.flickr_code {
@@ -145,15 +176,17 @@ pub(super) fn claim(
     job: JobId,
     attempt: u32,
     holder: Holder,
+    worker: Option<&str>,
     lease: SignedDuration,
     clock: Clock,
 ) -> Transition {
+    let worker = worker.map(|name| doc! { "$literal": name });
     Transition::to(JobState::Running, job, clock)
         .guarded_by(doc! { "attempt": attempt, "expires_at": { "$gt": clock.now() } })
         .setting(doc! { "started_at": clock.now(), "lease_until": clock.after(lease) })
         .setting(doc! { "tries": { "$add": [{ "$ifNull": ["$tries", 0] }, 1] } })
         .setting(flickr_requests::with_claim(clock.now))
-        .setting(doc! { "holder": holder.to_bson() })
+        .setting(doc! { "holder": holder.to_bson(), "trail.worker": worker })
 }
 
 /// The holder asks again for what it got without hearing so. No transition: the job is `state` already, of this
@@ -181,6 +214,7 @@ pub(super) fn succeed(job: JobId, attempt: u32, result: String, clock: Clock) ->
     Transition::to(JobState::Succeeded, job, clock)
         .guarded_by(doc! { "attempt": attempt })
         .setting(doc! { "result": { "$literal": result }, "error": null })
+        .ending_attempt(None, clock)
 }
 
 /// Another attempt would not help.
@@ -188,6 +222,7 @@ pub(super) fn fail(job: JobId, attempt: u32, error: &JobError, clock: Clock) -> 
     Transition::to(JobState::Failed, job, clock)
         .guarded_by(doc! { "attempt": attempt })
         .setting(doc! { "error": error_document(error) })
+        .ending_attempt(Some(&error.code), clock)
 }
 
 /// The last attempt is used up.
@@ -195,12 +230,13 @@ pub(super) fn die(job: JobId, attempt: u32, error: &JobError, clock: Clock) -> T
     Transition::to(JobState::Dead, job, clock)
         .guarded_by(doc! { "attempt": attempt })
         .setting(doc! { "error": error_document(error) })
+        .ending_attempt(Some(&error.code), clock)
 }
 
 /// The dispatcher could not hand the job over. Not once a worker has claimed it: the message got through after all.
 pub(super) fn take_back(job: JobId, attempt: u32, error: &JobError, clock: Clock) -> Transition {
     Transition::to(JobState::Queued, job, clock)
-        .only_from(JobState::Dispatched)
+        .only_from([JobState::Dispatched])
         .guarded_by(doc! { "attempt": attempt })
         .setting(doc! {
             "error": error_document(error),
@@ -209,7 +245,8 @@ pub(super) fn take_back(job: JobId, attempt: u32, error: &JobError, clock: Clock
         })
 }
 
-/// The attempt failed; the next one is not before `available_at`.
+/// The attempt failed; the next one is not before `available_at`. Not if the client wants the job cancelled: then
+/// [`abandon`] ends it.
 pub(super) fn retry(
     job: JobId,
     attempt: u32,
@@ -218,13 +255,15 @@ pub(super) fn retry(
     clock: Clock,
 ) -> Transition {
     Transition::to(JobState::Queued, job, clock)
-        .only_from(JobState::Running)
+        .only_from([JobState::Running])
         .guarded_by(doc! { "attempt": attempt })
         .setting(doc! {
             "error": error_document(error),
             "available_at": to_bson(available_at),
             "lease_until": null,
         })
+        .guarded_by(may_be_tried_again())
+        .ending_attempt(Some(&error.code), clock)
 }
 
 /// The call could not be made, so the try does not count; the next one is not before `available_at`.
@@ -250,12 +289,17 @@ pub(super) fn postpone_uncalled(
     postpone(job, attempt, error, available_at, clock).setting(flickr_requests::without_claim())
 }
 
-/// Whoever held the job did not move it before its lease ran out.
+/// Whoever held the job did not move it before its lease ran out. Not if the client wants the job cancelled.
 pub(super) fn requeue_overdue(job: JobId, attempt: u32, clock: Clock) -> Transition {
+    let was_running = doc! { "$eq": ["$state", JobState::Running.name()] };
     Transition::to(JobState::Queued, job, clock)
         .guarded_by(doc! { "attempt": attempt })
+        .guarded_by(may_be_tried_again())
         .if_overdue(clock)
         .setting(doc! { "available_at": clock.now(), "lease_until": null })
+        .setting(doc! {
+            "trail.attempts": { "$cond": [was_running, with_attempt(Some(WORKER_LOST), clock), attempts()] },
+        })
 }
 
 /// It was not started in time.
@@ -263,9 +307,28 @@ pub(super) fn expire(job: JobId, clock: Clock) -> Transition {
     Transition::to(JobState::Expired, job, clock).guarded_by(doc! { "expires_at": { "$lte": clock.now() } })
 }
 
-/// Its client takes it back.
+/// Its client takes it back before a worker has begun with it.
 pub(super) fn cancel(client_id: &str, job: JobId, clock: Clock) -> Transition {
-    Transition::to(JobState::Cancelled, job, clock).guarded_by(doc! { "client_id": client_id })
+    Transition::to(JobState::Cancelled, job, clock)
+        .only_from([JobState::Queued, JobState::Dispatched])
+        .guarded_by(doc! { "client_id": client_id })
+}
+
+/// Its client wants a running job cancelled. No transition: its holder sees the mark, the first of which stays.
+pub(super) fn request_cancellation(client_id: &str, job: JobId, clock: Clock) -> (Document, Document) {
+    (
+        doc! { "_id": id::to_bson(job), "client_id": client_id, "state": JobState::Running.name() },
+        doc! { "$min": { "trail.cancel_requested_at": clock.now() } },
+    )
+}
+
+/// Its holder ends it as its client wished: no call that acts was made.
+pub(super) fn abandon(job: JobId, attempt: u32, clock: Clock) -> Transition {
+    Transition::to(JobState::Cancelled, job, clock)
+        .only_from([JobState::Running])
+        .guarded_by(doc! { "attempt": attempt })
+        .guarded_by(doc! { "trail.cancel_requested_at": { "$type": "date" }, "trail.sent_by": null })
+        .ending_attempt(Some(JobState::Cancelled.name()), clock)
 }
 
 /// The holder needs more time. No transition: the state stays, and so does `updated_at`.

@@ -14,10 +14,7 @@ use jiff::SignedDuration;
 use mongodb::options::UpdateModifications;
 
 use super::change::change;
-use super::error::within;
 use super::jobs::without_content;
-use super::replay::replay_of;
-use super::time::now;
 use super::transition::{self, Transition};
 use super::{JobStore, StoreError};
 use crate::model::{Job, JobError, JobId, JobState};
@@ -27,11 +24,42 @@ use crate::model::{Job, JobError, JobId, JobState};
 pub enum CancelOutcome {
     /// It is cancelled and will not run.
     Cancelled(Job),
-    /// It runs already, or is final.
+    /// It runs, and whoever holds it ends it as far as that is possible.
+    Requested(Job),
+    /// It is final.
     TooLate(Job),
     /// The client has no such job.
     NotFound,
 }
+
+/// What a sign of life for a job finds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Hold {
+    /// The caller holds it.
+    Held,
+    /// The caller holds it, and its client wants it cancelled.
+    CancelRequested,
+    /// The caller does not hold it any more, and has to stop.
+    Lost,
+}
+
+impl Hold {
+    /// Whether the caller holds the job.
+    pub const fn is_held(self) -> bool {
+        matches!(self, Self::Held | Self::CancelRequested)
+    }
+
+    fn of(job: Option<&Job>) -> Self {
+        match job {
+            Some(job) if job.trail.cancel_requested_at.is_some() => Self::CancelRequested,
+            Some(_) => Self::Held,
+            None => Self::Lost,
+        }
+    }
+}
+
+/// How often a cancellation looks again at a job that changes between running and queued meanwhile.
+const CANCEL_TRIES: u32 = 5;
 
 impl JobStore {
     /// `queued | dispatched → expired`, if its time is over.
@@ -40,16 +68,22 @@ impl JobStore {
     }
 
     /// Lengthens the lease of a dispatched or running job to `lease` from now; never shortens it.
-    ///
-    /// `false`: the caller no longer holds the job and has to stop.
     pub async fn extend_lease(
         &self,
         id: JobId,
         attempt: u32,
         lease: SignedDuration,
-    ) -> Result<bool, StoreError> {
+    ) -> Result<Hold, StoreError> {
         let (filter, update) = transition::extend_lease(id, attempt, lease, self.clock());
-        Ok(within(self.jobs.update_one(filter, update)).await?.matched_count == 1)
+        let job = self.change(filter, update, without_content()).await?;
+        Ok(Hold::of(job.as_ref()))
+    }
+
+    /// Whether the caller, who began this attempt, holds the running job still. Changes nothing.
+    pub async fn hold(&self, id: JobId, attempt: u32) -> Result<Hold, StoreError> {
+        let job = self.get_in_brief(id).await?;
+        let held = job.filter(|job| job.state == JobState::Running && job.attempt == attempt);
+        Ok(Hold::of(held.as_ref()))
     }
 
     /// `running → failed | dead` for a job whose holder died: no further attempt. Only while the lease is over.
@@ -81,41 +115,48 @@ impl JobStore {
             .await
     }
 
-    /// `dispatched | running → queued`: its holder died. Only while the lease is over.
+    /// `dispatched | running → queued`: its holder died. Only while the lease is over. If its client wants the job cancelled:
+    /// `running → cancelled`.
     ///
     /// The caller looks first whether the job has tries left; if not, [`JobStore::fail_overdue`] ends it.
     pub async fn requeue_overdue(&self, id: JobId, attempt: u32) -> Result<Option<Job>, StoreError> {
-        self.apply(&transition::requeue_overdue(id, attempt, self.clock()))
+        let clock = self.clock();
+        let abandon = transition::abandon(id, attempt, clock).if_overdue(clock);
+        self.apply_or(&transition::requeue_overdue(id, attempt, clock), &abandon)
             .await
     }
 
-    /// `queued | dispatched → cancelled`, if the job belongs to the client.
+    /// `queued | dispatched → cancelled`, if the job belongs to the client; of a running one, the wish is noted.
+    ///
+    /// Dies the process after the wish was noted, its holder finds it with its next sign of life.
     pub async fn cancel(&self, client_id: &str, id: JobId) -> Result<CancelOutcome, StoreError> {
-        if let Some(job) = self
-            .apply(&transition::cancel(client_id, id, self.clock()))
-            .await?
-        {
-            return Ok(CancelOutcome::Cancelled(job));
+        for _ in 0..CANCEL_TRIES {
+            if let Some(job) = self
+                .apply(&transition::cancel(client_id, id, self.clock()))
+                .await?
+            {
+                return Ok(CancelOutcome::Cancelled(job));
+            }
+            let (filter, update) = transition::request_cancellation(client_id, id, self.clock());
+            if let Some(job) = self.change(filter, update, without_content()).await? {
+                return Ok(CancelOutcome::Requested(job));
+            }
+            match self.get_for_client(client_id, id).await? {
+                Some(job) if job.state.is_final() => return Ok(CancelOutcome::TooLate(job)),
+                // It has moved between the two.
+                Some(_) => {}
+                None => return Ok(CancelOutcome::NotFound),
+            }
         }
-        Ok(match self.get_for_client(client_id, id).await? {
-            Some(job) => CancelOutcome::TooLate(job),
-            None => CancelOutcome::NotFound,
-        })
+        Err(StoreError::Timeout)
     }
 
-    /// Stores a new job like a dead, failed or expired one of the client ([`replay_of`]); the old one stays.
-    ///
-    /// `None`: the client has no such job, or it is in another state.
-    pub async fn replay(&self, client_id: &str, id: JobId) -> Result<Option<Job>, StoreError> {
-        let Some(copy) = self
-            .get_for_client(client_id, id)
-            .await?
-            .and_then(|job| replay_of(&job, now()))
-        else {
-            return Ok(None);
-        };
-        self.insert(&copy).await?;
-        Ok(Some(copy))
+    /// The first of two transitions whose guard holds.
+    async fn apply_or(&self, first: &Transition, second: &Transition) -> Result<Option<Job>, StoreError> {
+        match self.apply(first).await? {
+            Some(job) => Ok(Some(job)),
+            None => self.apply(second).await,
+        }
     }
 
     pub(super) async fn apply(&self, transition: &Transition) -> Result<Option<Job>, StoreError> {

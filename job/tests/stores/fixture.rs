@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use flickrhub_job::model::{Callback, Job, JobError, JobId, JobState, Priority, TraceContext};
+use flickrhub_job::model::{Callback, Job, JobError, JobId, JobState, Priority, TraceContext, Trail};
 use flickrhub_job::queue::Queue;
 use flickrhub_job::store::{AttemptEnd, Holder, JobStore, StoreError, time};
 use jiff::{SignedDuration, Timestamp};
@@ -49,6 +49,7 @@ pub(crate) fn job() -> Job {
         lease_until: None,
         result: None,
         error: None,
+        trail: Trail::default(),
     }
 }
 
@@ -104,6 +105,7 @@ pub(crate) trait Ends {
         error: &JobError,
         at: Timestamp,
     ) -> Result<Option<Job>, StoreError>;
+    async fn abandon(&self, id: JobId, attempt: u32) -> Result<Option<Job>, StoreError>;
 }
 
 impl Ends for JobStore {
@@ -164,6 +166,10 @@ impl Ends for JobStore {
         };
         end(self, id, attempt, how).await
     }
+
+    async fn abandon(&self, id: JobId, attempt: u32) -> Result<Option<Job>, StoreError> {
+        end(self, id, attempt, AttemptEnd::Cancelled).await
+    }
 }
 
 /// Ends the attempt of a job as its worker does; what comes back has to be what is stored.
@@ -178,11 +184,19 @@ async fn end(
     if ended.is_some() {
         assert_eq!(
             ended,
-            store.get_in_brief(id).await?,
+            store.get_in_brief(id).await?.map(without_trail),
             "the answer is what is stored"
         );
     }
     Ok(ended)
+}
+
+/// As the end of an attempt is answered.
+pub(crate) fn without_trail(job: Job) -> Job {
+    Job {
+        trail: Trail::default(),
+        ..job
+    }
 }
 
 /// Stores the job and brings it to a worker.
@@ -198,6 +212,11 @@ pub(crate) async fn running(store: &JobStore, job: &Job) -> Job {
         .await
         .expect("MongoDB answers")
         .expect("claimed")
+}
+
+/// The job as MongoDB has it.
+pub(crate) async fn stored(store: &JobStore, id: JobId) -> Job {
+    store.get(id).await.expect("MongoDB answers").expect("stored")
 }
 
 pub(crate) async fn drop_database(database: Database) {

@@ -4,14 +4,16 @@ use std::collections::BTreeMap;
 
 use bson::doc;
 use flickrhub_job::model::{Job, JobError, JobId, JobState};
-use flickrhub_job::store::{AttemptEnd, Holder, JobStore, StoreError, time};
+use flickrhub_job::store::{AttemptEnd, CancelOutcome, Holder, JobStore, StoreError, time};
 use futures::future::join_all;
 use jiff::SignedDuration;
 use mongodb::options::IndexOptions;
 use mongodb::{Database, IndexModel};
 use serde_json::{Value, json};
 
-use crate::fixture::{LEASE, NO_LEASE, drop_database, error, job, running, store, with_callback};
+use crate::fixture::{
+    LEASE, NO_LEASE, drop_database, error, job, running, store, with_callback, without_trail,
+};
 
 /// More than one command takes.
 const MANY: usize = 250;
@@ -249,7 +251,7 @@ async fn attempts_that_end_together_end_each_in_its_own_way() {
             let as_told = ended.as_ref().map(|job| (job.state, job.tries));
             assert_eq!(as_told, Some(states[number % 5]), "round {round}");
             if round == 0 {
-                assert_eq!(ended, stored, "the answer is what is stored");
+                assert_eq!(ended, stored.map(without_trail), "the answer is what is stored");
             }
         }
     }
@@ -290,6 +292,102 @@ async fn an_end_whose_answer_was_lost_is_nobody_elses() {
         .expect("dispatched");
     let late = store.end(&job, retried, by).await.expect("MongoDB answers");
     assert_eq!(late, None, "a later attempt has begun");
+    drop_database(database).await;
+}
+
+#[tokio::test]
+#[ignore = "needs the data tier: make test"]
+async fn attempts_that_end_together_are_cancelled_where_a_client_wishes_so_and_say_so() {
+    let (database, store) = store().await;
+    let (result, error) = (json!(1), error());
+    let (retried, postponed) = (
+        AttemptEnd::Retried {
+            error: &error,
+            at: time::now(),
+        },
+        AttemptEnd::Postponed {
+            error: &error,
+            called: false,
+            at: time::now(),
+        },
+    );
+    let ends = [
+        (retried, JobState::Queued, JobState::Cancelled),
+        (postponed, JobState::Queued, JobState::Cancelled),
+        (
+            AttemptEnd::Succeeded(&result),
+            JobState::Succeeded,
+            JobState::Succeeded,
+        ),
+    ];
+    let mut held = Vec::new();
+    for number in 0..18 {
+        let job = running(&store, &with_callback()).await;
+        let is_wished = number % 2 == 0;
+        // The holder claimed it before, and knows of no wish.
+        if is_wished {
+            let outcome = store.cancel("acme", job.id).await.expect("MongoDB answers");
+            assert!(matches!(outcome, CancelOutcome::Requested(_)), "{outcome:?}");
+        }
+        held.push((job, Holder::new(), is_wished));
+    }
+    // The answers of the first round are lost.
+    for round in 0..2 {
+        let all = held
+            .iter()
+            .enumerate()
+            .map(|(number, (job, by, _))| store.end(job, ends[number % 3].0, *by));
+        for (number, ended) in join_all(all).await.into_iter().enumerate() {
+            let (job, _, is_wished) = &held[number];
+            let (_, otherwise, if_wished) = ends[number % 3];
+            let ended = ended.expect("MongoDB answers");
+            let state = if *is_wished { if_wished } else { otherwise };
+            assert_eq!(
+                ended.as_ref().map(|job| job.state),
+                Some(state),
+                "{number}, round {round}"
+            );
+            let stored = store.get_in_brief(job.id).await.expect("MongoDB answers");
+            let attempts = stored.as_ref().map(|job| job.trail.attempts.len());
+            assert_eq!(attempts, Some(1), "it ended once");
+            if round == 0 {
+                assert_eq!(
+                    ended,
+                    stored.map(without_trail),
+                    "the answer is what is stored: {number}"
+                );
+            }
+        }
+    }
+    drop_database(database).await;
+}
+
+#[tokio::test]
+#[ignore = "needs the data tier: make test"]
+async fn a_job_that_was_queued_again_and_cancelled_is_not_told_to_be_queued() {
+    let (database, store) = store().await;
+    let error = error();
+    let retried = AttemptEnd::Retried {
+        error: &error,
+        at: time::now(),
+    };
+    let mut held = Vec::new();
+    for _ in 0..4 {
+        held.push((running(&store, &job()).await, Holder::new()));
+    }
+    for (number, state) in [JobState::Queued, JobState::Cancelled].into_iter().enumerate() {
+        let all = held.iter().map(|(job, by)| store.end(job, retried, *by));
+        for ended in join_all(all).await {
+            assert_eq!(
+                ended.expect("MongoDB answers").map(|job| job.state),
+                Some(state),
+                "{number}"
+            );
+        }
+        for (job, _) in &held {
+            store.cancel("acme", job.id).await.expect("MongoDB answers");
+        }
+    }
     drop_database(database).await;
 }
 

@@ -3,7 +3,8 @@
 //! One that was only dispatched is queued again, however often: its message waited for a worker that never came, which
 //! says nothing about the job, and `expires_at` ends it. One that was running may have been acted on by Flickr, so it goes
 //! through the same [`decide`] as every other unknown outcome: a call that is harmless to repeat is queued again while it
-//! has tries left, one that would act again fails as `outcome_unknown`.
+//! has tries left, one that would act again fails as `outcome_unknown`. An upload is queued again: before its photo is sent
+//! it is asked what became of it. A job whose client wanted it cancelled is not queued again, but cancelled.
 //!
 //! # Poison messages
 //!
@@ -149,7 +150,9 @@ fn recovery(job: &Job, max_attempts: u32, now: Timestamp) -> Recovery {
         retry_after: None,
     };
     match decide(attempt, Outcome::Failed(lost), now, &mut rand::rng()) {
-        Decision::Retry { .. } | Decision::Postpone { .. } | Decision::Succeed(_) => Recovery::Requeue,
+        Decision::Retry { .. } | Decision::Postpone { .. } | Decision::Succeed(_) | Decision::Cancel => {
+            Recovery::Requeue
+        }
         Decision::Fail(error) => Recovery::Fail(error),
         Decision::Dead(error) => Recovery::Die(error),
     }
@@ -204,13 +207,19 @@ impl Dispatcher {
         {
             lifecycle::report(&expired, &self.metrics);
             self.lanes.done(&LaneEntry::from(&expired)).await?;
-        } else if let Some(queued) = self.store.requeue_overdue(job.id, job.attempt).await? {
-            tracing::warn!(
-                was = job.state.name(),
-                "the job's lease ended; it is queued again"
-            );
-            fail_point!("recover/after-requeue");
-            self.lanes.requeue(&LaneEntry::from(&queued)).await?;
+        } else if let Some(moved) = self.store.requeue_overdue(job.id, job.attempt).await? {
+            let entry = LaneEntry::from(&moved);
+            if moved.state.is_final() {
+                lifecycle::report(&moved, &self.metrics);
+                self.lanes.done(&entry).await?;
+            } else {
+                tracing::warn!(
+                    was = job.state.name(),
+                    "the job's lease ended; it is queued again"
+                );
+                fail_point!("recover/after-requeue");
+                self.lanes.requeue(&entry).await?;
+            }
         }
         Ok(())
     }
@@ -328,18 +337,21 @@ mod tests {
     }
 
     #[test]
-    fn an_upload_whose_worker_was_lost_is_not_sent_again() {
-        let upload = job()
-            .with_photo()
-            .state(JobState::Running)
-            .attempt(1)
-            .tries(1)
-            .lease_until(long_ago())
-            .build();
+    fn a_comment_whose_worker_was_lost_is_not_made_again_and_an_upload_is_queued_to_be_checked() {
+        let lost = |job: crate::fixtures::JobFixture| {
+            job.state(JobState::Running)
+                .attempt(1)
+                .tries(1)
+                .lease_until(long_ago())
+                .build()
+        };
+        let comment = lost(job().method("flickr.photos.comments.addComment"));
         assert!(matches!(
-            recovery(&upload, 5, Timestamp::now()),
+            recovery(&comment, 5, Timestamp::now()),
             Recovery::Fail(error) if error.code == "outcome_unknown"
         ));
+        let upload = lost(job().with_photo());
+        assert_eq!(recovery(&upload, 5, Timestamp::now()), Recovery::Requeue);
     }
 
     #[test]

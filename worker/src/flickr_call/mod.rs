@@ -4,10 +4,12 @@
 //! | --- | --- |
 //! | `permit` | asks before each request whether it may be sent, and tells how it ended |
 //! | `photo` | uploads and replacements, until Flickr has finished with the photo |
+//! | `sending` | what is stored while a photo is sent, so that no crash sends it twice |
 //! | `verdict` | what Flickr's errors mean for the job |
 
 mod permit;
 mod photo;
+mod sending;
 mod verdict;
 
 pub(crate) use photo::most_questions;
@@ -28,17 +30,26 @@ use flickrhub_job::queue::Queue;
 use flickrhub_job::telemetry::Metrics;
 use futures::Stream;
 
+pub use self::sending::{KeepSending, Sending};
 use crate::decision::{Outcome, Repeat};
 
 /// How long a question about an asynchronous upload may take.
 const TICKET_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Whether a second, identical call of the job would be harmless.
+/// Whether a second call of the job would be harmless.
+///
+/// An upload is no second photo: its next attempt asks first what became of the one before (module `photo`). A replacement
+/// puts the same content where it was put before.
 pub fn repeat(job: &Job) -> Repeat {
-    match operation(job).map(Operation::effect) {
-        Some(Effect::Read | Effect::Repeatable) => Repeat::Harmless,
-        Some(Effect::Once) | None => Repeat::ActsAgain,
+    match (operation(job), effect(job)) {
+        (Some(Operation::Upload), _) | (_, Some(Effect::Read | Effect::Repeatable)) => Repeat::Harmless,
+        (_, Some(Effect::Once) | None) => Repeat::ActsAgain,
     }
+}
+
+/// What the call of the job does; `None` for a method that Flickr does not have.
+pub fn effect(job: &Job) -> Option<Effect> {
+    operation(job).map(Operation::effect)
 }
 
 /// What the job does at Flickr; `None` for a method that Flickr does not have.
@@ -110,7 +121,7 @@ impl FlickrCaller {
         }
     }
 
-    /// Makes the call of `job`; `open` opens its photo, if it has one.
+    /// Makes the call of `job`; `open` opens its photo, if it has one, and `sending` stores how far that comes.
     ///
     /// Takes at most the queue's timeout and one question about a ticket.
     pub async fn call<S>(
@@ -118,6 +129,7 @@ impl FlickrCaller {
         job: &Job,
         signers: &Signers,
         open: impl FnOnce(&Body) -> S,
+        sending: &impl KeepSending,
         metrics: &Metrics,
     ) -> Outcome
     where
@@ -134,7 +146,7 @@ impl FlickrCaller {
         };
         match (operation(job), &job.body) {
             (Some(Operation::Call(method)), _) => call.method(method).await,
-            (Some(_), Some(body)) => call.photo(body, open(body)).await,
+            (Some(_), Some(body)) => call.photo(body, open, sending).await,
             (Some(_), None) => Outcome::Failed(verdict::incomplete("photo")),
             (None, _) => Outcome::Failed(verdict::unknown_method(&job.method)),
         }
@@ -237,8 +249,8 @@ mod tests {
     }
 
     #[test]
-    fn an_upload_may_not_be_repeated() {
-        assert_eq!(repeat(&job().with_photo().build()), Repeat::ActsAgain);
+    fn an_upload_may_be_repeated_because_its_repetition_is_checked() {
+        assert_eq!(repeat(&job().with_photo().build()), Repeat::Harmless);
     }
 
     #[test]

@@ -124,7 +124,7 @@ mod tests {
     fn failed(error: &FlickrError, tries: u32) -> Failure {
         match of(error, tries) {
             Outcome::Failed(failure) => failure,
-            Outcome::Done(result) => panic!("{result}"),
+            other => panic!("{other:?}"),
         }
     }
 

@@ -8,21 +8,36 @@ use flickrhub_job::model::{Body, Job, JobError};
 use jiff::Timestamp;
 
 use super::Runner;
+use super::cancellation::Cancellation;
 use super::prepare::PrepareError;
 use crate::decision::{Attempt, Decision, Failure, FailureKind, Outcome, decide};
-use crate::flickr_call::{Signers, repeat};
+use crate::flickr_call::{Sending, Signers, repeat};
 use crate::panics::{Panicked, caught};
 
 impl Runner {
-    /// Makes the attempt and decides what becomes of the job. Nothing is stored yet.
-    pub(super) async fn attempt(&self, job: &Job) -> Decision {
+    /// Makes the attempt and decides what becomes of the job. Of the job nothing is stored yet but how far its photo came.
+    pub(super) async fn attempt(&self, job: &Job, cancellation: &Cancellation) -> Decision {
         fail_point!("run/after-claim");
         let started = Instant::now();
         let call = |signers: Signers| async move {
+            if cancellation.forbids_call(job) {
+                return Outcome::Cancelled;
+            }
             let open = |body: &Body| self.bodies.open(body);
-            Box::pin(self.flickr.call(job, &signers, open, &self.metrics)).await
+            let sending = Sending {
+                store: &self.store,
+                job,
+            };
+            Box::pin(self.flickr.call(job, &signers, open, &sending, &self.metrics)).await
         };
-        let outcome = self.from_cache_or(job, outcome(self.prepare(job), call)).await;
+        // Within the flight for a cached answer, which has to land however the call ends.
+        let call = async {
+            tokio::select! {
+                outcome = outcome(self.prepare(job), call) => outcome,
+                () = cancellation.drops_call(job) => Outcome::Cancelled,
+            }
+        };
+        let outcome = self.from_cache_or(job, call).await;
         let attempt = Attempt {
             number: job.attempt,
             tries: job.tries,
@@ -92,7 +107,7 @@ mod tests {
     fn failure(outcome: Outcome) -> Failure {
         match outcome {
             Outcome::Failed(failure) => failure,
-            Outcome::Done(result) => panic!("{result}"),
+            other => panic!("{other:?}"),
         }
     }
 

@@ -5,11 +5,14 @@ use std::time::Duration;
 
 use flickrhub_job::envelope::Envelope;
 use flickrhub_job::model::Job;
-use flickrhub_job::store::{Holder, StoreError};
+use flickrhub_job::progress::Watch;
+use flickrhub_job::store::{Hold, Holder, StoreError};
 use jiff::SignedDuration;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::Runner;
+use super::cancellation::Cancellation;
 use crate::backoff::DATA_TIER;
 use crate::shutdown::pause;
 
@@ -66,28 +69,52 @@ impl Runner {
         }
     }
 
-    /// Does `work` while giving signs of life for the claim on `job`.
+    /// Does `work` while giving signs of life for the claim on `job`, and passes on that its client wants it cancelled.
     ///
     /// # Errors
     /// [`ClaimLost`] when somebody else has moved the job; `work` is dropped where it waits, since its result would be
     /// refused.
-    pub(super) async fn while_claimed<F: Future>(&self, job: &Job, work: F) -> Result<F::Output, ClaimLost> {
+    pub(super) async fn while_claimed<F: Future>(
+        &self,
+        job: &Job,
+        watch: &mut Watch,
+        cancellation: &Cancellation,
+        work: F,
+    ) -> Result<F::Output, ClaimLost> {
         tokio::select! {
             output = work => Ok(output),
-            () = self.until_lost(job) => Err(ClaimLost),
+            () = self.until_lost(job, watch, cancellation) => Err(ClaimLost),
         }
     }
 
-    async fn until_lost(&self, job: &Job) {
+    async fn until_lost(&self, job: &Job, watch: &mut Watch, cancellation: &Cancellation) {
+        let mut next_sign = Instant::now() + HEARTBEAT;
         loop {
-            tokio::time::sleep(HEARTBEAT).await;
-            match self.store.extend_lease(job.id, job.attempt, LEASE).await {
-                Ok(true) => self.keep_place(job).await,
-                Ok(false) => return,
+            watch
+                .moved(next_sign.saturating_duration_since(Instant::now()))
+                .await;
+            let hold = if Instant::now() < next_sign {
+                self.store.hold(job.id, job.attempt).await
+            } else {
+                next_sign = Instant::now() + HEARTBEAT;
+                self.give_sign(job).await
+            };
+            match hold {
+                Ok(Hold::Held) => {}
+                Ok(Hold::CancelRequested) => cancellation.request(),
+                Ok(Hold::Lost) => return,
                 // Not a reason to stop: the next sign of life may get through, and if none does the lease says so.
                 Err(error) => tracing::warn!(%error, "a sign of life did not get through"),
             }
         }
+    }
+
+    async fn give_sign(&self, job: &Job) -> Result<Hold, StoreError> {
+        let hold = self.store.extend_lease(job.id, job.attempt, LEASE).await?;
+        if hold.is_held() {
+            self.keep_place(job).await;
+        }
+        Ok(hold)
     }
 
     /// Without it the window would take the job for lost and release it again; that release would be refused.

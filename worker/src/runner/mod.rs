@@ -21,6 +21,10 @@
 //! ([`flickrhub_job::budget`]): a call that was made is finished without Redis, and the message held until the lanes can be
 //! told.
 //!
+//! Before the photo of an upload is sent, that is noted in MongoDB, and so is the ticket that Flickr gives for it
+//! (`JobStore::mark_sent`). So an upload whose worker died, or whose answer was lost, is not sent
+//! again blindly: the next attempt asks what became of the ticket, or asks Flickr to refuse a duplicate.
+//!
 //! An attempt that could not reach Flickr because Vault, MongoDB or Redis was away, or may not yet because a budget is spent
 //! or Flickr does not answer, is postponed: it does not count among the
 //! tries of the job ([`flickrhub_job::model`]), and the job comes as near to `dead` as it was before.
@@ -31,6 +35,7 @@
 
 mod attempt;
 mod cached;
+mod cancellation;
 mod claim;
 mod consume;
 mod finish;
@@ -44,12 +49,14 @@ use flickrhub_job::connection::rabbitmq::Rabbit;
 use flickrhub_job::envelope::Envelope;
 use flickrhub_job::fail_point;
 use flickrhub_job::lane::Lanes;
+use flickrhub_job::progress::{Move, Progress};
 use flickrhub_job::queue::Queue;
 use flickrhub_job::store::{BodyStore, JobStore, UserStore};
 use flickrhub_job::telemetry::Metrics;
 use flickrhub_job::vault::Vault;
 use tokio_util::sync::CancellationToken;
 
+use self::cancellation::Cancellation;
 use self::claim::Claim;
 use self::consume::Settlement;
 use crate::app_credentials::AppCredentials;
@@ -69,6 +76,8 @@ pub struct Runner {
     pub bodies: BodyStore,
     /// The lanes that jobs return to or leave.
     pub lanes: Lanes,
+    /// Tells that a job runs, and hears that one is to be cancelled.
+    pub progress: Progress,
     /// Decrypts the tokens.
     pub vault: Vault,
     /// The credentials of our Flickr applications.
@@ -98,17 +107,24 @@ impl Runner {
     /// Does everything for one message and says what the broker shall be told.
     async fn handle(&self, envelope: &Envelope, stop: &CancellationToken) -> Settlement {
         fail_point!("run/after-receive");
+        // Before the claim, so that no wish to cancel the job comes between the two.
+        let mut watch = self.progress.watch(envelope.job_id);
         match self.claim(envelope, stop).await {
-            Claim::Ours(job) => match self.while_claimed(&job, self.attempt(&job)).await {
-                Ok(decision) => {
-                    fail_point!("run/after-call");
-                    self.finish(&job, decision, stop).await
+            Claim::Ours(job) => {
+                self.progress.announce(job.id, Move::Running);
+                let cancellation = Cancellation::of(&job);
+                let attempt = self.attempt(&job, &cancellation);
+                match self.while_claimed(&job, &mut watch, &cancellation, attempt).await {
+                    Ok(decision) => {
+                        fail_point!("run/after-call");
+                        self.finish(&job, decision, stop).await
+                    }
+                    Err(lost) => {
+                        tracing::warn!(%lost, "its outcome is dropped");
+                        self.settle_stored(job.id, job.attempt, stop).await
+                    }
                 }
-                Err(lost) => {
-                    tracing::warn!(%lost, "its outcome is dropped");
-                    self.settle_stored(job.id, job.attempt, stop).await
-                }
-            },
+            }
             Claim::Refused => self.settle_stored(envelope.job_id, envelope.attempt, stop).await,
             Claim::Unreadable => Settlement::DeadLetter,
             Claim::Stopped => Settlement::GiveBack,

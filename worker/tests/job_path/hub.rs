@@ -18,7 +18,8 @@ use flickrhub_job::connection::redis::Redis;
 use flickrhub_job::envelope::Envelope;
 use flickrhub_job::lane::{LaneEntry, Lanes};
 use flickrhub_job::limits::{Limits, LiveLimits};
-use flickrhub_job::model::{Body, Job, JobId, JobState, Priority, TraceContext};
+use flickrhub_job::model::{Body, Job, JobId, JobState, Priority, TraceContext, Trail};
+use flickrhub_job::progress::{Progress, Topic};
 use flickrhub_job::queue::Queue;
 use flickrhub_job::store::{
     BodyStore, Client, ClientStore, DeliveryStore, EndpointStore, JobStore, NewToken, UserStore,
@@ -71,6 +72,7 @@ pub(crate) struct Hub {
     redis: Redis,
     /// As the API uses it, which may encrypt.
     vault: Vault,
+    pub(crate) progress: Progress,
     lanes: Lanes,
     channel: Channel,
     stop: CancellationToken,
@@ -163,6 +165,7 @@ impl Hub {
             client_id: own,
             apps,
             budget: parts.budget,
+            progress: Progress::new(parts.redis.clone(), &parts.key_prefix, Topic::Moves),
             redis: parts.redis,
             vault,
             lanes: parts.lanes,
@@ -206,6 +209,7 @@ impl Hub {
             lease_until: None,
             result: None,
             error: None,
+            trail: Trail::default(),
         }
     }
 
@@ -397,7 +401,7 @@ impl Parts {
             let runner = Runner {
                 queue,
                 settings: settings.clone(),
-                store: self.jobs.clone(),
+                store: self.jobs.clone().for_worker("test-worker"),
                 users: self.users.clone(),
                 bodies: self.bodies.clone(),
                 lanes: self.lanes.clone(),
@@ -406,6 +410,7 @@ impl Parts {
                     &self.key_prefix,
                     CachePolicy::from(&self.config.cache),
                 ),
+                progress: Progress::new(self.redis.clone(), &self.key_prefix, Topic::Cancellations),
                 vault: self.vault.clone(),
                 apps: AppCredentials::new(&self.config.flickr.apps),
                 flickr: FlickrCaller::new(&self.config.flickr.endpoints, settings)

@@ -20,8 +20,9 @@ use std::time::Duration;
 
 use flickrhub_flickr_mock::fault::{Kind, Rule};
 use flickrhub_job::envelope::Envelope;
-use flickrhub_job::model::{Callback, CallbackState, Job, JobState};
+use flickrhub_job::model::{Callback, CallbackState, Job, JobState, Trail};
 use flickrhub_job::queue::Queue;
+use flickrhub_job::store::CancelOutcome;
 use futures::StreamExt;
 use jiff::{Timestamp, ToSpan};
 use serde_json::Value;
@@ -290,4 +291,159 @@ async fn a_worker_that_is_stopped_finishes_the_job_it_holds() {
         .unwrap();
     let over = jobs.get(job.id).await.unwrap().unwrap();
     assert_eq!(over.state, JobState::Succeeded, "{:?}", over.error);
+}
+
+/// The next notices of a job, until MongoDB says what was wished.
+async fn told(hub: &Hub, job: &Job, wished: impl Fn(&Job) -> bool) -> Duration {
+    let mut watch = hub.progress.watch(job.id);
+    let start = std::time::Instant::now();
+    loop {
+        let stored = hub.jobs.get(job.id).await.unwrap();
+        if stored.is_some_and(|job| wished(&job)) {
+            return start.elapsed();
+        }
+        // Only a notice ends this in time.
+        watch.moved(Duration::from_secs(20)).await;
+        assert!(start.elapsed() < Duration::from_secs(20), "no notice came");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs the data tier: make test"]
+async fn whoever_watches_a_job_hears_when_it_runs_and_when_it_is_over() {
+    let _turn = TURN.lock().await;
+    let hub = Hub::start().await;
+    // The subscription begins in the background.
+    hub.run(&hub.job("flickr.test.echo", &[])).await;
+    hub.flickr.add_fault(Rule::new(SEARCH, Kind::Slow { ms: 1000 }));
+    let job = hub.job(SEARCH, &[("text", "bees")]);
+    hub.submit(&job).await;
+    told(&hub, &job, |job| job.state == JobState::Running).await;
+    told(&hub, &job, |job| job.state == JobState::Succeeded).await;
+    let over = hub.jobs.get(job.id).await.unwrap().unwrap();
+    assert_eq!(over.trail.attempts.len(), 1);
+    let attempt = &over.trail.attempts[0];
+    assert_eq!((attempt.number, attempt.error.as_deref()), (1, None));
+    assert_eq!(attempt.worker.as_deref(), Some("test-worker"));
+    assert_eq!(attempt.started_at, over.started_at);
+    hub.stop().await;
+}
+
+/// Cancels a job a moment after it began to run; how long it then took to end, and as what.
+async fn cancelled_while_it_runs(hub: &Hub, job: &Job) -> (JobState, Duration) {
+    hub.submit(job).await;
+    hub.once(job.id, |job| job.state == JobState::Running).await;
+    // By now its call is under way.
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let outcome = hub.jobs.cancel(&hub.client_id, job.id).await.unwrap();
+    assert!(matches!(outcome, CancelOutcome::Requested(_)), "{outcome:?}");
+    hub.progress.announce_cancellation(job.id).await.unwrap();
+    let asked = std::time::Instant::now();
+    let over = hub.once(job.id, |job| job.state.is_final()).await;
+    (over.state, asked.elapsed())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs the data tier: make test"]
+async fn a_call_that_reads_is_dropped_when_its_client_cancels_and_one_that_acts_goes_on() {
+    let _turn = TURN.lock().await;
+    let hub = Hub::start().await;
+    hub.run(&hub.upload(b"a bee").await).await;
+    let photo = hub.flickr.photos()[0].id.clone();
+    hub.flickr
+        .add_fault(Rule::new("flickr.photos.*", Kind::Slow { ms: 5000 }));
+
+    let read = hub.job("flickr.photos.getInfo", &[("photo_id", &photo)]);
+    let (state, took) = cancelled_while_it_runs(&hub, &read).await;
+    assert_eq!(state, JobState::Cancelled);
+    assert!(took < Duration::from_secs(3), "{took:?}");
+
+    let write = hub.job("flickr.photos.addTags", &[("photo_id", &photo), ("tags", "bee")]);
+    let (state, took) = cancelled_while_it_runs(&hub, &write).await;
+    assert_eq!(state, JobState::Succeeded);
+    assert!(took > Duration::from_secs(2), "{took:?}");
+    assert_eq!(hub.flickr.photos()[0].tags, ["bee"]);
+    hub.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs the data tier: make test"]
+async fn a_job_that_would_be_tried_again_is_cancelled_instead_if_its_client_wishes_so() {
+    let _turn = TURN.lock().await;
+    let hub = Hub::start().await;
+    let method = "flickr.photos.addTags";
+    // Longer than an attempt may take.
+    hub.flickr.add_fault(Rule::new(method, Kind::Slow { ms: 60_000 }));
+    let slow = hub.job(method, &[("photo_id", "1"), ("tags", "bee")]);
+    let lost = Job {
+        state: JobState::Running,
+        attempt: 1,
+        tries: 1,
+        lease_until: Some(Timestamp::now() - 1.hour()),
+        ..hub.job(SEARCH, &[("text", "bees")])
+    };
+    hub.submit(&lost).await;
+    hub.jobs.cancel(&hub.client_id, lost.id).await.unwrap();
+    let (state, _) = cancelled_while_it_runs(&hub, &slow).await;
+    assert_eq!(state, JobState::Cancelled);
+    let over = hub.jobs.get(slow.id).await.unwrap().unwrap();
+    assert_eq!(
+        (over.tries, hub.calls(method).len()),
+        (1, 0),
+        "it was not tried again"
+    );
+    // The one whose worker was lost is not queued again either.
+    let over = hub.once(lost.id, |job| job.state.is_final()).await;
+    assert_eq!(over.state, JobState::Cancelled);
+    assert!(hub.calls(SEARCH).is_empty());
+    hub.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs the data tier: make test"]
+async fn an_upload_whose_answer_was_lost_makes_one_photo() {
+    let _turn = TURN.lock().await;
+    let hub = Hub::start().await;
+    let lost = Rule::new("upload", Kind::DropConnection).after_effect();
+    hub.flickr.add_fault(lost.times(1));
+    let over = hub.run(&hub.upload(b"a bee").await).await;
+    assert_eq!(over.state, JobState::Succeeded, "{:?}", over.error);
+    let photos = hub.flickr.photos();
+    assert_eq!(photos.len(), 1);
+    assert_eq!(over.result.unwrap()["photo_id"], photos[0].id);
+    assert_eq!(over.tries, 2);
+    hub.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs the data tier: make test"]
+async fn an_upload_whose_worker_died_with_its_ticket_is_asked_about_and_not_sent_again() {
+    let _turn = TURN.lock().await;
+    let hub = Hub::start().await;
+    let sent = hub.run(&hub.upload(b"a bee").await).await;
+    let ticket = sent.trail.ticket.clone().expect("the ticket is kept");
+    let died = Job {
+        state: JobState::Running,
+        attempt: 1,
+        tries: 1,
+        lease_until: Some(Timestamp::now() - 1.hour()),
+        trail: Trail {
+            sent_by: Some(1),
+            ticket: Some(ticket),
+            ..Trail::default()
+        },
+        ..hub.upload(b"another bee").await
+    };
+    let over = hub.run(&died).await;
+    assert_eq!(over.state, JobState::Succeeded, "{:?}", over.error);
+    assert_eq!(over.result, sent.result);
+    assert_eq!(hub.flickr.photos().len(), 1);
+    assert_eq!(
+        over.trail
+            .attempts
+            .first()
+            .and_then(|attempt| attempt.error.as_deref()),
+        Some("worker_lost")
+    );
+    hub.stop().await;
 }

@@ -9,8 +9,12 @@ use futures::FutureExt;
 use futures::future::select_ok;
 use redis::aio::MultiplexedConnection;
 use redis::io::tcp::TcpSettings;
-use redis::{AsyncConnectionConfig, Client, ErrorKind, IntoConnectionInfo, RedisConnectionInfo, Value};
+use redis::{
+    AsyncConnectionConfig, Client, ErrorKind, IntoConnectionInfo, ProtocolVersion, PushInfo,
+    RedisConnectionInfo, Value,
+};
 use secrecy::{ExposeSecret, SecretString};
+use tokio::sync::mpsc::UnboundedSender;
 
 use super::{ConnectError, RESPONSE_TIMEOUT};
 use crate::config::{RedisConfig, read_secret};
@@ -23,6 +27,36 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 pub(super) async fn connect_to_master(
     config: &RedisConfig,
     response_timeout: Option<Duration>,
+) -> Result<MultiplexedConnection, ConnectError> {
+    let timeouts = AsyncConnectionConfig::new().set_response_timeout(response_timeout);
+    lead_to_master(config, ProtocolVersion::RESP2, &timeouts).await
+}
+
+/// A new connection to the master for a subscription (RESP3): what is published goes to `messages`, the loss of the
+/// connection too.
+pub(super) async fn subscriber_of_master(
+    config: &RedisConfig,
+    messages: UnboundedSender<PushInfo>,
+) -> Result<MultiplexedConnection, ConnectError> {
+    let settings = AsyncConnectionConfig::new()
+        .set_response_timeout(Some(RESPONSE_TIMEOUT))
+        .set_push_sender(messages);
+    lead_to_master(config, ProtocolVersion::RESP3, &settings).await
+}
+
+/// Whether the server at the other end says that it is a master.
+pub(super) async fn is_led_by(connection: &mut MultiplexedConnection) -> Result<bool, ConnectError> {
+    let ask_role = redis::cmd("ROLE");
+    let role = tokio::time::timeout(RESPONSE_TIMEOUT, ask_role.query_async(connection))
+        .await
+        .map_err(|_| ConnectError::Timeout("Redis"))??;
+    Ok(is_master(&role))
+}
+
+async fn lead_to_master(
+    config: &RedisConfig,
+    protocol: ProtocolVersion,
+    settings: &AsyncConnectionConfig,
 ) -> Result<MultiplexedConnection, ConnectError> {
     let password = read_secret(&config.password_file)?;
     let sentinels = config
@@ -37,7 +71,7 @@ pub(super) async fn connect_to_master(
     }
     let ways = sentinels
         .into_iter()
-        .map(|sentinel| by_way_of(sentinel, &config.master_name, &password, response_timeout).boxed());
+        .map(|sentinel| by_way_of(sentinel, &config.master_name, &password, protocol, settings).boxed());
     let (connection, _others) = select_ok(ways).await?;
     Ok(connection)
 }
@@ -46,9 +80,11 @@ async fn by_way_of(
     sentinel: (String, u16),
     master_name: &str,
     password: &SecretString,
-    response_timeout: Option<Duration>,
+    protocol: ProtocolVersion,
+    settings: &AsyncConnectionConfig,
 ) -> Result<MultiplexedConnection, ConnectError> {
-    let mut sentinel = open(sentinel, password, Some(RESPONSE_TIMEOUT)).await?;
+    let brief = AsyncConnectionConfig::new().set_response_timeout(Some(RESPONSE_TIMEOUT));
+    let mut sentinel = open(sentinel, password, ProtocolVersion::RESP2, &brief).await?;
     let master: Option<(String, u16)> = redis::cmd("SENTINEL")
         .arg("GET-MASTER-ADDR-BY-NAME")
         .arg(master_name)
@@ -57,12 +93,8 @@ async fn by_way_of(
     let Some(master) = master else {
         return Err(no_master("the Sentinel does not know the master's name").into());
     };
-    let mut connection = open(master, password, response_timeout).await?;
-    let ask_role = redis::cmd("ROLE");
-    let role = tokio::time::timeout(RESPONSE_TIMEOUT, ask_role.query_async(&mut connection))
-        .await
-        .map_err(|_| ConnectError::Timeout("Redis"))??;
-    if is_master(&role) {
+    let mut connection = open(master, password, protocol, settings).await?;
+    if is_led_by(&mut connection).await? {
         Ok(connection)
     } else {
         Err(no_master("the Sentinel names a server that is not a master").into())
@@ -72,24 +104,24 @@ async fn by_way_of(
 async fn open(
     address: (String, u16),
     password: &SecretString,
-    response_timeout: Option<Duration>,
+    protocol: ProtocolVersion,
+    settings: &AsyncConnectionConfig,
 ) -> Result<MultiplexedConnection, ConnectError> {
-    let settings = RedisConnectionInfo::default()
+    let login = RedisConnectionInfo::default()
         .set_password(password.expose_secret())
+        .set_protocol(protocol)
         .set_skip_set_lib_name();
     let info = address
         .into_connection_info()?
         .set_tcp_settings(TcpSettings::default().set_nodelay(true))
-        .set_redis_settings(settings);
-    let timeouts = AsyncConnectionConfig::new()
-        .set_connection_timeout(Some(CONNECT_TIMEOUT))
-        .set_response_timeout(response_timeout);
+        .set_redis_settings(login);
+    let settings = settings.clone().set_connection_timeout(Some(CONNECT_TIMEOUT));
     Ok(Client::open(info)?
-        .get_multiplexed_async_connection_with_config(&timeouts)
+        .get_multiplexed_async_connection_with_config(&settings)
         .await?)
 }
 
-fn no_master(why: &'static str) -> redis::RedisError {
+pub(super) fn no_master(why: &'static str) -> redis::RedisError {
     redis::RedisError::from((ErrorKind::MasterNameNotFoundBySentinel, why))
 }
 

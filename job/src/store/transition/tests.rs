@@ -22,7 +22,10 @@ fn every_transition() -> Vec<(&'static str, Transition)> {
     let (id, clock) = (JobId::new(), clock());
     vec![
         ("dispatch", dispatch(id, Holder::new(), LEASE, clock)),
-        ("claim", claim(id, 7, Holder::new(), LEASE, clock)),
+        (
+            "claim",
+            claim(id, 7, Holder::new(), Some("$worker"), LEASE, clock),
+        ),
         ("succeed", succeed(id, 7, "\"$text\"".to_owned(), clock)),
         ("fail", fail(id, 7, &error(), clock)),
         ("die", die(id, 7, &error(), clock)),
@@ -36,6 +39,7 @@ fn every_transition() -> Vec<(&'static str, Transition)> {
         ("requeue_overdue", requeue_overdue(id, 7, clock)),
         ("expire", expire(id, clock)),
         ("cancel", cancel("acme", id, clock)),
+        ("abandon", abandon(id, 7, clock)),
     ]
 }
 
@@ -198,7 +202,7 @@ fn a_lease_is_extended_only_by_its_holder() {
 #[test]
 fn only_the_holder_takes_a_job_again_and_only_within_the_same_state_and_attempt() {
     let (id, holder) = (JobId::new(), Holder::new());
-    let taken = claim(id, 7, holder, LEASE, clock());
+    let taken = claim(id, 7, holder, None, LEASE, clock());
     let (filter, update) = take_again(id, JobState::Running, Some(7), holder, LEASE, clock());
     let expected = doc! {
         "_id": id::to_bson(id),
@@ -222,6 +226,65 @@ fn a_try_is_counted_by_its_claim_and_given_back_only_by_a_postponement() {
             "claim" => assert!(counts.is_some_and(|tries| tries.contains("$add")), "{name}"),
             "postpone" => assert!(counts.is_some_and(|tries| tries.contains("$subtract")), "{name}"),
             _ => assert_eq!(counts, None, "{name}"),
+        }
+    }
+}
+
+#[test]
+fn an_attempt_is_remembered_by_whatever_ends_it_and_by_nothing_else() {
+    for (name, transition) in every_transition() {
+        let ends = states_before(&transition).contains(&JobState::Running);
+        assert_eq!(transition.set.contains_key("trail.attempts"), ends, "{name}");
+    }
+}
+
+#[test]
+fn only_the_last_attempts_are_remembered() {
+    let kept = succeed(JobId::new(), 7, "1".to_owned(), clock()).set;
+    let kept = kept
+        .get_document("trail.attempts")
+        .and_then(|slice| slice.get_array("$slice"))
+        .cloned();
+    assert_eq!(kept.unwrap_or_default().last(), Some(&Bson::from(-10)));
+}
+
+#[test]
+fn a_client_cancels_by_itself_only_what_no_worker_has() {
+    let (id, clock) = (JobId::new(), clock());
+    let before = states_before(&cancel("acme", id, clock));
+    assert_eq!(before, [JobState::Queued, JobState::Dispatched]);
+    let (filter, update) = request_cancellation("acme", id, clock);
+    assert_eq!(filter.get_str("state").ok(), Some("running"));
+    assert_eq!(filter.get_str("client_id").ok(), Some("acme"));
+    assert_eq!(update.keys().collect::<Vec<_>>(), ["$min"], "it is no transition");
+}
+
+#[test]
+fn a_running_job_is_cancelled_only_on_request_and_while_flickr_surely_did_not_act() {
+    let filter = abandon(JobId::new(), 7, clock()).filter;
+    assert_eq!(
+        filter.get("trail.cancel_requested_at"),
+        Some(&Bson::from(doc! { "$type": "date" }))
+    );
+    assert_eq!(filter.get("trail.sent_by"), Some(&Bson::Null));
+}
+
+#[test]
+fn a_job_whose_client_wants_it_cancelled_is_not_tried_again_unless_flickr_may_have_its_photo() {
+    let guard = may_be_tried_again();
+    for (name, transition) in every_transition() {
+        let guarded = transition.filter.get("$or") == guard.get("$or");
+        let again = ["retry", "postpone", "requeue_overdue"].contains(&name);
+        assert_eq!(guarded, again, "{name}");
+    }
+}
+
+#[test]
+fn whatever_starts_or_queues_a_job_is_refused_once_its_time_is_over() {
+    for (name, transition) in every_transition() {
+        if matches!(state_after(&transition), JobState::Dispatched | JobState::Running) {
+            let guard = Bson::from(doc! { "$gt": to_bson(clock().now) });
+            assert_eq!(transition.filter.get("expires_at"), Some(&guard), "{name}");
         }
     }
 }

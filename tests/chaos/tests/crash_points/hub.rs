@@ -11,7 +11,7 @@ use flickrhub_e2e::{eventually, setting};
 use flickrhub_flickr_mock::{MockFlickr, MockHandle, Permission};
 use flickrhub_job::config::Config;
 use flickrhub_job::connection::mongodb as mongo;
-use flickrhub_job::model::{Job, JobId, JobState, Priority, TraceContext};
+use flickrhub_job::model::{Job, JobId, JobState, Priority, TraceContext, Trail};
 use flickrhub_job::queue::Queue;
 use flickrhub_job::store::{Client, ClientKey, ClientStore, JobStore, NewToken, UserStore};
 use flickrhub_job::vault::{Component, TransitKey, Vault};
@@ -144,6 +144,7 @@ impl Hub {
             lease_until: Some(long_ago),
             result: None,
             error: None,
+            trail: Trail::default(),
         };
         self.jobs.insert(&job).await.unwrap();
         job
