@@ -276,7 +276,7 @@ fn a_job_whose_client_wants_it_cancelled_is_not_tried_again_unless_flickr_may_ha
     let guard = may_be_tried_again();
     for (name, transition) in every_transition() {
         let guarded = transition.filter.get("$or") == guard.get("$or");
-        let again = ["retry", "postpone", "requeue_overdue"].contains(&name);
+        let again = ["retry", "postpone", "postpone_uncalled", "requeue_overdue"].contains(&name);
         assert_eq!(guarded, again, "{name}");
     }
 }
