@@ -8,6 +8,7 @@ use flickrhub_api::server::{FLICKR_TIMEOUTS, serve_on};
 use flickrhub_api::state::{AppState, DataTierSlot};
 use flickrhub_flickr::{Endpoints, FlickrClient};
 use flickrhub_flickr_mock::{MockFlickr, MockHandle};
+use flickrhub_job::budget::BudgetSettings;
 use flickrhub_job::cache::AnswerCache;
 use flickrhub_job::config::Config;
 use flickrhub_job::connection;
@@ -137,6 +138,11 @@ impl Hub {
         let flickr_client = FlickrClient::new(endpoints, FLICKR_TIMEOUTS).unwrap();
         let data = DataTierSlot::default();
         let tier = DataTier::connect(&config).await.unwrap();
+        // In a hub the dispatcher does this: until then nobody knows how many requests Flickr has had.
+        let settings = BudgetSettings::of(&config, &Limits::default());
+        tier.budget.configure(&settings).await.unwrap();
+        let (_, rebuild) = tier.budget.begin_rebuild().await.unwrap();
+        assert!(tier.budget.end_rebuild(&rebuild).await.unwrap());
         let (vault, cache, lanes) = (tier.vault.clone(), tier.cache.clone(), tier.lanes.clone());
         let limits = LiveLimits::from(Limits::default());
         data.fill(tier);
