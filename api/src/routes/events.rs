@@ -7,6 +7,7 @@ use std::convert::Infallible;
 use std::time::Duration;
 
 use axum::extract::State;
+use axum::http::header::CACHE_CONTROL;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
@@ -91,8 +92,12 @@ pub async fn events(
         _seat: seat,
     };
     let events = Sse::new(follower.events()).keep_alive(KeepAlive::new().interval(KEEP_ALIVE));
-    let no_buffering = [(ACCEL_BUFFERING, HeaderValue::from_static("no"))];
-    Ok((no_buffering, events).into_response())
+    let headers = [
+        (ACCEL_BUFFERING, HeaderValue::from_static("no")),
+        // As on every other answer; by itself it would be no-cache.
+        (CACHE_CONTROL, HeaderValue::from_static("no-store")),
+    ];
+    Ok((headers, events).into_response())
 }
 
 /// Where a job stands, as a number that grows with each of its moves.

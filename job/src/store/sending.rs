@@ -47,9 +47,10 @@ impl JobStore {
         attempt: u32,
         ticket: Option<&str>,
     ) -> Result<bool, StoreError> {
-        let update = match ticket {
-            Some(ticket) => doc! { "$set": { "trail.ticket": ticket } },
-            None => doc! { "$unset": { "trail.ticket": "" } },
+        let update = if let Some(ticket) = ticket {
+            doc! { "$set": { "trail.ticket": ticket } }
+        } else {
+            doc! { "$unset": { "trail.ticket": "" } }
         };
         let change = self.jobs.update_one(held(job, attempt), update);
         Ok(within(change).await?.matched_count == 1)
