@@ -20,7 +20,7 @@ use crate::model::{CallbackFailure, CallbackState, Job, JobId};
 #[derive(Clone, Debug, PartialEq)]
 pub enum RetryOutcome {
     /// It is due now, and has another day of tries. The job comes without its parameters and result.
-    Due(Job),
+    Due(Box<Job>),
     /// It is not given up.
     NotFailed(CallbackState),
     /// The job has none.
@@ -81,7 +81,7 @@ impl JobStore {
             .projection(without_content())
             .return_document(ReturnDocument::After);
         if let Some(job) = within(change).await? {
-            return Ok(RetryOutcome::Due(job));
+            return Ok(RetryOutcome::Due(Box::new(job)));
         }
         let found = within(self.jobs.find_one(own).projection(without_content())).await?;
         Ok(match found {

@@ -288,10 +288,11 @@ async fn observed(
     let known: Vec<_> = known.into_iter().collect();
     let later = observe::read_all(&scene.gateway, &known).await;
     let leaked = outsider.sees(&known, users).await;
+    let sightings = sightings.lock().unwrap_or_else(PoisonError::into_inner).clone();
     History {
         idempotent: options.idempotent,
         operations: notes.all(),
-        sightings: sightings.lock().unwrap_or_else(PoisonError::into_inner).clone(),
+        sightings,
         rested,
         later,
         listed,

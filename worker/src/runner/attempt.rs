@@ -37,7 +37,7 @@ impl Runner {
                 () = cancellation.drops_call(job) => Outcome::Cancelled,
             }
         };
-        let outcome = self.from_cache_or(job, call).await;
+        let outcome = self.cached_or(job, call).await;
         let attempt = Attempt {
             number: job.attempt,
             tries: job.tries,

@@ -41,7 +41,7 @@ enum TakeOff {
 
 impl Runner {
     /// The outcome of `call`, or an answer of the cache in its place.
-    pub(super) async fn from_cache_or(&self, job: &Job, call: impl Future<Output = Outcome>) -> Outcome {
+    pub(super) async fn cached_or(&self, job: &Job, call: impl Future<Output = Outcome>) -> Outcome {
         if !reads(job) {
             let outcome = call.await;
             if may_have_acted(&outcome) {

@@ -114,7 +114,7 @@ impl Runner {
                 self.progress.announce(job.id, Move::Running);
                 let cancellation = Cancellation::of(&job);
                 let attempt = self.attempt(&job, &cancellation);
-                match self.while_claimed(&job, &mut watch, &cancellation, attempt).await {
+                match Box::pin(self.while_claimed(&job, &mut watch, &cancellation, attempt)).await {
                     Ok(decision) => {
                         fail_point!("run/after-call");
                         self.finish(&job, decision, stop).await

@@ -215,7 +215,7 @@ const SABOTAGES: [Sabotage; 26] = [
     }),
     (Promise::NoJobLost, |history| history.later.clear()),
     (Promise::EveryJobEnds, |history| {
-        change(history, |job| job.state = "running".to_owned())
+        change(history, |job| job.state = "running".to_owned());
     }),
     (Promise::OneFinalState, |history| {
         history
@@ -253,12 +253,12 @@ const SABOTAGES: [Sabotage; 26] = [
         };
     }),
     (Promise::NoJobFromNowhere, |history| {
-        change(history, |job| job.trace_id = "nobody's".to_owned())
+        change(history, |job| job.trace_id = "nobody's".to_owned());
     }),
     (Promise::SuccessHappened, |history| history.calls.clear()),
     (Promise::SuccessHappened, |history| history.calls[0].effect = None),
     (Promise::NoDoubleEffect, |history| {
-        history.calls.push(history.calls[0].clone())
+        history.calls.push(history.calls[0].clone());
     }),
     (Promise::FailureDidNothing, |history| {
         change(history, |job| {
@@ -267,13 +267,13 @@ const SABOTAGES: [Sabotage; 26] = [
         });
     }),
     (Promise::FailureDidNothing, |history| {
-        change(history, |job| job.state = "dead".to_owned())
+        change(history, |job| job.state = "dead".to_owned());
     }),
     (Promise::FailureDidNothing, |history| {
-        change(history, |job| job.state = "expired".to_owned())
+        change(history, |job| job.state = "expired".to_owned());
     }),
     (Promise::FailureDidNothing, |history| {
-        change(history, |job| job.state = "cancelled".to_owned())
+        change(history, |job| job.state = "cancelled".to_owned());
     }),
     (Promise::RefusedDidNothing, |history| {
         history.operations[0].attempts[0].answer = Answer::Refused { status: 429 };
@@ -298,17 +298,17 @@ const SABOTAGES: [Sabotage; 26] = [
         history.calls.push(call);
     }),
     (Promise::OwnCallsOnly, |history| {
-        history.calls[0].user = Some("another@N01".to_owned())
+        history.calls[0].user = Some("another@N01".to_owned());
     }),
     (Promise::OwnResult, |history| {
-        change(history, |job| job.result = r#"{"photo_id":"photo-1"}"#.to_owned())
+        change(history, |job| job.result = r#"{"photo_id":"photo-1"}"#.to_owned());
     }),
     (Promise::WithinBudget, |history| history.budgets.per_app = 0),
     (Promise::ListAgrees, |history| history.listed.clear()),
     (Promise::ListAgrees, |history| history.listed[0].attempts = 2),
     (Promise::CallbackTrue, |history| history.deliveries.clear()),
     (Promise::Private, |history| {
-        history.leaked.push("job-0".to_owned())
+        history.leaked.push("job-0".to_owned());
     }),
 ];
 

@@ -79,7 +79,7 @@ impl Hub {
     pub(crate) async fn api(&self, points: &str) -> Child {
         let arguments = ["--listen", &self.address, "--metrics-listen", "127.0.0.1:0"];
         let api = self.start("flickrhub-api", &arguments, points);
-        eventually("the API answers", Duration::from_secs(60), || async {
+        eventually("the API answers", Duration::from_mins(1), || async {
             let answer = self.gateway.get("/api/v1/jobs").send().await.ok()?;
             answer.status().is_success().then_some(())
         })

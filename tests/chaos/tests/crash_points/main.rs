@@ -132,7 +132,8 @@ async fn first_photo(crashes: &mut Crashes) {
     let well = [hub.api("").await, hub.dispatcher(""), hub.runner("upload", "")];
     let job_id = crashes.accepted(Kind::Upload, false).await;
     let job = crashes.hub.gateway.finished(&job_id).await;
-    crashes.photo_id = job["result"]["photo_id"].as_str().expect("a photo").to_owned();
+    let photo_id = job["result"]["photo_id"].as_str().expect("a photo");
+    photo_id.clone_into(&mut crashes.photo_id);
     for child in well {
         child.kill().await;
     }
