@@ -5,7 +5,7 @@ use flickrhub_job::queue::Queue;
 use flickrhub_job::store::{DeadLetterFilter, JobStore};
 use jiff::{SignedDuration, Timestamp};
 
-use crate::fixture::{drop_database, error, job, running, store};
+use crate::fixture::{Ends, drop_database, error, job, running, store};
 
 async fn dead(store: &JobStore, job: &Job, code: &str) -> JobId {
     let job = running(store, job).await;

@@ -9,7 +9,7 @@ use flickrhub_job::store::{Holder, JobFilter, JobStore, id, time};
 use jiff::{SignedDuration, Timestamp};
 use mongodb::Database;
 
-use crate::fixture::{LEASE, drop_database, error, job, store};
+use crate::fixture::{Ends, LEASE, drop_database, error, job, store};
 
 /// Jobs of one client that succeeded, without going their way.
 async fn many_successes(database: &Database, count: usize) {

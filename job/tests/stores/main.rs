@@ -13,7 +13,6 @@ mod dead_letters;
 mod deliveries;
 mod endpoints;
 mod fixture;
-mod fixture;
 mod flickr_requests;
 mod groups;
 mod list;
