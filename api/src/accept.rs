@@ -201,7 +201,7 @@ impl Attempt<'_> {
                     }
                 }
             }
-            (other, _) => return Err(refusal(other, quotas).unwrap_or(Problem::Internal).into()),
+            (other, _) => return Err(refusal(&other, quotas).unwrap_or(Problem::Internal).into()),
         };
         Ok((outcome, quotas))
     }
@@ -313,8 +313,8 @@ fn holds(first: &Job, idempotency: &Idempotency) -> bool {
 }
 
 /// The answer to a job that is not admitted.
-pub(crate) fn refusal(admission: Admission, quotas: Quotas) -> Option<Problem> {
-    Some(match admission {
+pub(crate) fn refusal(admission: &Admission, quotas: Quotas) -> Option<Problem> {
+    Some(match *admission {
         Admission::Admitted(_) => return None,
         Admission::UserBusy { retry_after, .. } => Problem::TooManyPending { retry_after, quotas },
         Admission::QueueFull { retry_after } => Problem::QueueFull { retry_after },
@@ -391,7 +391,7 @@ mod tests {
                 "class_rate_exceeded",
             ),
         ] {
-            let problem = refusal(admission, quotas);
+            let problem = refusal(&admission, quotas);
             let facts = problem.as_ref().map(|problem| {
                 (
                     problem.status().as_u16(),
@@ -402,7 +402,7 @@ mod tests {
             });
             assert_eq!(facts, Some((status, code, Some(retry_after), status == 429)));
         }
-        let in_flight = refusal(Admission::InFlight, quotas);
+        let in_flight = refusal(&Admission::InFlight, quotas);
         assert!(in_flight.is_some_and(|problem| problem.retry_after().is_some()));
     }
 }

@@ -82,7 +82,7 @@ pub async fn replay(
         let limits = AdmissionLimits::of(&state.limits.get(), class);
         let (admission, quotas) = data.lanes.admit(&submission, &limits).await?;
         let Admission::Admitted(admitted) = admission else {
-            return Err(refusal(admission, quotas).unwrap_or(Problem::Internal));
+            return Err(refusal(&admission, quotas).unwrap_or(Problem::Internal));
         };
         let agreed = data
             .jobs

@@ -242,24 +242,30 @@ async fn what_is_given_back_counts_no_more_and_is_given_back_once() {
 #[ignore = "needs the data tier: make test"]
 async fn of_requests_with_one_key_one_is_under_way_and_then_remembered() {
     let desk = Desk::open().await;
+    let limits = AdmissionLimits {
+        per_user_per_hour: 100,
+        per_class_per_hour: 100,
+        per_client_per_minute: 100,
+        ..LIMITS
+    };
     let (first, again) = (Asked::with_key("k", "p"), Asked::with_key("k", "p"));
-    let admitted = desk.admitted(&first, &LIMITS).await;
-    assert_eq!(desk.ask(&again, &LIMITS).await.0, Admission::InFlight);
+    let admitted = desk.admitted(&first, &limits).await;
+    assert_eq!(desk.ask(&again, &limits).await.0, Admission::InFlight);
     let looked = desk
         .lanes
-        .would_admit(&again.submission(), &LIMITS)
+        .would_admit(&again.submission(), &limits)
         .await
         .unwrap()
         .0;
     assert_eq!(looked, Admission::InFlight);
     let other = Asked::with_key("l", "p");
-    desk.admitted(&other, &LIMITS).await;
+    desk.admitted(&other, &limits).await;
 
     // Another request's failure does not end this one's mark.
     desk.lanes.give_back(&again.submission(), admitted).await.unwrap();
-    assert_eq!(desk.ask(&again, &LIMITS).await.0, Admission::InFlight);
+    assert_eq!(desk.ask(&again, &limits).await.0, Admission::InFlight);
     desk.lanes.give_back(&first.submission(), admitted).await.unwrap();
-    let admitted = desk.admitted(&again, &LIMITS).await;
+    let admitted = desk.admitted(&again, &limits).await;
 
     let idempotency = again.idempotency.clone().unwrap();
     let hour = Duration::from_hours(1);
@@ -290,7 +296,7 @@ async fn of_requests_with_one_key_one_is_under_way_and_then_remembered() {
         "only the whole request tells"
     );
     desk.lanes.forget(&idempotency).await.unwrap();
-    desk.admitted(&first, &LIMITS).await;
+    desk.admitted(&first, &limits).await;
     desk.close().await;
 }
 

@@ -46,7 +46,7 @@ fn job(user_id: &str) -> Job {
         app: "main".to_owned(),
         queue: Queue::Rest,
         method: "flickr.photos.search".to_owned(),
-        params: BTreeMap::new(),
+        params: BTreeMap::from([("text".to_owned(), "bees".to_owned())]),
         body: None,
         priority: Priority::Normal,
         weight: 1,
@@ -171,12 +171,12 @@ async fn flickr_never_sees_more_than_the_budget_and_sees_nearly_all_of_it() {
         .unwrap()
         .saturating_sub(usize::try_from(LIMIT).unwrap());
     let until = begun + (WINDOW + MARGIN) * SPANS;
-    let used = arrivals
+    let sent = arrivals
         .iter()
         .filter(|arrival| **arrival < until.as_millisecond())
         .count();
     // What the scaled margin takes is not what the real one takes: of 3,615 s it is 15.
-    let pct = 100.0 * f64::from(u32::try_from(used).unwrap()) / f64::from(SPANS * LIMIT);
+    let pct = 100.0 * f64::from(u32::try_from(sent).unwrap()) / f64::from(SPANS * LIMIT);
     let projected = pct * 3600.0 / 3615.0;
     println!(
         r#"{{"bench":"engine","metric":"budget_over","value":{over},"unit":"requests","of":"app","clock":"real","workers":{WORKERS}}}"#

@@ -65,6 +65,6 @@ impl UploadAdmission<'_> {
         };
         let limits = AdmissionLimits::of(&self.limits.get(), RequestClass::Upload);
         let (admission, quotas) = self.data.lanes.would_admit(&submission, &limits).await?;
-        refusal(admission, quotas).map_or(Ok(()), Err)
+        refusal(&admission, quotas).map_or(Ok(()), Err)
     }
 }

@@ -114,7 +114,7 @@ impl FlickrBudget {
             upload,
             upload_until,
             user_limit,
-            user_used,
+            used_by_user,
             user_frees,
         ] = answer;
         let circuit = |endpoint, state, until| CircuitView {
@@ -129,7 +129,7 @@ impl FlickrBudget {
                 circuit(Endpoint::Rest, rest, rest_until),
                 circuit(Endpoint::Upload, upload, upload_until),
             ],
-            user: budget(user_limit, user_used, user_frees),
+            user: budget(user_limit, used_by_user, user_frees),
         })
     }
 }

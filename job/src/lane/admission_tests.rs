@@ -93,9 +93,11 @@ impl Requests {
         } else {
             random.random_range(1..CLIENTS)
         };
+        // Every other user reads more than a class may.
+        let reads = if user % 2 == 0 { 95 } else { 70 };
         let (class, of_class) = match random.random_range(0..100) {
-            0..70 => LIMITS[0],
-            70..95 => LIMITS[1],
+            kind if kind < reads => LIMITS[0],
+            kind if kind < 95 => LIMITS[1],
             _ => LIMITS[2],
         };
         Request {

@@ -71,7 +71,7 @@ impl JobStore {
                 }
             }
         };
-        let outcomes = ids.to_vec().into_iter().map(|id| {
+        let outcomes = ids.iter().copied().map(|id| {
             let job = moved.get(&id).map(statement::read);
             async move {
                 match job {
@@ -93,11 +93,7 @@ impl JobStore {
         clock: Clock,
     ) -> Result<HashMap<JobId, RawDocumentBuf>, StoreError> {
         let ids: Vec<_> = ids.iter().copied().map(id::to_bson).collect();
-        let until = clock
-            .now
-            .checked_add(lease)
-            .map(to_bson)
-            .unwrap_or(bson::DateTime::MAX);
+        let until = clock.now.checked_add(lease).map_or(bson::DateTime::MAX, to_bson);
         let held = doc! {
             "_id": { "$in": ids },
             "state": JobState::Dispatched.name(),

@@ -128,7 +128,7 @@ impl JobStore {
                     Ok(job) => claims.push(job),
                     // One request too few is better than no request at all.
                     Err(error) => {
-                        tracing::error!(%error, "the claims of a job cannot be read; they are not counted")
+                        tracing::error!(%error, "the claims of a job cannot be read; they are not counted");
                     }
                 }
             }

@@ -127,17 +127,16 @@ impl<E: Executor> GroupCommit<E> {
         let mut outcomes = Vec::new();
         let mut collected = Vec::new();
         for operation in operations {
-            let room = match self.shared.free_room_for(&operation) {
-                Some(room) => room,
-                None => {
-                    // Room comes back only from operations that are on their way.
-                    self.shared.enqueue(std::mem::take(&mut collected));
-                    match self.shared.room_for(&operation).await {
-                        Ok(room) => room,
-                        Err(error) => {
-                            outcomes.push(Err(error));
-                            continue;
-                        }
+            let room = if let Some(room) = self.shared.free_room_for(&operation) {
+                room
+            } else {
+                // Room comes back only from operations that are on their way.
+                self.shared.enqueue(std::mem::take(&mut collected));
+                match self.shared.room_for(&operation).await {
+                    Ok(room) => room,
+                    Err(error) => {
+                        outcomes.push(Err(error));
+                        continue;
                     }
                 }
             };

@@ -7,7 +7,7 @@ use jiff::{SignedDuration, Timestamp};
 use super::error::within;
 use super::time::to_bson;
 use super::{JobStore, StoreError, id};
-use crate::model::{Callback, CallbackState, Job, JobId, JobState};
+use crate::model::{Callback, CallbackState, Job, JobId, JobState, Trail};
 
 /// For how long after its acceptance a job is found by its idempotency key.
 pub const IDEMPOTENCY_WINDOW: SignedDuration = SignedDuration::from_hours(24);
@@ -64,6 +64,7 @@ pub fn as_accepted(job: Job) -> Job {
         lease_until: None,
         result: None,
         error: None,
+        trail: Trail::default(),
         ..job
     }
 }

@@ -261,7 +261,7 @@ async fn a_permit_that_is_asked_for_twice_is_charged_once() {
 #[tokio::test]
 #[ignore = "needs the data tier: make test"]
 async fn a_clock_that_is_set_back_frees_nothing_early() {
-    let settings = settings(Duration::from_secs(60), 2, 9);
+    let settings = settings(Duration::from_mins(1), 2, 9);
     let (_, redis, prefix) = budget(&settings).await;
     let scripts = Scripts::new(redis, prefix).await;
     assert_eq!(scripts.permit("one", "z", "rest", NOW).await.0, 0);
@@ -294,7 +294,7 @@ async fn without_whole_budgets_nothing_is_permitted_until_they_are_rebuilt() {
     assert_eq!(lost, Lost::Last);
     let now = Timestamp::now();
     let app = Whose::App("one".to_owned());
-    let requests = [now - Duration::from_secs(60), now, now];
+    let requests = [now - Duration::from_mins(1), now, now];
     tokio::time::sleep(Duration::from_millis(5)).await;
     // The first one is older than what the log has, so it is in it; the others may be lost.
     assert_eq!(budget.restore(&app, &requests).await.unwrap(), 2);

@@ -14,10 +14,12 @@ impl Hub {
     fn jobs_of_both(&self, each: usize) -> (Vec<Job>, Vec<Job>) {
         let jobs = |user_id: &str, app: &str| -> Vec<Job> {
             (0..each)
-                .map(|_| Job {
+                .map(|number| Job {
                     user_id: user_id.to_owned(),
                     app: app.to_owned(),
-                    ..self.job(SEARCH, &[("text", "bees")])
+                    // Each has to ask Flickr.
+                    no_cache: true,
+                    ..self.job(SEARCH, &[("text", &format!("bee {number}"))])
                 })
                 .collect()
         };

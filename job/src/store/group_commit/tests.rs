@@ -331,12 +331,9 @@ proptest! {
             }
             recorder.let_end(1_000);
             for (number, (kind, caller)) in callers.into_iter().enumerate() {
-                let outcome = match caller.await {
-                    Ok(outcome) => outcome,
-                    Err(_) => {
-                        prop_assert!(gone.contains(&number));
-                        continue;
-                    }
+                let Ok(outcome) = caller.await else {
+                    prop_assert!(gone.contains(&number));
+                    continue;
                 };
                 match outcome {
                     Ok(answer) => {
