@@ -94,6 +94,7 @@ mod tests {
         drop(one);
         assert_eq!(seats.taken().by_client.len(), 1);
         drop(two);
-        assert_eq!((seats.taken().by_client.len(), seats.taken().total), (0, 0));
+        let taken = seats.taken();
+        assert_eq!((taken.by_client.len(), taken.total), (0, 0));
     }
 }

@@ -7,6 +7,7 @@ use std::convert::Infallible;
 use std::time::Duration;
 
 use axum::extract::State;
+use axum::http::header::CACHE_CONTROL;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
@@ -91,8 +92,11 @@ pub async fn events(
         _seat: seat,
     };
     let events = Sse::new(follower.events()).keep_alive(KeepAlive::new().interval(KEEP_ALIVE));
-    let no_buffering = [(ACCEL_BUFFERING, HeaderValue::from_static("no"))];
-    Ok((no_buffering, events).into_response())
+    let not_kept = [
+        (ACCEL_BUFFERING, HeaderValue::from_static("no")),
+        (CACHE_CONTROL, HeaderValue::from_static("no-store")),
+    ];
+    Ok((not_kept, events).into_response())
 }
 
 /// Where a job stands, as a number that grows with each of its moves.

@@ -8,6 +8,7 @@ use flickrhub_api::server::{FLICKR_TIMEOUTS, serve_on};
 use flickrhub_api::state::{AppState, DataTierSlot};
 use flickrhub_flickr::{Endpoints, FlickrClient};
 use flickrhub_flickr_mock::{MockFlickr, MockHandle};
+use flickrhub_job::budget::BudgetSettings;
 use flickrhub_job::cache::AnswerCache;
 use flickrhub_job::config::Config;
 use flickrhub_job::connection;
@@ -139,6 +140,11 @@ impl Hub {
         let tier = DataTier::connect(&config).await.unwrap();
         let (vault, cache, lanes) = (tier.vault.clone(), tier.cache.clone(), tier.lanes.clone());
         let limits = LiveLimits::from(Limits::default());
+        // As a dispatcher does: until then Flickr is not called.
+        let settings = BudgetSettings::of(&config, &limits.get());
+        tier.budget.configure(&settings).await.unwrap();
+        let (_, rebuild) = tier.budget.begin_rebuild().await.unwrap();
+        assert!(tier.budget.end_rebuild(&rebuild).await.unwrap());
         data.fill(tier);
         let database = connection::mongodb::connect(&config.mongodb).await.unwrap();
         let jobs = JobStore::open(&database, config.retention_days).await.unwrap();

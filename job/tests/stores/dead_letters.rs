@@ -40,6 +40,7 @@ async fn listed(store: &JobStore, filter: &DeadLetterFilter) -> Vec<JobId> {
 #[ignore = "needs the data tier: make test"]
 async fn dead_letters_are_found_by_every_filter_and_nobody_elses() {
     let (database, store) = store().await;
+    let first = job();
     let upload = Job {
         queue: Queue::Upload,
         ..job()
@@ -52,7 +53,7 @@ async fn dead_letters_are_found_by_every_filter_and_nobody_elses() {
         client_id: "other".to_owned(),
         ..job()
     };
-    let one = dead(&store, &job(), "timeout").await;
+    let one = dead(&store, &first, "timeout").await;
     let two = dead(&store, &upload, "timeout").await;
     let three = dead(&store, &other_user, "flickr_error").await;
     dead(&store, &other_client, "timeout").await;
