@@ -234,6 +234,7 @@ fn job() -> Job {
         params: std::iter::once(("text".to_owned(), "lighthouse".to_owned())).collect(),
         body: None,
         priority: Priority::Normal,
+        weight: 1,
         state: JobState::Queued,
         attempt: 0,
         tries: 0,

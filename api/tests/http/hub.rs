@@ -145,6 +145,11 @@ impl Hub {
         assert!(tier.budget.end_rebuild(&rebuild).await.unwrap());
         let (vault, cache, lanes) = (tier.vault.clone(), tier.cache.clone(), tier.lanes.clone());
         let limits = LiveLimits::from(Limits::default());
+        // As a dispatcher does: until then Flickr is not called.
+        let settings = BudgetSettings::of(&config, &limits.get());
+        tier.budget.configure(&settings).await.unwrap();
+        let (_, rebuild) = tier.budget.begin_rebuild().await.unwrap();
+        assert!(tier.budget.end_rebuild(&rebuild).await.unwrap());
         data.fill(tier);
         let database = connection::mongodb::connect(&config.mongodb).await.unwrap();
         let jobs = JobStore::open(&database, config.retention_days).await.unwrap();

@@ -40,22 +40,22 @@ async fn listed(store: &JobStore, filter: &DeadLetterFilter) -> Vec<JobId> {
 #[ignore = "needs the data tier: make test"]
 async fn dead_letters_are_found_by_every_filter_and_nobody_elses() {
     let (database, store) = store().await;
-    // The order of ids is the order in which the jobs are made.
-    let one = dead(&store, &job(), "timeout").await;
+    let first = job();
     let upload = Job {
         queue: Queue::Upload,
         ..job()
     };
-    let two = dead(&store, &upload, "timeout").await;
     let other_user = Job {
         user_id: "1@N01".to_owned(),
         ..job()
     };
-    let three = dead(&store, &other_user, "flickr_error").await;
     let other_client = Job {
         client_id: "other".to_owned(),
         ..job()
     };
+    let one = dead(&store, &first, "timeout").await;
+    let two = dead(&store, &upload, "timeout").await;
+    let three = dead(&store, &other_user, "flickr_error").await;
     dead(&store, &other_client, "timeout").await;
     running(&store, &job()).await;
 
