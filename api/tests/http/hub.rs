@@ -138,11 +138,6 @@ impl Hub {
         let flickr_client = FlickrClient::new(endpoints, FLICKR_TIMEOUTS).unwrap();
         let data = DataTierSlot::default();
         let tier = DataTier::connect(&config).await.unwrap();
-        // In a hub the dispatcher does this: until then nobody knows how many requests Flickr has had.
-        let settings = BudgetSettings::of(&config, &Limits::default());
-        tier.budget.configure(&settings).await.unwrap();
-        let (_, rebuild) = tier.budget.begin_rebuild().await.unwrap();
-        assert!(tier.budget.end_rebuild(&rebuild).await.unwrap());
         let (vault, cache, lanes) = (tier.vault.clone(), tier.cache.clone(), tier.lanes.clone());
         let limits = LiveLimits::from(Limits::default());
         // As a dispatcher does: until then Flickr is not called.

@@ -135,7 +135,7 @@ async fn agree(redis: &Redis, operations: &[Operation]) -> Result<(), TestCaseEr
     }
     for key in keys(redis, &prefix).await {
         let name = key.strip_prefix(&prefix).unwrap();
-        let stays = ["room", "2:wake:", "2:released:"]
+        let stays = ["room", "2:wake:", "2:released:", "window:", "client:"]
             .iter()
             .any(|kind| name.starts_with(kind));
         prop_assert!(stays, "{} is left behind", key);

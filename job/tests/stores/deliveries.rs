@@ -54,6 +54,14 @@ async fn the_log_is_walked_page_by_page_and_shows_a_client_its_own() {
         limit: 4,
     };
     let list = async |filter: &DeliveryFilter| log.list(filter).await.expect("MongoDB answers");
+    // What is written without waiting for the majority is read only when the majority has it.
+    let whole = DeliveryFilter {
+        limit: 100,
+        ..all.clone()
+    };
+    while list(&whole).await.deliveries.len() < written.len() {
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    }
     let first = list(&all).await;
     assert!(first.more);
     let second = list(&DeliveryFilter {
