@@ -11,7 +11,7 @@ use flickrhub_worker::{process, shutdown};
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    match work(Args::parse()).await {
+    match Box::pin(work(Args::parse())).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             tracing::error!(%error, "cannot work");

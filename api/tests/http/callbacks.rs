@@ -195,6 +195,16 @@ async fn the_delivery_log_is_the_clients_own_and_walked_page_by_page() {
         };
         log.append(&delivery).await.unwrap();
     }
+    // The log is written without waiting for the majority, and read as the majority has it.
+    let written = format!("GET /api/v1/jobs/{id}/deliveries");
+    while hub.ask(&written).await.body["deliveries"]
+        .as_array()
+        .unwrap()
+        .len()
+        < 5
+    {
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    }
     for path in [
         "/api/v1/callbacks/deliveries".to_owned(),
         format!("/api/v1/jobs/{id}/deliveries"),
