@@ -349,10 +349,12 @@ async fn an_upload_that_flickr_does_not_finish_in_time_has_an_unknown_outcome_an
 
 #[tokio::test]
 async fn an_upload_whose_ticket_is_known_is_asked_about_and_not_sent_again() {
-    let setting = Setting::with(MockFlickr::builder().ticket_delay(Duration::from_secs(4))).await;
+    // Longer than an attempt of 3 s and its last question take, whatever the jitter is.
+    let setting = Setting::with(MockFlickr::builder().ticket_delay(Duration::from_secs(10))).await;
     let job = setting.upload(1000);
     let (outcome, kept) = setting.first_attempt(&job).await;
     assert!(matches!(outcome, Outcome::Failed(_)), "{outcome:?}");
+    tokio::time::sleep(Duration::from_secs(8)).await;
     let (outcome, _) = setting.attempt_after(&job, &kept).await;
     let Outcome::Done(result) = outcome else {
         panic!("{outcome:?}");
