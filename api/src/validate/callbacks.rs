@@ -8,10 +8,11 @@ use flickrhub_job::callback::TryOutcome;
 use flickrhub_job::store::{DeliveryId, EndpointId};
 use serde::Deserialize;
 use serde::de::IgnoredAny;
-use url::{Url, form_urlencoded};
+use url::Url;
 use utoipa::ToSchema;
 
 use super::Findings;
+use super::list::{DEFAULT_LIMIT, limit};
 use super::options::MAX_URL;
 use crate::cursor::Cursor;
 use crate::problem::Problem;
@@ -20,10 +21,6 @@ use crate::problem::Problem;
 const MAX_OVERLAP: i64 = 7 * 86_400;
 /// The overlap in seconds where the client names none: a day.
 const DEFAULT_OVERLAP: i64 = 86_400;
-/// Entries on a page when the client names no number.
-const DEFAULT_LIMIT: u32 = 50;
-/// The most entries on a page.
-const MAX_LIMIT: u32 = 100;
 
 /// A wish to have the webhook secret replaced.
 #[derive(Debug, Default, Deserialize, ToSchema)]
@@ -208,33 +205,15 @@ impl<T: FromStr> Page<T> {
             cursor: None,
             limit: DEFAULT_LIMIT,
         };
-        let mut seen = Vec::new();
-        for (name, value) in form_urlencoded::parse(query.as_bytes()) {
-            if seen.contains(&name) {
-                findings.note(name, "is given twice");
-                continue;
+        findings.each_parameter(query, names, |name, value, findings| {
+            match name {
+                "cursor" => page.cursor = findings.check(name, value.parse()),
+                "limit" => page.limit = findings.check(name, limit(&value)).unwrap_or(DEFAULT_LIMIT),
+                _ => return other(name, &value, findings),
             }
-            match name.as_ref() {
-                "cursor" => page.cursor = findings.check("cursor", value.parse()),
-                "limit" => page.limit = findings.check("limit", limit(&value)).unwrap_or(DEFAULT_LIMIT),
-                name_of_other => {
-                    if !other(name_of_other, &value, findings) {
-                        let message = format!("is not a parameter of this route; it takes {names}");
-                        findings.note(name, message);
-                        continue;
-                    }
-                }
-            }
-            seen.push(name);
-        }
+            true
+        });
         page
-    }
-}
-
-fn limit(text: &str) -> Result<u32, String> {
-    match text.parse() {
-        Ok(limit) if (1..=MAX_LIMIT).contains(&limit) => Ok(limit),
-        _ => Err(format!("is a number from 1 to {MAX_LIMIT}")),
     }
 }
 

@@ -5,7 +5,6 @@ use flickrhub_job::queue::Queue;
 use flickrhub_job::store::DeadLetterFilter;
 use jiff::Timestamp;
 use serde::Deserialize;
-use url::form_urlencoded;
 use utoipa::ToSchema;
 
 use super::Findings;
@@ -50,30 +49,20 @@ impl DeadLettersQuery {
             cursor: None,
             limit: DEFAULT_LIMIT as usize,
         };
-        let mut seen = Vec::new();
-        for (name, value) in form_urlencoded::parse(query.as_bytes()) {
-            if seen.contains(&name) {
-                findings.note(name, "is given twice");
-                continue;
-            }
-            match name.as_ref() {
-                "queue" => parsed.queue = findings.check("queue", queue(&value)),
-                "user_id" => parsed.user_id = findings.check("user_id", user_id(value.into_owned())),
-                "code" => parsed.code = findings.check("code", code(value.into_owned())),
-                "cursor" => parsed.cursor = findings.check("cursor", value.parse::<Cursor>()),
+        let names = "queue, user_id, code, cursor and limit";
+        findings.each_parameter(query, names, |name, value, findings| {
+            match name {
+                "queue" => parsed.queue = findings.check(name, queue(&value)),
+                "user_id" => parsed.user_id = findings.check(name, user_id(value.into_owned())),
+                "code" => parsed.code = findings.check(name, code(value.into_owned())),
+                "cursor" => parsed.cursor = findings.check(name, value.parse::<Cursor>()),
                 "limit" => {
-                    parsed.limit = findings.check("limit", limit(&value)).unwrap_or(DEFAULT_LIMIT) as usize;
+                    parsed.limit = findings.check(name, limit(&value)).unwrap_or(DEFAULT_LIMIT) as usize;
                 }
-                _ => {
-                    findings.note(
-                        name,
-                        "is not a parameter of this route; it takes queue, user_id, code, cursor and limit",
-                    );
-                    continue;
-                }
+                _ => return false,
             }
-            seen.push(name);
-        }
+            true
+        });
         findings.conclude(Some(parsed))
     }
 }

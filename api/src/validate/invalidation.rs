@@ -1,7 +1,6 @@
 //! The query of an invalidation of cached answers.
 
 use flickrhub_flickr::Method;
-use url::form_urlencoded;
 
 use super::Findings;
 use super::user_id::user_id;
@@ -31,26 +30,15 @@ impl InvalidationQuery {
     pub fn parse(query: &str) -> Result<Self, Problem> {
         let mut findings = Findings::default();
         let (mut user, mut method) = (None, None);
-        let mut seen = Vec::new();
-        for (name, value) in form_urlencoded::parse(query.as_bytes()) {
-            if seen.contains(&name) {
-                findings.note(name, "is given twice");
-                continue;
+        let taken = findings.each_parameter(query, "user_id and method", |name, value, findings| {
+            match name {
+                "user_id" => user = findings.check(name, user_id(value.into_owned())),
+                "method" => method = findings.check(name, known_method(&value)),
+                _ => return false,
             }
-            match name.as_ref() {
-                "user_id" => user = findings.check("user_id", user_id(value.into_owned())),
-                "method" => method = findings.check("method", known_method(&value)),
-                _ => {
-                    findings.note(
-                        name,
-                        "is not a parameter of this route; it takes user_id and method",
-                    );
-                    continue;
-                }
-            }
-            seen.push(name);
-        }
-        if seen.is_empty() {
+            true
+        });
+        if taken == 0 {
             findings.note("user_id", "is needed, or method, or both");
         }
         let parsed = match (user, method) {

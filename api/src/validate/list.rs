@@ -3,7 +3,6 @@
 use flickrhub_job::model::JobState;
 use flickrhub_job::queue::Queue;
 use jiff::Timestamp;
-use url::form_urlencoded;
 
 use super::Findings;
 use super::user_id::user_id;
@@ -50,31 +49,20 @@ impl ListQuery {
             cursor: None,
             limit: DEFAULT_LIMIT,
         };
-        let mut seen = Vec::new();
-        for (name, value) in form_urlencoded::parse(query.as_bytes()) {
-            if seen.contains(&name) {
-                findings.note(name, "is given twice");
-                continue;
+        let names = "state, queue, user_id, created_after, created_before, cursor and limit";
+        findings.each_parameter(query, names, |name, value, findings| {
+            match name {
+                "state" => parsed.state = findings.check(name, state(&value)),
+                "queue" => parsed.queue = findings.check(name, queue(&value)),
+                "user_id" => parsed.user_id = findings.check(name, user_id(value.into_owned())),
+                "created_after" => parsed.created_after = findings.check(name, time(&value)),
+                "created_before" => parsed.created_before = findings.check(name, time(&value)),
+                "cursor" => parsed.cursor = findings.check(name, value.parse::<Cursor>()),
+                "limit" => parsed.limit = findings.check(name, limit(&value)).unwrap_or(DEFAULT_LIMIT),
+                _ => return false,
             }
-            match name.as_ref() {
-                "state" => parsed.state = findings.check("state", state(&value)),
-                "queue" => parsed.queue = findings.check("queue", queue(&value)),
-                "user_id" => parsed.user_id = findings.check("user_id", user_id(value.into_owned())),
-                "created_after" => parsed.created_after = findings.check("created_after", time(&value)),
-                "created_before" => parsed.created_before = findings.check("created_before", time(&value)),
-                "cursor" => parsed.cursor = findings.check("cursor", value.parse::<Cursor>()),
-                "limit" => parsed.limit = findings.check("limit", limit(&value)).unwrap_or(DEFAULT_LIMIT),
-                _ => {
-                    findings.note(
-                        name,
-                        "is not a parameter of this route; it takes state, queue, user_id, created_after, created_before, \
-                         cursor and limit",
-                    );
-                    continue;
-                }
-            }
-            seen.push(name);
-        }
+            true
+        });
         if let (Some(after), Some(before)) = (parsed.created_after, parsed.created_before)
             && after >= before
         {

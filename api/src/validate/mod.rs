@@ -30,7 +30,10 @@ pub use oauth_callback::CallbackQuery;
 pub use options::JobOptions;
 pub use upload::{MAX_FIELD_BYTES, PHOTO_PART, USER_PART, UploadFields, UploadKind, ValidUpload};
 
+use std::borrow::Cow;
 use std::fmt::Display;
+
+use url::form_urlencoded;
 
 use crate::problem::{FieldError, Problem};
 
@@ -52,6 +55,30 @@ impl Findings {
     /// The value of a field, or a note of what is wrong with it.
     fn check<T, E: Display>(&mut self, field: &str, value: Result<T, E>) -> Option<T> {
         value.map_err(|message| self.note(field, message)).ok()
+    }
+
+    /// Hands each parameter of a query to `take`, which says whether the route has one of that name; notes those that it has
+    /// not, and those that are given twice. `names`: all that there are, for the message. How many were taken.
+    fn each_parameter(
+        &mut self,
+        query: &str,
+        names: &str,
+        mut take: impl FnMut(&str, Cow<'_, str>, &mut Self) -> bool,
+    ) -> usize {
+        let mut taken = Vec::new();
+        for (name, value) in form_urlencoded::parse(query.as_bytes()) {
+            if taken.contains(&name) {
+                self.note(name, "is given twice");
+            } else if take(&name, value, self) {
+                taken.push(name);
+            } else {
+                self.note(
+                    name,
+                    format!("is not a parameter of this route; it takes {names}"),
+                );
+            }
+        }
+        taken.len()
     }
 
     /// The value of a field that must be there.
