@@ -9,7 +9,6 @@ use axum::http::header::CACHE_CONTROL;
 use flickrhub_flickr::Method;
 use flickrhub_job::cache::{CacheKey, Cached, Lookup};
 use flickrhub_job::model::{CallbackState, Job, JobState};
-use flickrhub_job::queue::Queue;
 use flickrhub_job::telemetry::Metrics;
 
 use crate::data_tier::DataTier;
@@ -21,8 +20,7 @@ pub async fn finished(data: &DataTier, metrics: &Metrics, job: &Job) -> Option<J
 
 /// Only a hit is counted here: what is not answered here is looked for once more, and counted, by its worker.
 async fn fresh_answer(data: &DataTier, metrics: &Metrics, job: &Job) -> Option<Cached> {
-    let reads = job.queue == Queue::Rest && Method::lookup(&job.method).is_some_and(Method::is_read);
-    if !reads || job.no_cache || !data.cache.keeps(&job.method) {
+    if !Method::reads(&job.method) || job.no_cache || !data.cache.keeps(&job.method) {
         return None;
     }
     match data.cache.look(&CacheKey::from(job)).await {

@@ -90,6 +90,11 @@ impl Method {
             .map(|index| &TABLE[index])
     }
 
+    /// Whether there is a method of that name that changes nothing; `upload` and `replace` are none.
+    pub fn reads(name: &str) -> bool {
+        Self::lookup(name).is_some_and(Self::is_read)
+    }
+
     /// Every method, sorted by name.
     pub fn all() -> &'static [Self] {
         &TABLE
@@ -252,6 +257,10 @@ mod tests {
         }
         assert!(method("flickr.photos.search").is_read());
         assert!(!method("flickr.push.subscribe").is_read());
+        assert!(Method::reads("flickr.photos.search"));
+        for name in ["flickr.photos.setMeta", "upload", "replace", ""] {
+            assert!(!Method::reads(name), "{name}");
+        }
         assert_eq!(method("flickr.photos.comments.addComment").effect, Effect::Once);
         assert_eq!(method("flickr.photos.setMeta").effect, Effect::Repeatable);
     }

@@ -15,7 +15,6 @@ use flickrhub_job::cache::{
     AnswerCache, CacheError, CacheKey, Cached, Flight, Generation, Invalidation, Lookup,
 };
 use flickrhub_job::model::{Job, JobError};
-use flickrhub_job::queue::Queue;
 use tokio::time::{Instant, sleep};
 
 use super::Runner;
@@ -42,7 +41,7 @@ enum TakeOff {
 impl Runner {
     /// The outcome of `call`, or an answer of the cache in its place.
     pub(super) async fn cached_or(&self, job: &Job, call: impl Future<Output = Outcome>) -> Outcome {
-        if !reads(job) {
+        if !Method::reads(&job.method) {
             let outcome = call.await;
             if may_have_acted(&outcome) {
                 self.forget_answers_of(job).await;
@@ -132,10 +131,6 @@ async fn take_off(
     }
 }
 
-fn reads(job: &Job) -> bool {
-    job.queue == Queue::Rest && Method::lookup(&job.method).is_some_and(Method::is_read)
-}
-
 /// Whether something may be different at Flickr now.
 fn may_have_acted(outcome: &Outcome) -> bool {
     match outcome {
@@ -162,7 +157,6 @@ mod tests {
     use serde_json::Value;
 
     use super::*;
-    use crate::fixtures::job;
 
     #[test]
     fn only_what_acts_makes_cached_answers_invalid() {
@@ -180,15 +174,5 @@ mod tests {
             });
             assert_eq!(may_have_acted(&failed), acted, "{kind:?}");
         }
-    }
-
-    #[test]
-    fn uploads_and_methods_that_act_are_no_reads() {
-        let mut job = job().build();
-        assert!(reads(&job));
-        job.method = "flickr.photos.setMeta".to_owned();
-        assert!(!reads(&job));
-        job.method = "upload".to_owned();
-        assert!(!reads(&job));
     }
 }
