@@ -125,7 +125,3 @@ struct Circuit {
     app: String,
     endpoint: Endpoint,
 }
-
-fn milliseconds(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
-}

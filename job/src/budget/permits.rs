@@ -11,7 +11,7 @@ use uuid::Uuid;
 use super::breaker::Ended;
 use super::scripts;
 use super::{Circuit, Endpoint};
-use crate::connection::redis::{Redis, RedisError};
+use crate::connection::redis::{Redis, RedisError, milliseconds};
 use crate::queue::Queue;
 use crate::telemetry::Metrics;
 
@@ -250,7 +250,7 @@ impl FlickrBudget {
     /// Reports that Flickr answered 429 and how long it asks to wait.
     pub fn limited(&self, permit: Permit, retry_after: Option<Duration>) {
         let asked = retry_after.unwrap_or_default().min(LONGEST_ASKED);
-        self.report_failure(permit, Some(super::milliseconds(asked)));
+        self.report_failure(permit, Some(milliseconds(asked)));
     }
 
     fn report_failure(&self, permit: Permit, limited: Option<u64>) {

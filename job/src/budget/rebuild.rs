@@ -7,7 +7,7 @@ use uuid::Uuid;
 
 use super::scripts;
 use super::{BudgetSettings, FlickrBudget};
-use crate::connection::redis::RedisError;
+use crate::connection::redis::{RedisError, milliseconds};
 
 /// For how long a rebuild may go on.
 const REBUILD: Duration = Duration::from_mins(2);
@@ -70,7 +70,7 @@ impl FlickrBudget {
     pub async fn begin_rebuild(&self) -> Result<(Lost, Rebuild), RedisError> {
         let rebuild = Rebuild(Uuid::new_v4().simple().to_string());
         let mut call = self.call(&scripts::LOST);
-        call.arg(&rebuild.0).arg(super::milliseconds(REBUILD));
+        call.arg(&rebuild.0).arg(milliseconds(REBUILD));
         let lost = match self.redis.script::<i64>(&call).await? {
             0 => Lost::Nothing,
             1 => Lost::Everything,

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::breaker::BreakerConfig;
 use crate::config::Config;
+use crate::connection::redis;
 use crate::limits::Limits;
 
 /// How long Flickr counts a request.
@@ -47,7 +48,7 @@ impl BudgetSettings {
         let milliseconds = |seconds: u32| u64::from(seconds) * 1000;
         let breaker = &self.breaker;
         [
-            ("span", super::milliseconds(self.span)),
+            ("span", redis::milliseconds(self.span)),
             ("user", self.per_user.into()),
             ("opening", milliseconds(breaker.open_seconds)),
             ("longest", milliseconds(breaker.longest_open_seconds)),

@@ -8,7 +8,7 @@ use serde_json::Value;
 use uuid::Uuid;
 
 use super::{CacheKey, CachePolicy};
-use crate::connection::redis::{Redis, RedisError};
+use crate::connection::redis::{Redis, RedisError, milliseconds};
 
 /// The longest answer that is kept, in bytes of JSON text. A larger one would take the room of many.
 const MAX_ANSWER_BYTES: usize = 256 * 1024;
@@ -237,8 +237,4 @@ impl AnswerCache {
         self.redis.run::<()>(&set).await?;
         Ok(())
     }
-}
-
-fn milliseconds(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }

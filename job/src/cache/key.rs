@@ -1,7 +1,7 @@
 //! The name of an answer.
 
 use std::collections::BTreeMap;
-use std::fmt::{self, Write};
+use std::fmt;
 
 use sha2::{Digest, Sha256};
 
@@ -61,10 +61,7 @@ impl From<&Job> for CacheKey {
 
 impl fmt::Display for CacheKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.hash.iter().try_for_each(|byte| {
-            f.write_char(char::from_digit(u32::from(byte >> 4), 16).unwrap_or('0'))?;
-            f.write_char(char::from_digit(u32::from(byte & 15), 16).unwrap_or('0'))
-        })
+        self.hash.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
     }
 }
 

@@ -66,6 +66,11 @@ impl From<redis::RedisError> for RedisError {
     }
 }
 
+/// A duration as Redis takes it.
+pub(crate) fn milliseconds(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
 /// Whether the error is about the server or the way to it, and not about the command.
 ///
 /// `READONLY`, `MASTERDOWN` and `LOADING` come from a server that is not (yet) the master, `NOREPLICAS` from a master

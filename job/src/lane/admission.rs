@@ -33,6 +33,7 @@ use std::time::Duration;
 use super::lanes::raw;
 use super::retry_after::retry_after;
 use super::{LaneEntry, LaneError, Lanes, scripts};
+use crate::connection::redis::milliseconds;
 use crate::limits::{Limits, RequestClass};
 use crate::model::{Idempotency, JobId};
 
@@ -345,10 +346,6 @@ impl Lanes {
     fn mark_key(&self, idempotency: &Idempotency) -> String {
         format!("{}idem:{}", self.prefix(), idempotency.key)
     }
-}
-
-fn milliseconds(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]

@@ -10,7 +10,7 @@ use uuid::Uuid;
 
 use super::scripts;
 use super::{LaneDepth, LaneEntry, Release, Released};
-use crate::connection::redis::{Redis, RedisError, Waiter};
+use crate::connection::redis::{Redis, RedisError, Waiter, milliseconds};
 use crate::model::JobId;
 use crate::queue::Queue;
 
@@ -353,8 +353,4 @@ fn by_user(lanes: &[(String, u64)]) -> Vec<(String, u64)> {
     }
     users.sort_by(|(user_a, a), (user_b, b)| (b, user_b).cmp(&(a, user_a)));
     users
-}
-
-fn milliseconds(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
