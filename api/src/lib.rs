@@ -38,6 +38,8 @@ pub mod circuit;
 pub mod cursor;
 pub mod data_tier;
 pub mod extract;
+#[cfg(test)]
+mod fixtures;
 pub mod idempotency;
 pub mod middleware;
 pub mod openapi;

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use flickrhub_job::limits::Limits;
-use flickrhub_job::model::{Body, Callback, Idempotency, Job, JobId, JobState, TraceContext, Trail};
+use flickrhub_job::model::{Body, Callback, Idempotency, Job, NewJob, TraceContext};
 use flickrhub_job::queue::Queue;
 use jiff::Timestamp;
 use serde_json::{Value, json};
@@ -60,33 +60,21 @@ impl Order {
             .expires_in
             .unwrap_or_else(|| limits.default_lifetime());
         Job {
-            id: JobId::new(),
-            client_id: caller.client_id.clone(),
             weight: limits.weight_of(&self.user_id),
-            user_id: self.user_id,
-            app: self.app,
-            queue: self.queue,
-            method: self.method,
-            params: self.params,
             body: self.body,
             priority: self.options.priority,
-            state: JobState::Queued,
-            attempt: 0,
-            tries: 0,
             callback: self.options.callback_url.map(Callback::waiting),
-            no_cache: false,
             idempotency,
-            trace,
-            created_at: now,
-            updated_at: now,
-            available_at: now,
-            expires_at: now.checked_add(lifetime).unwrap_or(Timestamp::MAX),
-            started_at: None,
-            finished_at: None,
-            lease_until: None,
-            result: None,
-            error: None,
-            trail: Trail::default(),
+            ..NewJob {
+                client_id: caller.client_id.clone(),
+                user_id: self.user_id,
+                app: self.app,
+                queue: self.queue,
+                method: self.method,
+                params: self.params,
+                trace,
+            }
+            .accepted(now, now.checked_add(lifetime).unwrap_or(Timestamp::MAX))
         }
     }
 }
@@ -95,7 +83,7 @@ impl Order {
 mod tests {
     use std::time::Duration;
 
-    use flickrhub_job::model::{CallbackState, Priority};
+    use flickrhub_job::model::{CallbackState, JobState, Priority};
 
     use super::*;
 

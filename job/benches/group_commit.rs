@@ -19,7 +19,7 @@ use std::time::{Duration, Instant};
 use bson::{Document, doc};
 use flickrhub_job::config::Config;
 use flickrhub_job::connection;
-use flickrhub_job::model::{Job, JobId, JobState, Priority, TraceContext, Trail};
+use flickrhub_job::model::{Job, JobId, NewJob, TraceContext};
 use flickrhub_job::queue::Queue;
 use flickrhub_job::store::{AttemptEnd, Holder, JobStore, id, time};
 use futures::{StreamExt, stream};
@@ -224,36 +224,17 @@ fn cpu_ms(chosen: impl Fn(u32, &str) -> bool) -> f64 {
 
 fn job() -> Job {
     let now = time::now();
-    Job {
-        id: JobId::new(),
+    NewJob {
         client_id: "acme".to_owned(),
         user_id: "12037949754@N01".to_owned(),
         app: "main".to_owned(),
         queue: Queue::Rest,
         method: "flickr.photos.search".to_owned(),
         params: std::iter::once(("text".to_owned(), "lighthouse".to_owned())).collect(),
-        body: None,
-        priority: Priority::Normal,
-        weight: 1,
-        state: JobState::Queued,
-        attempt: 0,
-        tries: 0,
-        callback: None,
-        no_cache: false,
-        idempotency: None,
         trace: TraceContext {
             trace_id: "4bf92f3577b34da6a3ce929d0e0e4736".to_owned(),
             traceparent: "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01".to_owned(),
         },
-        created_at: now,
-        updated_at: now,
-        available_at: now,
-        expires_at: now + SignedDuration::from_hours(1),
-        started_at: None,
-        finished_at: None,
-        lease_until: None,
-        result: None,
-        error: None,
-        trail: Trail::default(),
     }
+    .accepted(now, now + SignedDuration::from_hours(1))
 }

@@ -37,8 +37,10 @@ use uuid::Uuid;
 
 use crate::queue::Queue;
 
+mod callback;
 mod trail;
 
+pub use callback::{Callback, CallbackFailure, CallbackState};
 pub use trail::{AttemptRecord, MAX_ATTEMPTS_KEPT, Trail};
 
 /// The identity of a job: a UUID version 7 (RFC 9562 section 5.7), so ids sort by time of acceptance.
@@ -222,95 +224,6 @@ pub struct JobError {
     pub flickr_code: Option<i64>,
 }
 
-/// Where the delivery of a callback stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum CallbackState {
-    /// The job is not in a final state yet.
-    Waiting,
-    /// Due, or waiting for its next try.
-    Pending,
-    /// The receiver answered 2xx.
-    Delivered,
-    /// Given up.
-    Failed,
-}
-
-impl CallbackState {
-    /// The name in MongoDB and in the HTTP API.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Waiting => "waiting",
-            Self::Pending => "pending",
-            Self::Delivered => "delivered",
-            Self::Failed => "failed",
-        }
-    }
-}
-
-/// Why a callback was given up.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum CallbackFailure {
-    /// The receiver answered 410, which disabled its address.
-    Gone,
-    /// The address had been disabled before; nothing was sent.
-    Disabled,
-    /// The receiver did not take it within a day.
-    Exhausted,
-    /// There is nobody to deliver to: the client was removed, or the address is none.
-    NoReceiver,
-}
-
-impl CallbackFailure {
-    /// Every reason.
-    pub const ALL: [Self; 4] = [Self::Gone, Self::Disabled, Self::Exhausted, Self::NoReceiver];
-
-    /// The name in MongoDB and in the HTTP API.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Gone => "gone",
-            Self::Disabled => "disabled",
-            Self::Exhausted => "exhausted",
-            Self::NoReceiver => "no_receiver",
-        }
-    }
-}
-
-/// The callback of a job.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Callback {
-    /// Where to deliver; https, or http where the configuration allows its network.
-    pub url: String,
-    /// Where the delivery stands.
-    pub state: CallbackState,
-    /// Tries so far; a retry that the client asked for begins to count anew.
-    pub attempts: u32,
-    /// The next try is not before this time; while a try is under way, the end of its lease.
-    #[serde(with = "crate::store::time::option")]
-    pub next_at: Option<Timestamp>,
-    /// Why it was given up; `None` in every state but [`CallbackState::Failed`], and where an older version gave it up.
-    #[serde(default)]
-    pub failure: Option<CallbackFailure>,
-    /// When the client asked for another day of tries; `None`: the day began with the end of the job.
-    #[serde(default, with = "crate::store::time::option")]
-    pub retried_at: Option<Timestamp>,
-}
-
-impl Callback {
-    /// The callback of a job that is not finished yet.
-    pub fn waiting(url: impl Into<String>) -> Self {
-        Self {
-            url: url.into(),
-            state: CallbackState::Waiting,
-            attempts: 0,
-            next_at: None,
-            failure: None,
-            retried_at: None,
-        }
-    }
-}
-
 /// What makes one submission the same as another: its idempotency key and what it asked for, both hashed, so that their
 /// length is bounded and nothing of the client's is stored twice.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -409,6 +322,61 @@ pub struct Job {
     /// What happened to it on its way.
     #[serde(default, skip_serializing_if = "Trail::is_empty")]
     pub trail: Trail,
+}
+
+/// A job that nobody has run yet, as far as every one has to say it; the rest is in the fields of [`Job`].
+#[derive(Clone, Debug, PartialEq)]
+pub struct NewJob {
+    /// See [`Job::client_id`].
+    pub client_id: String,
+    /// See [`Job::user_id`].
+    pub user_id: String,
+    /// See [`Job::app`].
+    pub app: String,
+    /// See [`Job::queue`].
+    pub queue: Queue,
+    /// See [`Job::method`].
+    pub method: String,
+    /// See [`Job::params`].
+    pub params: BTreeMap<String, String>,
+    /// See [`Job::trace`].
+    pub trace: TraceContext,
+}
+
+impl NewJob {
+    /// The job, with an id of its own: accepted at `now`, to be started before `expires_at`, and apart from that like most.
+    #[must_use]
+    pub fn accepted(self, now: Timestamp, expires_at: Timestamp) -> Job {
+        Job {
+            id: JobId::new(),
+            client_id: self.client_id,
+            user_id: self.user_id,
+            app: self.app,
+            queue: self.queue,
+            method: self.method,
+            params: self.params,
+            body: None,
+            priority: Priority::default(),
+            weight: DEFAULT_WEIGHT,
+            state: JobState::Queued,
+            attempt: 0,
+            tries: 0,
+            callback: None,
+            no_cache: false,
+            idempotency: None,
+            trace: self.trace,
+            created_at: now,
+            updated_at: now,
+            available_at: now,
+            expires_at,
+            started_at: None,
+            finished_at: None,
+            lease_until: None,
+            result: None,
+            error: None,
+            trail: Trail::default(),
+        }
+    }
 }
 
 /// The weight of a user for whom nothing else is configured.

@@ -2,45 +2,28 @@
 
 use std::collections::BTreeMap;
 
-use flickrhub_job::model::{Body, Job, JobId, JobState, Priority, TraceContext, Trail};
+use flickrhub_job::model::{Body, Job, JobState, NewJob, TraceContext};
 use flickrhub_job::queue::Queue;
 use jiff::{Timestamp, ToSpan};
 
 /// A job that was accepted now and waits for its first attempt.
 pub(crate) fn job() -> JobFixture {
     let now = Timestamp::now();
-    JobFixture(Job {
-        id: JobId::new(),
-        client_id: "default".to_owned(),
-        user_id: "12345678@N00".to_owned(),
-        app: "main".to_owned(),
-        queue: Queue::Rest,
-        method: "flickr.photos.search".to_owned(),
-        params: BTreeMap::new(),
-        body: None,
-        priority: Priority::Normal,
-        weight: 1,
-        state: JobState::Queued,
-        attempt: 0,
-        tries: 0,
-        callback: None,
-        no_cache: false,
-        idempotency: None,
-        trace: TraceContext {
-            trace_id: "0af7651916cd43dd8448eb211c80319c".to_owned(),
-            traceparent: "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01".to_owned(),
-        },
-        created_at: now,
-        updated_at: now,
-        available_at: now,
-        expires_at: now + 1.hour(),
-        started_at: None,
-        finished_at: None,
-        lease_until: None,
-        result: None,
-        error: None,
-        trail: Trail::default(),
-    })
+    JobFixture(
+        NewJob {
+            client_id: "default".to_owned(),
+            user_id: "12345678@N00".to_owned(),
+            app: "main".to_owned(),
+            queue: Queue::Rest,
+            method: "flickr.photos.search".to_owned(),
+            params: BTreeMap::new(),
+            trace: TraceContext {
+                trace_id: "0af7651916cd43dd8448eb211c80319c".to_owned(),
+                traceparent: "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01".to_owned(),
+            },
+        }
+        .accepted(now, now + 1.hour()),
+    )
 }
 
 /// A job under construction.

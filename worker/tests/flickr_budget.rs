@@ -15,7 +15,7 @@ use flickrhub_flickr_mock::{MockFlickr, Permission};
 use flickrhub_job::budget::{BreakerConfig, BudgetSettings, FlickrBudget};
 use flickrhub_job::config::{Config, FlickrEndpoints, QueueConfig};
 use flickrhub_job::connection::redis::Redis;
-use flickrhub_job::model::{Body, Job, JobId, JobState, Priority, TraceContext, Trail};
+use flickrhub_job::model::{Body, Job, JobId, JobState, NewJob, TraceContext};
 use flickrhub_job::queue::Queue;
 use flickrhub_job::store::StoreError;
 use flickrhub_job::telemetry::Metrics;
@@ -40,33 +40,19 @@ const WORKERS: usize = 16;
 fn job(user_id: &str) -> Job {
     let now = Timestamp::now();
     Job {
-        id: JobId::new(),
-        client_id: "default".to_owned(),
-        user_id: user_id.to_owned(),
-        app: "main".to_owned(),
-        queue: Queue::Rest,
-        method: "flickr.photos.search".to_owned(),
-        params: BTreeMap::from([("text".to_owned(), "bees".to_owned())]),
-        body: None,
-        priority: Priority::Normal,
-        weight: 1,
         state: JobState::Running,
         attempt: 1,
         tries: 1,
-        callback: None,
-        no_cache: false,
-        idempotency: None,
-        trace: TraceContext::new(),
-        created_at: now,
-        updated_at: now,
-        available_at: now,
-        expires_at: now + 1.hour(),
-        started_at: None,
-        finished_at: None,
-        lease_until: None,
-        result: None,
-        error: None,
-        trail: Trail::default(),
+        ..NewJob {
+            client_id: "default".to_owned(),
+            user_id: user_id.to_owned(),
+            app: "main".to_owned(),
+            queue: Queue::Rest,
+            method: "flickr.photos.search".to_owned(),
+            params: BTreeMap::from([("text".to_owned(), "bees".to_owned())]),
+            trace: TraceContext::new(),
+        }
+        .accepted(now, now + 1.hour())
     }
 }
 

@@ -13,7 +13,7 @@ use flickrhub_flickr::{AppCredentials, TicketId, UserToken};
 use flickrhub_flickr_mock::fault::{Kind, Rule};
 use flickrhub_flickr_mock::{Builder, MockFlickr, MockHandle, Permission};
 use flickrhub_job::config::{FlickrEndpoints, QueueConfig};
-use flickrhub_job::model::{Body, Job, JobId, JobState, Priority, TraceContext, Trail};
+use flickrhub_job::model::{Body, Job, JobState, NewJob, TraceContext, Trail};
 use flickrhub_job::queue::Queue;
 use flickrhub_job::store::StoreError;
 use flickrhub_job::telemetry::Metrics;
@@ -77,37 +77,23 @@ impl Setting {
 
     fn job(&self, queue: Queue, method: &str, params: &[(&str, &str)]) -> Job {
         let now = Timestamp::now();
-        Job {
-            id: JobId::new(),
+        let params = params.iter();
+        let new = NewJob {
             client_id: "default".to_owned(),
             user_id: self.user_id.clone(),
             app: "main".to_owned(),
             queue,
             method: method.to_owned(),
             params: params
-                .iter()
                 .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
-                .collect::<BTreeMap<_, _>>(),
-            body: None,
-            priority: Priority::Normal,
-            weight: 1,
+                .collect(),
+            trace: TraceContext::new(),
+        };
+        Job {
             state: JobState::Running,
             attempt: 1,
             tries: 1,
-            callback: None,
-            no_cache: false,
-            idempotency: None,
-            trace: TraceContext::new(),
-            created_at: now,
-            updated_at: now,
-            available_at: now,
-            expires_at: now + 1.hour(),
-            started_at: None,
-            finished_at: None,
-            lease_until: None,
-            result: None,
-            error: None,
-            trail: Trail::default(),
+            ..new.accepted(now, now + 1.hour())
         }
     }
 

@@ -200,41 +200,14 @@ fn data_of(job: &Job) -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
-
-    use flickrhub_job::limits::Limits;
-    use flickrhub_job::model::TraceContext;
-    use flickrhub_job::queue::Queue;
-
     use super::*;
-    use crate::accept::now;
-    use crate::auth::Caller;
-    use crate::order::Order;
-    use crate::validate::JobOptions;
+    use crate::fixtures;
 
     fn job(state: JobState, attempt: u32) -> Job {
-        let caller = Caller {
-            client_id: "c".to_owned(),
-            key_id: "k".to_owned(),
-            scopes: Vec::new(),
-        };
-        let order = Order {
-            user_id: "1@N01".to_owned(),
-            app: "main".to_owned(),
-            queue: Queue::Rest,
-            method: "flickr.test.echo".to_owned(),
-            params: BTreeMap::new(),
-            body: None,
-            options: JobOptions::default(),
-        };
-        let trace = TraceContext {
-            trace_id: String::new(),
-            traceparent: String::new(),
-        };
         Job {
             state,
             attempt,
-            ..order.into_job(&caller, trace, now(), &Limits::default(), None)
+            ..fixtures::job()
         }
     }
 

@@ -303,39 +303,10 @@ pub async fn replay(
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
-
-    use flickrhub_job::limits::Limits;
-    use flickrhub_job::model::TraceContext;
-
     use super::*;
-    use crate::auth::Caller;
-    use crate::validate::JobOptions;
+    use crate::fixtures::job;
 
     fn jobs(count: usize) -> Vec<Job> {
-        let caller = Caller {
-            client_id: "c".to_owned(),
-            key_id: "k".to_owned(),
-            scopes: Vec::new(),
-        };
-        let order = Order {
-            user_id: "1@N01".to_owned(),
-            app: "main".to_owned(),
-            queue: Queue::Rest,
-            method: "flickr.test.echo".to_owned(),
-            params: BTreeMap::new(),
-            body: None,
-            options: JobOptions::default(),
-        };
-        let trace = TraceContext {
-            trace_id: String::new(),
-            traceparent: String::new(),
-        };
-        let job = || {
-            order
-                .clone()
-                .into_job(&caller, trace.clone(), now(), &Limits::default(), None)
-        };
         (0..count).map(|_| job()).collect()
     }
 

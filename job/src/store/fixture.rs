@@ -4,43 +4,27 @@ use std::collections::BTreeMap;
 
 use jiff::{SignedDuration, Timestamp};
 
-use crate::model::{Callback, CallbackState, Job, JobId, JobState, Priority, TraceContext, Trail};
+use crate::model::{Callback, CallbackState, Job, JobState, NewJob, TraceContext};
 use crate::queue::Queue;
 
 /// A job that was accepted at the beginning of 2027 and may be started for one hour.
 pub(crate) fn queued_job() -> Job {
     let created_at = Timestamp::constant(1_798_761_600, 0);
     Job {
-        id: JobId::new(),
-        client_id: "acme".to_owned(),
-        user_id: "12037949754@N01".to_owned(),
-        app: "main".to_owned(),
-        queue: Queue::Rest,
-        method: "flickr.photos.search".to_owned(),
-        params: BTreeMap::from([("text".to_owned(), "lighthouse".to_owned())]),
-        body: None,
-        priority: Priority::Normal,
-        weight: 1,
-        state: JobState::Queued,
-        attempt: 0,
-        tries: 0,
         callback: Some(Callback::waiting("https://acme.example/hook")),
-        no_cache: false,
-        idempotency: None,
-        trace: TraceContext {
-            trace_id: "4bf92f3577b34da6a3ce929d0e0e4736".to_owned(),
-            traceparent: "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01".to_owned(),
-        },
-        created_at,
-        updated_at: created_at,
-        available_at: created_at,
-        expires_at: created_at + SignedDuration::from_hours(1),
-        started_at: None,
-        finished_at: None,
-        lease_until: None,
-        result: None,
-        error: None,
-        trail: Trail::default(),
+        ..NewJob {
+            client_id: "acme".to_owned(),
+            user_id: "12037949754@N01".to_owned(),
+            app: "main".to_owned(),
+            queue: Queue::Rest,
+            method: "flickr.photos.search".to_owned(),
+            params: BTreeMap::from([("text".to_owned(), "lighthouse".to_owned())]),
+            trace: TraceContext {
+                trace_id: "4bf92f3577b34da6a3ce929d0e0e4736".to_owned(),
+                traceparent: "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01".to_owned(),
+            },
+        }
+        .accepted(created_at, created_at + SignedDuration::from_hours(1))
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use flickrhub_job::model::{Callback, Job, JobError, JobId, JobState, Priority, TraceContext, Trail};
+use flickrhub_job::model::{Callback, Job, JobError, JobId, JobState, NewJob, Priority, TraceContext, Trail};
 use flickrhub_job::queue::Queue;
 use flickrhub_job::store::{AttemptEnd, Holder, JobStore, StoreError, time};
 use jiff::{SignedDuration, Timestamp};
@@ -17,39 +17,23 @@ pub(crate) const NO_LEASE: SignedDuration = SignedDuration::from_millis(-1);
 pub(crate) fn job() -> Job {
     let now = time::now();
     Job {
-        id: JobId::new(),
-        client_id: "acme".to_owned(),
-        user_id: "12037949754@N01".to_owned(),
-        app: "main".to_owned(),
-        queue: Queue::Rest,
-        method: "flickr.photos.search".to_owned(),
-        params: BTreeMap::from([
-            ("text".to_owned(), "$$ROOT".to_owned()),
-            ("$where.a".to_owned(), String::new()),
-        ]),
-        body: None,
         priority: Priority::High,
-        weight: 1,
-        state: JobState::Queued,
-        attempt: 0,
-        tries: 0,
-        callback: None,
-        no_cache: false,
-        idempotency: None,
-        trace: TraceContext {
-            trace_id: "4bf92f3577b34da6a3ce929d0e0e4736".to_owned(),
-            traceparent: "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01".to_owned(),
-        },
-        created_at: now,
-        updated_at: now,
-        available_at: now,
-        expires_at: now + SignedDuration::from_hours(1),
-        started_at: None,
-        finished_at: None,
-        lease_until: None,
-        result: None,
-        error: None,
-        trail: Trail::default(),
+        ..NewJob {
+            client_id: "acme".to_owned(),
+            user_id: "12037949754@N01".to_owned(),
+            app: "main".to_owned(),
+            queue: Queue::Rest,
+            method: "flickr.photos.search".to_owned(),
+            params: BTreeMap::from([
+                ("text".to_owned(), "$$ROOT".to_owned()),
+                ("$where.a".to_owned(), String::new()),
+            ]),
+            trace: TraceContext {
+                trace_id: "4bf92f3577b34da6a3ce929d0e0e4736".to_owned(),
+                traceparent: "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01".to_owned(),
+            },
+        }
+        .accepted(now, now + SignedDuration::from_hours(1))
     }
 }
 

@@ -18,7 +18,7 @@ use flickrhub_job::connection::redis::Redis;
 use flickrhub_job::envelope::Envelope;
 use flickrhub_job::lane::{LaneEntry, Lanes};
 use flickrhub_job::limits::{Limits, LiveLimits};
-use flickrhub_job::model::{Body, Job, JobId, JobState, Priority, TraceContext, Trail};
+use flickrhub_job::model::{Body, Job, JobId, NewJob, TraceContext};
 use flickrhub_job::progress::{Progress, Topic};
 use flickrhub_job::queue::Queue;
 use flickrhub_job::store::{
@@ -179,8 +179,7 @@ impl Hub {
     /// A REST job of the hub's user that calls `method`; not submitted yet.
     pub(crate) fn job(&self, method: &str, params: &[(&str, &str)]) -> Job {
         let now = Timestamp::now();
-        Job {
-            id: JobId::new(),
+        NewJob {
             client_id: self.client_id.clone(),
             user_id: self.user_id.clone(),
             app: self.apps[0].clone(),
@@ -190,27 +189,9 @@ impl Hub {
                 .iter()
                 .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
                 .collect(),
-            body: None,
-            priority: Priority::Normal,
-            weight: 1,
-            state: JobState::Queued,
-            attempt: 0,
-            tries: 0,
-            callback: None,
-            no_cache: false,
-            idempotency: None,
             trace: TraceContext::new(),
-            created_at: now,
-            updated_at: now,
-            available_at: now,
-            expires_at: now + 10.minutes(),
-            started_at: None,
-            finished_at: None,
-            lease_until: None,
-            result: None,
-            error: None,
-            trail: Trail::default(),
         }
+        .accepted(now, now + 10.minutes())
     }
 
     /// An upload of `photo`, whose bytes are stored; not submitted yet.

@@ -11,7 +11,7 @@ use flickrhub_e2e::{eventually, setting};
 use flickrhub_flickr_mock::{MockFlickr, MockHandle, Permission};
 use flickrhub_job::config::Config;
 use flickrhub_job::connection::mongodb as mongo;
-use flickrhub_job::model::{Job, JobId, JobState, Priority, TraceContext, Trail};
+use flickrhub_job::model::{Job, JobId, JobState, NewJob, TraceContext};
 use flickrhub_job::queue::Queue;
 use flickrhub_job::store::{Client, ClientKey, ClientStore, JobStore, NewToken, UserStore};
 use flickrhub_job::vault::{Component, TransitKey, Vault};
@@ -118,33 +118,21 @@ impl Hub {
         let now = jiff::Timestamp::now();
         let long_ago = now - jiff::SignedDuration::from_hours(1);
         let job = Job {
-            id: JobId::new(),
-            client_id: self.name.clone(),
-            user_id: self.user.clone(),
-            app: "main".to_owned(),
-            queue: Queue::Rest,
-            method: method.to_owned(),
-            params: [("marker".to_owned(), marker.to_owned())].into(),
-            body: None,
-            priority: Priority::Normal,
-            weight: 1,
             state: JobState::Running,
             attempt: tries,
             tries,
-            callback: None,
-            no_cache: false,
-            idempotency: None,
-            trace: TraceContext::new(),
-            created_at: long_ago,
-            updated_at: long_ago,
-            available_at: long_ago,
-            expires_at: now + jiff::SignedDuration::from_hours(1),
             started_at: Some(long_ago),
-            finished_at: None,
             lease_until: Some(long_ago),
-            result: None,
-            error: None,
-            trail: Trail::default(),
+            ..NewJob {
+                client_id: self.name.clone(),
+                user_id: self.user.clone(),
+                app: "main".to_owned(),
+                queue: Queue::Rest,
+                method: method.to_owned(),
+                params: [("marker".to_owned(), marker.to_owned())].into(),
+                trace: TraceContext::new(),
+            }
+            .accepted(long_ago, now + jiff::SignedDuration::from_hours(1))
         };
         self.jobs.insert(&job).await.unwrap();
         job
