@@ -1,12 +1,15 @@
 //! Whether a client may act for a user, and whether what the user granted to it is enough.
 
+use std::sync::Arc;
+
 use flickrhub_flickr::{Method, Permission};
 use flickrhub_job::store::{User, UserStore};
 
 use crate::auth::Caller;
 use crate::problem::Problem;
 
-/// The user, if it authorised the caller to do what needs the permission `needed`, which is because of `field`.
+/// The user, if it authorised the caller to do what needs the permission `needed`, which is because of `field`. A grant
+/// that is greater since the user was read last counts at once.
 ///
 /// # Errors
 /// [`Problem::UnknownUser`], [`Problem::PermissionInsufficient`], or that of the store.
@@ -16,8 +19,27 @@ pub async fn authorised_user(
     user_id: &str,
     needed: Permission,
     field: &'static str,
-) -> Result<User, Problem> {
+) -> Result<Arc<User>, Problem> {
     let user = user_of_client(users, caller, user_id).await?;
+    permitted(users, user, caller, needed, field).await
+}
+
+/// `user`, read again if need be, if what it granted to the caller is enough for what needs the permission `needed`.
+///
+/// # Errors
+/// As [`authorised_user`].
+pub async fn permitted(
+    users: &UserStore,
+    user: Arc<User>,
+    caller: &Caller,
+    needed: Permission,
+    field: &'static str,
+) -> Result<Arc<User>, Problem> {
+    if check_permission(&user, caller, needed, field).is_ok() {
+        return Ok(user);
+    }
+    let user = users.authorised_now(&user.id, &caller.client_id).await?;
+    let user = user.ok_or(Problem::UnknownUser)?;
     check_permission(&user, caller, needed, field)?;
     Ok(user)
 }
@@ -26,7 +48,7 @@ pub async fn authorised_user(
 ///
 /// # Errors
 /// [`Problem::UnknownUser`], or that of the store.
-pub async fn user_of_client(users: &UserStore, caller: &Caller, user_id: &str) -> Result<User, Problem> {
+pub async fn user_of_client(users: &UserStore, caller: &Caller, user_id: &str) -> Result<Arc<User>, Problem> {
     users
         .authorised_for(user_id, &caller.client_id)
         .await?
@@ -38,7 +60,7 @@ pub async fn user_of_client(users: &UserStore, caller: &Caller, user_id: &str) -
 ///
 /// # Errors
 /// [`Problem::PermissionInsufficient`].
-pub fn check_permission(
+fn check_permission(
     user: &User,
     caller: &Caller,
     needed: Permission,

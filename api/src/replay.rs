@@ -115,7 +115,7 @@ async fn permitted(state: &AppState, data: &DataTier, caller: &Caller, copy: &Jo
         return Err(Problem::JobBodyGone);
     }
     Ok(Job {
-        app: user.app,
+        app: user.app.clone(),
         weight: state.limits.get().weight_of(&user.id),
         ..copy.clone()
     })

@@ -224,6 +224,27 @@ pub struct JobError {
     pub flickr_code: Option<i64>,
 }
 
+impl JobError {
+    /// [`JobError::code`] of a job that ended without success although Flickr may have done what it asked for.
+    pub const OUTCOME_UNKNOWN: &str = "outcome_unknown";
+
+    /// The error of such a job; `cause` is how its last attempt ended.
+    pub fn outcome_unknown(cause: Option<&Self>) -> Self {
+        let mut message =
+            "Flickr may have done this already, and it is not known whether it did; look at Flickr before \
+                           you submit it anew."
+                .to_owned();
+        if let Some(cause) = cause {
+            message = format!("{message} ({})", cause.message);
+        }
+        Self {
+            code: Self::OUTCOME_UNKNOWN.to_owned(),
+            message,
+            flickr_code: cause.and_then(|cause| cause.flickr_code),
+        }
+    }
+}
+
 /// What makes one submission the same as another: its idempotency key and what it asked for, both hashed, so that their
 /// length is bounded and nothing of the client's is stored twice.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

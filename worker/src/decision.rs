@@ -4,10 +4,12 @@
 //! | --- | --- | --- | --- |
 //! | Flickr answered | | | succeed |
 //! | refused for good | | | fail |
+//! | settled: Flickr says that no attempt did anything | | | fail |
 //! | transient: Flickr surely did not act | | yes | retry |
 //! | transient | | no | dead |
 //! | unknown: Flickr may have acted | yes (a read, a write that a second call does not change, or an upload, which is checked first) | as transient | retry or dead |
 //! | unknown | no (a write that acts again) | | fail as `outcome_unknown` |
+//! | an upload that ends without success, of which this or an earlier attempt is unknown | | | fail or dead, as `outcome_unknown` |
 //! | not made: our own data tier was away | | | postpone: tried again, and this one does not count |
 //! | cut short: the same, after the request had begun | | | postpone |
 //! | not yet: a budget is spent, or Flickr does not answer at the moment | | | postpone, until the time at which it may be |
@@ -31,8 +33,13 @@ use crate::backoff::JOB_ATTEMPTS;
 /// Whether a second, identical call is harmless.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Repeat {
-    /// It reads, it sets what the first call set, or it is an upload, which finds out first what became of the first one.
+    /// It reads, or sets what the first call set.
     Harmless,
+    /// It is an upload, which finds out first what became of the attempt before it.
+    Checked {
+        /// Whether Flickr may have acted on an earlier attempt.
+        acted: bool,
+    },
     /// It would act again: another comment.
     ActsAgain,
 }
@@ -64,6 +71,8 @@ pub struct Failure {
 pub enum FailureKind {
     /// The same refusal.
     Permanent,
+    /// Nothing more: Flickr is done with the job, and neither this nor an earlier attempt did anything.
+    Settled,
     /// Success, and Flickr did not act on this one.
     Transient,
     /// Success, but Flickr may have acted on this one already.
@@ -141,8 +150,11 @@ pub fn decide<R: Rng + ?Sized>(attempt: Attempt, outcome: Outcome, now: Timestam
     };
     let tries_left = attempt.tries < attempt.max;
     match (failure.kind, attempt.repeat) {
-        (FailureKind::Permanent, _) => Decision::Fail(failure.error),
-        (FailureKind::Unknown, Repeat::ActsAgain) => Decision::Fail(outcome_unknown(&failure.error)),
+        (FailureKind::Permanent, Repeat::Checked { acted: true })
+        | (FailureKind::Unknown, Repeat::ActsAgain) => {
+            Decision::Fail(JobError::outcome_unknown(Some(&failure.error)))
+        }
+        (FailureKind::Permanent | FailureKind::Settled, _) => Decision::Fail(failure.error),
         // Longer from one attempt to the next, although the tries stay: an outage is not asked about all the time.
         (FailureKind::NotMade | FailureKind::CutShort, _) => Decision::Postpone {
             at: after(attempt.number, failure.retry_after, now, rng),
@@ -160,6 +172,10 @@ pub fn decide<R: Rng + ?Sized>(attempt: Attempt, outcome: Outcome, now: Timestam
             at: after(attempt.tries, failure.retry_after, now, rng),
             error: failure.error,
         },
+        (FailureKind::Transient, Repeat::Checked { acted: true })
+        | (FailureKind::Unknown, Repeat::Checked { .. }) => {
+            Decision::Dead(JobError::outcome_unknown(Some(&failure.error)))
+        }
         (FailureKind::Transient | FailureKind::Unknown, _) => Decision::Dead(failure.error),
     }
 }
@@ -173,18 +189,6 @@ fn after<R: Rng + ?Sized>(
 ) -> Timestamp {
     let wait = JOB_ATTEMPTS.after(times, retry_after, rng);
     now.saturating_add(wait).unwrap_or(Timestamp::MAX)
-}
-
-fn outcome_unknown(cause: &JobError) -> JobError {
-    JobError {
-        code: "outcome_unknown".to_owned(),
-        message: format!(
-            "Flickr may have done this already, so it was not sent again; look at Flickr before you submit it \
-             anew. ({})",
-            cause.message
-        ),
-        flickr_code: cause.flickr_code,
-    }
 }
 
 #[cfg(test)]
@@ -213,7 +217,11 @@ mod tests {
     }
 
     fn attempts() -> impl Strategy<Value = Attempt> {
-        let repeat = prop_oneof![Just(Repeat::Harmless), Just(Repeat::ActsAgain)];
+        let repeat = prop_oneof![
+            Just(Repeat::Harmless),
+            any::<bool>().prop_map(|acted| Repeat::Checked { acted }),
+            Just(Repeat::ActsAgain),
+        ];
         (1..100_u32, 1..100_u32, 1..20_u32, repeat).prop_map(|(one, other, max, repeat)| Attempt {
             number: one.max(other),
             tries: one.min(other),
@@ -228,6 +236,7 @@ mod tests {
     fn kinds() -> impl Strategy<Value = FailureKind> {
         prop_oneof![
             Just(FailureKind::Permanent),
+            Just(FailureKind::Settled),
             Just(FailureKind::Transient),
             Just(FailureKind::Unknown),
             Just(FailureKind::NotMade),
@@ -270,7 +279,24 @@ mod tests {
         #[test]
         fn a_permanent_failure_is_never_retried(attempt in attempts(), seed in any::<u64>()) {
             let decision = decided(attempt, failed(FailureKind::Permanent, None), seed);
+            prop_assert!(matches!(decision, Decision::Fail(_)), "{:?}", decision);
+        }
+
+        #[test]
+        fn a_job_that_flickr_is_done_with_fails_as_flickr_says(attempt in attempts(), seed in any::<u64>()) {
+            let decision = decided(attempt, failed(FailureKind::Settled, None), seed);
             prop_assert_eq!(decision, Decision::Fail(error()));
+        }
+
+        #[test]
+        fn an_upload_that_ends_without_success_says_whether_its_photo_may_be_at_flickr(
+            attempt in attempts(), acted in any::<bool>(), kind in kinds(), seed in any::<u64>(),
+        ) {
+            let attempt = Attempt { repeat: Repeat::Checked { acted }, ..attempt };
+            let unknown = kind == FailureKind::Unknown || (acted && kind != FailureKind::Settled);
+            if let Decision::Fail(error) | Decision::Dead(error) = decided(attempt, failed(kind, None), seed) {
+                prop_assert_eq!(error.code == JobError::OUTCOME_UNKNOWN, unknown);
+            }
         }
 
         #[test]
@@ -291,7 +317,7 @@ mod tests {
             let attempt = Attempt { repeat: Repeat::ActsAgain, ..attempt };
             let decision = decided(attempt, failed(FailureKind::Unknown, None), seed);
             prop_assert!(
-                matches!(&decision, Decision::Fail(error) if error.code == "outcome_unknown"),
+                matches!(&decision, Decision::Fail(error) if error.code == JobError::OUTCOME_UNKNOWN),
                 "{:?}", decision
             );
         }

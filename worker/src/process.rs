@@ -20,7 +20,7 @@ use crate::connect::Stopped;
 use crate::data_tier::DataTier;
 use crate::dispatcher::Dispatcher;
 use crate::flickr_call::{FlickrCaller, FlickrCallerError};
-use crate::runner::Runner;
+use crate::runner::{Runner, Tokens};
 
 /// The process cannot do its work.
 #[derive(Debug, thiserror::Error)]
@@ -103,7 +103,7 @@ async fn run_jobs(
         lanes: Lanes::new(redis.clone(), key_prefix),
         cache: AnswerCache::new(redis.clone(), key_prefix, CachePolicy::from(&config.cache)),
         progress: Progress::new(redis, key_prefix, Topic::Cancellations),
-        vault: tier.vault().await?,
+        tokens: Tokens::new(tier.vault().await?),
         apps: AppCredentials::new(&config.flickr.apps),
         flickr: flickr.within(budget),
         group_size: config.rabbitmq.quorum_group_size,

@@ -318,7 +318,7 @@ async fn a_photo_that_flickr_cannot_process_fails_for_good() {
     let setting = Setting::new().await;
     setting.flickr.add_fault(Rule::new("upload", Kind::TicketFails));
     let failure = setting.failure(&setting.upload(1000)).await;
-    assert_eq!(failure.kind, FailureKind::Permanent);
+    assert_eq!(failure.kind, FailureKind::Settled);
 }
 
 #[tokio::test]

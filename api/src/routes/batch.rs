@@ -22,7 +22,7 @@ use utoipa::ToSchema;
 
 use crate::accept::{NotAccepted, Receipt, accept, now};
 use crate::auth::{Authorised, Caller, JobsWrite};
-use crate::authorisation::{check_permission, user_of_client};
+use crate::authorisation::{permitted, user_of_client};
 use crate::cached::wants_no_cache;
 use crate::callback_endpoint::refuse_disabled;
 use crate::extract::JsonBody;
@@ -123,7 +123,7 @@ pub async fn submit_batch(
     state.to_the_end(async move { Ok(batch.run(items).await) }).await
 }
 
-type LookedUp = BTreeMap<String, Result<User, Problem>>;
+type LookedUp = BTreeMap<String, Result<Arc<User>, Problem>>;
 
 struct Batch {
     state: AppState,
@@ -179,10 +179,12 @@ impl Batch {
     ) -> Result<Receipt, Problem> {
         let job = job?;
         let user = users.get(&job.user_id).ok_or(Problem::Internal)?.as_ref();
-        let user = user.map_err(Clone::clone)?;
-        check_permission(user, &self.caller, job.method.permission, "method")?;
+        let user = Arc::clone(user.map_err(Clone::clone)?);
+        let data = self.state.data()?;
+        let needed = job.method.permission;
+        let user = permitted(&data.users, user, &self.caller, needed, "method").await?;
         let callback = job.options.callback_url.as_ref();
-        refuse_disabled(self.state.data()?, &self.caller.client_id, callback).await?;
+        refuse_disabled(data, &self.caller.client_id, callback).await?;
         let order = Order {
             user_id: user.id.clone(),
             app: user.app.clone(),

@@ -93,8 +93,8 @@ pub async fn submit(
     )
     .await?;
     let order = Order {
-        user_id: user.id,
-        app: user.app,
+        user_id: user.id.clone(),
+        app: user.app.clone(),
         queue: Queue::Rest,
         method: order.method.name.to_owned(),
         params: order.params,

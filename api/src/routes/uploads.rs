@@ -239,8 +239,8 @@ async fn order_and_accept(
     refuse_disabled(data, &caller.client_id, valid.options.callback_url.as_ref()).await?;
     let (body, digest) = received.photo.map(|photo| (photo.body, photo.sha256)).unzip();
     let order = Order {
-        user_id: user.id,
-        app: user.app,
+        user_id: user.id.clone(),
+        app: user.app.clone(),
         queue,
         method: method.to_owned(),
         params: valid.params,

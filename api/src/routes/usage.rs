@@ -138,8 +138,8 @@ pub async fn usage(
     Ok(Json(Usage {
         apps: vec![app_usage(&user.app, &standing)],
         user: Some(UserUsage {
-            user_id: user.id,
-            app: user.app,
+            user_id,
+            app: user.app.clone(),
             budget: standing.user.into(),
         }),
     }))

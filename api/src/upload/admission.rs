@@ -47,8 +47,8 @@ impl UploadAdmission<'_> {
         .await?;
         let entry = LaneEntry {
             queue: self.queue,
-            app: user.app,
-            user_id: user.id,
+            app: user.app.clone(),
+            user_id: user.id.clone(),
             job_id: JobId::new(),
             priority: Priority::Normal,
             weight: DEFAULT_WEIGHT,

@@ -154,6 +154,15 @@ fn may_be_tried_again() -> Document {
     doc! { "$or": [{ "trail.cancel_requested_at": null }, { "trail.sent_by": { "$type": "number" } }] }
 }
 
+/// The error of a job that ends without another attempt: the one that it has, or, where Flickr may have its photo, that.
+fn unless_nothing_happened() -> Document {
+    let may_be_at_flickr = doc! { "$or": [
+        { "$isNumber": "$trail.sent_by" },
+        { "$eq": [{ "$type": "$trail.ticket" }, "string"] },
+    ] };
+    doc! { "$cond": [may_be_at_flickr, error_document(&JobError::outcome_unknown(None)), "$error"] }
+}
+
 fn error_document(error: &JobError) -> Document {
     let mut document = doc! { "code": &error.code, "message": &error.message };
     if let Some(code) = error.flickr_code {
@@ -302,9 +311,11 @@ pub(super) fn requeue_overdue(job: JobId, attempt: u32, clock: Clock) -> Transit
         })
 }
 
-/// It was not started in time.
+/// It was not started in time, or not again.
 pub(super) fn expire(job: JobId, clock: Clock) -> Transition {
-    Transition::to(JobState::Expired, job, clock).guarded_by(doc! { "expires_at": { "$lte": clock.now() } })
+    Transition::to(JobState::Expired, job, clock)
+        .guarded_by(doc! { "expires_at": { "$lte": clock.now() } })
+        .setting(doc! { "error": unless_nothing_happened() })
 }
 
 /// Its client takes it back before a worker has begun with it.
@@ -312,6 +323,7 @@ pub(super) fn cancel(client_id: &str, job: JobId, clock: Clock) -> Transition {
     Transition::to(JobState::Cancelled, job, clock)
         .only_from([JobState::Queued, JobState::Dispatched])
         .guarded_by(doc! { "client_id": client_id })
+        .setting(doc! { "error": unless_nothing_happened() })
 }
 
 /// Its client wants a running job cancelled. No transition: its holder sees the mark, the first of which stays.

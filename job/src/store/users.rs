@@ -2,9 +2,17 @@
 //!
 //! There is one token for each user, and it allows as much as the greatest of the grants. What a client may do is its own
 //! grant alone: what the user agreed to for one client is no consent for another.
+//!
+//! Who a user granted what is asked for with every job, so the answer is kept for [`KEPT`]: a right that is taken away is
+//! gone from every process after that time at the latest, and at once from the one that took it. That there is no right is
+//! never kept: a user who has just authorised a client is known everywhere.
+
+use std::sync::Arc;
+use std::time::Duration;
 
 use bson::{Document, doc};
 use jiff::Timestamp;
+use moka::future::Cache;
 use mongodb::{Collection, Database};
 use serde::{Deserialize, Serialize};
 
@@ -81,10 +89,17 @@ pub struct NewToken {
     pub token_secret: String,
 }
 
-/// The users. Cheap to clone.
+/// How long a user is believed to be as it was read. With the time that the reading takes it stays under five seconds.
+const KEPT: Duration = Duration::from_secs(4);
+
+/// The most users that are kept.
+const MOST_KEPT: u64 = 10_000;
+
+/// The users. Cheap to clone; clones share what they keep.
 #[derive(Clone, Debug)]
 pub struct UserStore {
     users: Collection<User>,
+    kept: Cache<String, Arc<User>>,
 }
 
 impl UserStore {
@@ -92,7 +107,11 @@ impl UserStore {
     pub async fn open(database: &Database) -> Result<Self, StoreError> {
         let users = database.collection("users");
         within(users.create_indexes(index::users())).await?;
-        Ok(Self { users })
+        let kept = Cache::builder()
+            .max_capacity(MOST_KEPT)
+            .time_to_live(KEPT)
+            .build();
+        Ok(Self { users, kept })
     }
 
     /// One user, for processes that act on jobs which were authorised when they were accepted.
@@ -100,13 +119,43 @@ impl UserStore {
         within(self.users.find_one(doc! { "_id": user_id })).await
     }
 
-    /// The user, if the client may act for them; how far, says [`User::grant_of`].
-    pub async fn authorised_for(&self, user_id: &str, client_id: &str) -> Result<Option<User>, StoreError> {
-        within(
-            self.users
-                .find_one(doc! { "_id": user_id, "grants.client_id": client_id }),
-        )
-        .await
+    /// The user, if the client may act for them; how far, says [`User::grant_of`]. As it was up to [`KEPT`] ago.
+    ///
+    /// Of many that ask for one user at once, one reads.
+    pub async fn authorised_for(
+        &self,
+        user_id: &str,
+        client_id: &str,
+    ) -> Result<Option<Arc<User>>, StoreError> {
+        if let Some(user) = self.kept.get(user_id).await {
+            return if user.grant_of(client_id).is_some() {
+                Ok(Some(user))
+            } else {
+                self.authorised_now(user_id, client_id).await
+            };
+        }
+        let read = async {
+            let user = self.get(user_id).await.map_err(Some)?;
+            user.map(Arc::new).ok_or(None)
+        };
+        match self.kept.try_get_with_by_ref(user_id, read).await {
+            Ok(user) => Ok(Some(user).filter(|user| user.grant_of(client_id).is_some())),
+            Err(error) => Arc::unwrap_or_clone(error).map_or(Ok(None), Err),
+        }
+    }
+
+    /// [`UserStore::authorised_for`] as it is now, for whoever has reason to believe that it has changed.
+    pub async fn authorised_now(
+        &self,
+        user_id: &str,
+        client_id: &str,
+    ) -> Result<Option<Arc<User>>, StoreError> {
+        let Some(user) = self.get(user_id).await?.map(Arc::new) else {
+            self.kept.invalidate(user_id).await;
+            return Ok(None);
+        };
+        self.kept.insert(user_id.to_owned(), Arc::clone(&user)).await;
+        Ok(Some(user).filter(|user| user.grant_of(client_id).is_some()))
     }
 
     /// Lets the client act for the user as far as the token goes, and stores the token, unless the one before allows
@@ -117,6 +166,7 @@ impl UserStore {
             .update_one(doc! { "_id": &token.user_id }, upsert(token, client_id))
             .upsert(true);
         within(upsert).await?;
+        self.kept.invalidate(&token.user_id).await;
         Ok(())
     }
 
@@ -133,7 +183,9 @@ impl UserStore {
                 "$set": { "updated_at": to_bson(now()) },
             },
         );
-        let removed = within(pull).await?.matched_count == 1;
+        let pulled = within(pull).await;
+        self.kept.invalidate(user_id).await;
+        let removed = pulled?.matched_count == 1;
         // Also without a match: an earlier call may have died in between.
         within(
             self.users

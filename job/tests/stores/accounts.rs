@@ -1,10 +1,12 @@
 //! Users, clients and OAuth requests.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use flickrhub_job::store::{
     Client, ClientKey, ClientStore, NewToken, OauthRequest, OauthRequestStore, StoreError, UserStore, time,
 };
+
+use tokio::time::sleep;
 
 use crate::database;
 
@@ -47,7 +49,33 @@ async fn a_client_acts_only_for_users_that_authorised_it() {
         None
     );
 
+    let elsewhere = UserStore::open(&database).await.expect("the store opens");
+    let seen_elsewhere = async || {
+        let user = elsewhere.authorised_for(&id, "acme").await;
+        user.expect("MongoDB answers").is_some()
+    };
+    assert!(seen_elsewhere().await);
     assert!(users.remove_token(&id, "acme").await.expect("MongoDB answers"));
+    let removed_at = Instant::now();
+    while seen_elsewhere().await {
+        assert!(
+            removed_at.elapsed() < Duration::from_secs(5),
+            "it is still believed"
+        );
+        sleep(Duration::from_millis(50)).await;
+    }
+    let seen = elsewhere.authorised_now(&id, "acme").await;
+    assert_eq!(seen.expect("MongoDB answers"), None);
+    users
+        .upsert_token(&token("vault:v1:c", "write"), "third")
+        .await
+        .expect("stored");
+    let seen = elsewhere.authorised_for(&id, "third").await;
+    assert!(
+        seen.expect("MongoDB answers").is_some(),
+        "a right is seen at once by those who know the user without it"
+    );
+    assert!(users.remove_token(&id, "third").await.expect("MongoDB answers"));
     assert!(!users.remove_token(&id, "acme").await.expect("MongoDB answers"));
     assert_eq!(
         users.authorised_for(&id, "acme").await.expect("MongoDB answers"),

@@ -194,8 +194,6 @@ pub struct Budgets {
 /// Everything that a run knows at its end.
 #[derive(Clone, Debug)]
 pub struct History {
-    /// Whether the hub promises that one idempotency key makes one job.
-    pub idempotent: bool,
     /// What clients wanted.
     pub operations: Vec<Operation>,
     /// What watchers saw of jobs on their way, in order.

@@ -28,9 +28,6 @@ struct Arguments {
     /// How long jobs may take to end when everything is whole again, in seconds.
     #[arg(long, default_value_t = 300)]
     drain_seconds: u64,
-    /// The hub promises that one idempotency key makes one job.
-    #[arg(long, default_value_t = false, action = clap::ArgAction::Set)]
-    idempotent: bool,
     /// Leave the hub alone: what is wrong then is wrong without any failure.
     #[arg(long)]
     calm: bool,
@@ -45,7 +42,6 @@ async fn main() -> ExitCode {
         clients: arguments.clients,
         pause: Duration::from_millis(arguments.pause_ms),
         drain: Duration::from_secs(arguments.drain_seconds),
-        idempotent: arguments.idempotent,
         nemesis: !arguments.calm,
     };
     let outcome = Arc::new(OnceLock::new());

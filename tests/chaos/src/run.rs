@@ -7,6 +7,7 @@ use std::time::Duration;
 use flickrhub_e2e::cluster;
 use flickrhub_e2e::gateway::Gateway;
 use flickrhub_e2e::scene::{Scene, unique};
+use flickrhub_job::limits::LIMITS_FILE;
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::api::Api;
 use rand::rngs::StdRng;
@@ -40,8 +41,6 @@ pub struct Options {
     pub pause: Duration,
     /// How long jobs may take to end when everything is whole again.
     pub drain: Duration,
-    /// Whether one idempotency key is promised to make one job.
-    pub idempotent: bool,
     /// Whether the nemesis works.
     pub nemesis: bool,
 }
@@ -119,16 +118,7 @@ pub async fn run(scene: &Scene, options: Options) -> Outcome {
         start.elapsed().as_secs_f64()
     );
     let users: Vec<_> = users.into_iter().collect();
-    let history = observed(
-        scene,
-        options,
-        &notes,
-        &users,
-        &sightings,
-        (first_call, &sink),
-        &outsider,
-    )
-    .await;
+    let history = observed(scene, &notes, &users, &sightings, (first_call, &sink), &outsider).await;
     outsider.leave().await;
     Outcome {
         violations: check(&history),
@@ -265,7 +255,6 @@ fn is_over(job: &SeenJob) -> bool {
 /// Everything that can be seen at rest.
 async fn observed(
     scene: &Scene,
-    options: Options,
     notes: &Notes,
     users: &[String],
     sightings: &Sightings,
@@ -290,7 +279,6 @@ async fn observed(
     let leaked = outsider.sees(&known, users).await;
     let sightings = sightings.lock().unwrap_or_else(PoisonError::into_inner).clone();
     History {
-        idempotent: options.idempotent,
         operations: notes.all(),
         sightings,
         rested,
@@ -306,23 +294,23 @@ async fn observed(
 /// What the hub is configured to allow itself.
 async fn budgets(scene: &Scene) -> Budgets {
     let configs: Api<ConfigMap> = Api::namespaced(scene.client.clone(), &cluster::namespace());
-    let config = configs
+    let files = configs
         .get(&format!("{}-config", cluster::hub()))
         .await
-        .expect("the configuration of the hub");
-    let file = config
+        .expect("the configuration of the hub")
         .data
-        .unwrap_or_default()
-        .remove("config.yaml")
         .unwrap_or_default();
-    let config: serde_yaml_ng::Value = serde_yaml_ng::from_str(&file).expect("YAML");
-    let number = |value: &serde_yaml_ng::Value| {
-        let number = value.as_u64().expect("a number");
+    let number = |file: &str, path: &[&str]| {
+        let yaml: Value = serde_yaml_ng::from_str(&files[file]).expect("YAML");
+        let number = yaml
+            .pointer(&format!("/{}", path.join("/")))
+            .and_then(Value::as_u64)
+            .unwrap_or_else(|| panic!("{file} has no number {path:?}"));
         usize::try_from(number).unwrap_or(usize::MAX)
     };
     Budgets {
-        per_app: number(&config["flickr"]["apps"][0]["requestsPerHour"]),
-        per_user: number(&config["limits"]["perUserPerHour"]),
+        per_app: number("config.yaml", &["flickr", "apps", "0", "requestsPerHour"]),
+        per_user: number(LIMITS_FILE, &["perUserPerHour"]),
         window_ms: 3_600_000,
     }
 }

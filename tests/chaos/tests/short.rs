@@ -18,7 +18,6 @@ async fn nothing_is_lost_and_nothing_happens_twice() {
         clients: 12,
         pause: Duration::from_secs(2),
         drain: Duration::from_mins(5),
-        idempotent: false,
         nemesis: true,
     };
     scene::play(|scene| async move {

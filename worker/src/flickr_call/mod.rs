@@ -31,6 +31,7 @@ use flickrhub_job::telemetry::Metrics;
 use futures::Stream;
 
 pub use self::sending::{KeepSending, Sending};
+pub use self::verdict::USER_NOT_AUTHORISED;
 use crate::decision::{Outcome, Repeat};
 
 /// How long a question about an asynchronous upload may take.
@@ -42,7 +43,10 @@ const TICKET_TIMEOUT: Duration = Duration::from_secs(30);
 /// puts the same content where it was put before.
 pub fn repeat(job: &Job) -> Repeat {
     match (operation(job), effect(job)) {
-        (Some(Operation::Upload), _) | (_, Some(Effect::Read | Effect::Repeatable)) => Repeat::Harmless,
+        (Some(Operation::Upload), _) => Repeat::Checked {
+            acted: job.trail.may_be_at_flickr(),
+        },
+        (_, Some(Effect::Read | Effect::Repeatable)) => Repeat::Harmless,
         (_, Some(Effect::Once) | None) => Repeat::ActsAgain,
     }
 }
@@ -250,7 +254,10 @@ mod tests {
 
     #[test]
     fn an_upload_may_be_repeated_because_its_repetition_is_checked() {
-        assert_eq!(repeat(&job().with_photo().build()), Repeat::Harmless);
+        let mut upload = job().with_photo().build();
+        assert_eq!(repeat(&upload), Repeat::Checked { acted: false });
+        upload.trail.sent_by = Some(1);
+        assert_eq!(repeat(&upload), Repeat::Checked { acted: true });
     }
 
     #[test]

@@ -111,6 +111,17 @@ impl Call<'_> {
                 return Outcome::Failed(verdict::photo_unavailable());
             }
         }
+        // MongoDB may have taken its time, and a permit counts for a short one only.
+        let permit = match permit {
+            Some(old) if !old.is_usable() => match self.permit(Endpoint::Upload).await {
+                Ok(permit) => permit,
+                Err(refused) => {
+                    sending.came_to_nothing().await;
+                    return Outcome::Failed(refused);
+                }
+            },
+            permit => permit,
+        };
         let replaced = replaced.filter(|_| self.job.queue == Queue::Replace);
         let photo = (body, open(body));
         self.send(photo, replaced.as_ref(), permit, sending).await

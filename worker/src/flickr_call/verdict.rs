@@ -28,11 +28,14 @@ pub(super) fn of(error: &FlickrError, tries: u32) -> Outcome {
     })
 }
 
+/// The error of a job whose user's token does not hold, or does not hold any more.
+pub const USER_NOT_AUTHORISED: &str = "user_not_authorised";
+
 /// The stable name of the error that a client sees.
 fn code(error: &FlickrError) -> &'static str {
     use flickrhub_flickr::Failure as Cause;
     if error.needs_authorization() {
-        return "user_not_authorised";
+        return USER_NOT_AUTHORISED;
     }
     match error.failure() {
         Cause::Api(_) | Cause::OAuth(_) => "flickr_error",
@@ -65,7 +68,10 @@ pub(super) fn incomplete(what: &str) -> Failure {
 
 /// Flickr took the photo and then could not convert it.
 pub(super) fn not_converted() -> Failure {
-    permanent("flickr_error", "Flickr could not process the photo.".to_owned())
+    Failure {
+        kind: FailureKind::Settled,
+        ..permanent("flickr_error", "Flickr could not process the photo.".to_owned())
+    }
 }
 
 /// The photo could not be read to its end, because the body store was away; Flickr did not get it.

@@ -9,9 +9,9 @@ use jiff::Timestamp;
 
 use super::Runner;
 use super::cancellation::Cancellation;
-use super::prepare::PrepareError;
+use super::prepare::{PrepareError, Prepared};
 use crate::decision::{Attempt, Decision, Failure, FailureKind, Outcome, decide};
-use crate::flickr_call::{Sending, Signers, repeat};
+use crate::flickr_call::{Sending, repeat};
 use crate::panics::{Panicked, caught};
 
 impl Runner {
@@ -19,7 +19,7 @@ impl Runner {
     pub(super) async fn attempt(&self, job: &Job, cancellation: &Cancellation) -> Decision {
         fail_point!("run/after-claim");
         let started = Instant::now();
-        let call = |signers: Signers| async move {
+        let call = |prepared: Prepared| async move {
             if cancellation.forbids_call(job) {
                 return Outcome::Cancelled;
             }
@@ -28,7 +28,9 @@ impl Runner {
                 store: &self.store,
                 job,
             };
-            Box::pin(self.flickr.call(job, &signers, open, &sending, &self.metrics)).await
+            let Prepared { signers, user } = &prepared;
+            let outcome = Box::pin(self.flickr.call(job, signers, open, &sending, &self.metrics)).await;
+            self.unless_replaced(outcome, job, user).await
         };
         // Within the flight for a cached answer, which has to land however the call ends.
         let call = async {
@@ -37,7 +39,7 @@ impl Runner {
                 () = cancellation.drops_call(job) => Outcome::Cancelled,
             }
         };
-        let outcome = self.cached_or(job, call).await;
+        let outcome = Box::pin(self.cached_or(job, call)).await;
         let attempt = Attempt {
             number: job.attempt,
             tries: job.tries,
@@ -97,6 +99,8 @@ fn broken(panicked: Panicked, kind: FailureKind) -> Outcome {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use flickrhub_job::vault::VaultError;
     use serde_json::Value;
 
@@ -123,7 +127,7 @@ mod tests {
     #[tokio::test]
     async fn an_attempt_that_does_not_panic_has_the_outcome_of_its_call() {
         assert_eq!(outcome(prepared(), done).await, Outcome::Done(Value::Null));
-        let away = async { Err(PrepareError::Vault(VaultError::Unavailable)) };
+        let away = async { Err(PrepareError::from(Arc::new(VaultError::Unavailable))) };
         assert_eq!(failure(outcome(away, done).await).kind, FailureKind::NotMade);
     }
 

@@ -40,6 +40,9 @@ mod claim;
 mod consume;
 mod finish;
 mod prepare;
+mod tokens;
+
+pub use self::tokens::Tokens;
 
 use std::sync::Arc;
 
@@ -53,7 +56,6 @@ use flickrhub_job::progress::{Move, Progress};
 use flickrhub_job::queue::Queue;
 use flickrhub_job::store::{BodyStore, JobStore, UserStore};
 use flickrhub_job::telemetry::Metrics;
-use flickrhub_job::vault::Vault;
 use tokio_util::sync::CancellationToken;
 
 use self::cancellation::Cancellation;
@@ -78,8 +80,8 @@ pub struct Runner {
     pub lanes: Lanes,
     /// Tells that a job runs, and hears that one is to be cancelled.
     pub progress: Progress,
-    /// Decrypts the tokens.
-    pub vault: Vault,
+    /// The users' tokens.
+    pub tokens: Tokens,
     /// The credentials of our Flickr applications.
     pub apps: AppCredentials,
     /// Answers that are kept.
@@ -95,7 +97,11 @@ pub struct Runner {
 impl Runner {
     /// Runs jobs until `stop`, then finishes those that it holds, within [`crate::shutdown::run_limit`].
     pub async fn run(self, rabbit: Rabbit, stop: CancellationToken) {
-        consume::consume(Arc::new(self), rabbit, stop).await;
+        let runner = Arc::new(self);
+        tokio::select! {
+            () = consume::consume(Arc::clone(&runner), rabbit, stop) => {}
+            never = runner.tokens.sweep() => match never {},
+        }
     }
 
     fn concurrency(&self) -> usize {

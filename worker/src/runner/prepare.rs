@@ -1,15 +1,21 @@
 //! Everything that a call needs before Flickr is called: the user's token and our application's credentials.
+//!
+//! The user is looked up for each attempt, so that a right that was taken away counts for jobs that were accepted before:
+//! after at most the five seconds for which [`flickrhub_job::store::UserStore`] keeps a user. A token that was replaced within
+//! that time is found when Flickr refuses the old one ([`Runner::unless_replaced`]).
 
-use flickrhub_flickr::{AppCredentials, UserToken};
+use std::sync::Arc;
+
+use flickrhub_flickr::AppCredentials;
 use flickrhub_job::model::{Job, JobError};
-use flickrhub_job::store::StoreError;
-use flickrhub_job::vault::{TransitKey, VaultError};
+use flickrhub_job::store::{StoreError, User};
+use flickrhub_job::vault::VaultError;
 use secrecy::ExposeSecret;
 
 use super::Runner;
 use crate::app_credentials::AppCredentialsError;
-use crate::decision::{Failure, FailureKind};
-use crate::flickr_call::Signers;
+use crate::decision::{Failure, FailureKind, Outcome};
+use crate::flickr_call::{Signers, USER_NOT_AUTHORISED};
 
 /// Why a call could not be prepared. The text is for the log; a client learns less ([`PrepareError::failure`]).
 #[derive(Debug, thiserror::Error)]
@@ -20,9 +26,9 @@ pub(super) enum PrepareError {
     /// MongoDB failed.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// Vault failed.
+    /// Vault failed, for all who waited for this answer.
     #[error(transparent)]
-    Vault(#[from] VaultError),
+    Vault(#[from] Arc<VaultError>),
     /// The application's credentials are missing.
     #[error(transparent)]
     App(#[from] AppCredentialsError),
@@ -34,12 +40,12 @@ impl PrepareError {
         let (kind, code, message) = match self {
             Self::NotAuthorised => (
                 FailureKind::Permanent,
-                "user_not_authorised",
+                USER_NOT_AUTHORISED,
                 "The user has not authorised this client at Flickr, or has withdrawn it; start the authorisation again.",
             ),
-            Self::Vault(VaultError::Ciphertext) => (
+            Self::Vault(error) if matches!(**error, VaultError::Ciphertext) => (
                 FailureKind::Permanent,
-                "user_not_authorised",
+                USER_NOT_AUTHORISED,
                 "The user's token cannot be used any more; start the authorisation again.",
             ),
             Self::Store(_) | Self::Vault(_) | Self::App(_) => (
@@ -60,23 +66,43 @@ impl PrepareError {
     }
 }
 
+/// What a call takes.
+pub(super) struct Prepared {
+    pub(super) signers: Signers,
+    pub(super) user: Arc<User>,
+}
+
 impl Runner {
-    /// Who signs the call of `job`. Read and decrypted for each attempt, so a token that was replaced or removed since the
-    /// job was accepted counts at once, and none stays in memory.
-    pub(super) async fn prepare(&self, job: &Job) -> Result<Signers, PrepareError> {
+    /// Who signs the call of `job`.
+    pub(super) async fn prepare(&self, job: &Job) -> Result<Prepared, PrepareError> {
         let user = self
             .users
             .authorised_for(&job.user_id, &job.client_id)
             .await?
             .ok_or(PrepareError::NotAuthorised)?;
         let consumer = self.apps.get(&user.app)?;
-        let decrypt = |ciphertext| self.vault.decrypt(TransitKey::UserTokens, &user.id, ciphertext);
-        let (token, secret) = tokio::try_join!(decrypt(&user.token), decrypt(&user.token_secret))?;
-        Ok(Signers {
-            app_name: user.app,
+        let signers = Signers {
+            app_name: user.app.clone(),
             app: AppCredentials::new(consumer.key.expose_secret(), consumer.secret.clone()),
-            user: UserToken::new(token, secret),
-        })
+            user: self.tokens.of(&user).await?,
+        };
+        Ok(Prepared { signers, user })
+    }
+
+    /// `outcome`, but for a refused token that is the user's no more: then there is another try, with the new one.
+    pub(super) async fn unless_replaced(&self, outcome: Outcome, job: &Job, used: &User) -> Outcome {
+        let Outcome::Failed(failure) = outcome else {
+            return outcome;
+        };
+        let refused = failure.kind == FailureKind::Permanent && failure.error.code == USER_NOT_AUTHORISED;
+        if refused
+            && let Ok(Some(user)) = self.users.authorised_now(&job.user_id, &job.client_id).await
+            && (&user.token, &user.token_secret) != (&used.token, &used.token_secret)
+        {
+            let kind = FailureKind::Transient;
+            return Outcome::Failed(Failure { kind, ..failure });
+        }
+        Outcome::Failed(failure)
     }
 }
 
@@ -93,7 +119,7 @@ mod tests {
 
     #[test]
     fn a_vault_that_is_away_does_not_count_as_an_attempt() {
-        let failure = PrepareError::Vault(VaultError::Unavailable).failure();
+        let failure = PrepareError::from(Arc::new(VaultError::Unavailable)).failure();
         assert_eq!(failure.kind, FailureKind::NotMade);
     }
 

@@ -31,10 +31,11 @@ use flickrhub_worker::app_credentials::AppCredentials;
 use flickrhub_worker::callbacks::Callbacks;
 use flickrhub_worker::dispatcher::Dispatcher;
 use flickrhub_worker::flickr_call::FlickrCaller;
-use flickrhub_worker::runner::Runner;
+use flickrhub_worker::runner::{Runner, Tokens};
 use jiff::{Timestamp, ToSpan};
 use lapin::options::{BasicAckOptions, BasicGetOptions, BasicPublishOptions, QueuePurgeOptions};
 use lapin::{BasicProperties, Channel};
+use mongodb::Database;
 use secrecy::SecretString;
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
@@ -52,7 +53,7 @@ const KEY: &str = "test-consumer-key";
 const OTHER_KEY: &str = "other-consumer-key";
 const SECRET: &str = "test-consumer-secret";
 
-/// A hub for one test. Its keys in Redis and its client are its own; the queues are the virtual host's.
+/// A hub for one test. Its keys in Redis and its database are its own; the queues are the virtual host's.
 pub(crate) struct Hub {
     pub(crate) jobs: JobStore,
     pub(crate) bodies: BodyStore,
@@ -74,6 +75,7 @@ pub(crate) struct Hub {
     vault: Vault,
     pub(crate) progress: Progress,
     lanes: Lanes,
+    database: Database,
     channel: Channel,
     stop: CancellationToken,
     roles: JoinSet<()>,
@@ -100,6 +102,8 @@ impl Hub {
             .serve(listener)
             .unwrap();
         let own = format!("job-path-{}", JobId::new());
+        // Dispatchers take on every job that their database has.
+        config.mongodb.database.clone_from(&own);
         let folder = std::env::temp_dir().join(&own);
         // Of this test alone, as are the budgets that are rebuilt from its jobs.
         let apps = [own.clone(), format!("{own}-other")];
@@ -169,6 +173,7 @@ impl Hub {
             redis: parts.redis,
             vault,
             lanes: parts.lanes,
+            database,
             channel,
             stop,
             roles,
@@ -293,6 +298,7 @@ impl Hub {
         while let Some(role) = self.roles.join_next().await {
             role.unwrap();
         }
+        self.database.drop().await.unwrap();
         std::fs::remove_dir_all(&self.folder).unwrap();
     }
 }
@@ -392,7 +398,7 @@ impl Parts {
                     CachePolicy::from(&self.config.cache),
                 ),
                 progress: Progress::new(self.redis.clone(), &self.key_prefix, Topic::Cancellations),
-                vault: self.vault.clone(),
+                tokens: Tokens::new(self.vault.clone()),
                 apps: AppCredentials::new(&self.config.flickr.apps),
                 flickr: FlickrCaller::new(&self.config.flickr.endpoints, settings)
                     .unwrap()

@@ -172,7 +172,10 @@ fn a_finished_job_is_purged_after_the_retention() {
 fn texts_from_outside_are_never_expressions() {
     for (name, transition) in every_transition() {
         for field in ["result", "error"] {
-            let value = transition.set.get(field).filter(|value| **value != Bson::Null);
+            // Of our own making; the literal is within.
+            let value = transition.set.get(field).filter(|value| {
+                **value != Bson::Null && **value != Bson::from(unless_nothing_happened())
+            });
             let literal =
                 value.is_none_or(|value| value.as_document().is_some_and(|d| d.contains_key("$literal")));
             assert!(literal, "{name} sets {field}");
@@ -278,6 +281,14 @@ fn a_job_whose_client_wants_it_cancelled_is_not_tried_again_unless_flickr_may_ha
         let guarded = transition.filter.get("$or") == guard.get("$or");
         let again = ["retry", "postpone", "postpone_uncalled", "requeue_overdue"].contains(&name);
         assert_eq!(guarded, again, "{name}");
+    }
+}
+
+#[test]
+fn a_job_that_ends_without_another_attempt_says_whether_flickr_may_have_its_photo() {
+    for (name, transition) in every_transition() {
+        let says = transition.set.get("error") == Some(&Bson::from(unless_nothing_happened()));
+        assert_eq!(says, ["expire", "cancel"].contains(&name), "{name}");
     }
 }
 

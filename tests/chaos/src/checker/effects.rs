@@ -1,6 +1,8 @@
 //! What Flickr did for each job, how often, and for whom.
 
 use super::{Index, Promise, Violation, violation};
+use flickrhub_job::model::JobError;
+
 use crate::history::{Answer, Call, Effects, History, Kind, Operation, SeenJob};
 
 pub(super) fn check(history: &History, index: &Index<'_>, violations: &mut Vec<Violation>) {
@@ -53,8 +55,8 @@ fn of_job(job: &SeenJob, operation: &Operation, calls: &[&Call], violations: &mu
             own_result(job, operation, &effects, violations);
         }
         // A write that may be repeated is tried again after an unknown outcome; its last try may fail for good.
-        "failed" | "dead" if operation.kind.effects() == Effects::Repeatable => {}
-        "failed" if job.error.as_deref() == Some("outcome_unknown") => {}
+        _ if operation.kind.effects() == Effects::Repeatable => {}
+        _ if job.error.as_deref() == Some(JobError::OUTCOME_UNKNOWN) => {}
         "failed" | "dead" | "expired" | "cancelled" if !effects.is_empty() => {
             broken(
                 Promise::FailureDidNothing,

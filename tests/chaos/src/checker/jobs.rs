@@ -32,9 +32,7 @@ pub(super) fn check(history: &History, index: &Index<'_>, violations: &mut Vec<V
         }
     }
     one_final_state(history, violations);
-    if history.idempotent {
-        one_job_per_key(history, index, violations);
-    }
+    one_job_per_key(history, index, violations);
 }
 
 /// By everything that anybody saw of a job: watchers on the way, then the two readings at rest.

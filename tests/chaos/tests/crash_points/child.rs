@@ -20,7 +20,10 @@ const ABORTED: i32 = 6;
 /// A running process; it is killed when this is dropped.
 pub(crate) struct Child {
     process: tokio::process::Child,
+    /// What it logs.
     log: PathBuf,
+    /// What it says beside that. Apart: fail-points and logs of several threads write at the same time.
+    said: PathBuf,
 }
 
 impl Child {
@@ -29,17 +32,17 @@ impl Child {
         let path = Path::new(&setting("FLICKRHUB_FAIL_POINTS_BIN")).join(program);
         let number = std::fs::read_dir(folder).unwrap().count();
         let log = folder.join(format!("{number}-{program}.log"));
-        let out = File::create(&log).unwrap();
+        let said = log.with_extension("stderr");
         let process = Command::new(&path)
             .args(arguments)
             .env(VARIABLE, points)
             .stdin(Stdio::null())
-            .stderr(out.try_clone().unwrap())
-            .stdout(out)
+            .stderr(File::create(&said).unwrap())
+            .stdout(File::create(&log).unwrap())
             .kill_on_drop(true)
             .spawn()
             .unwrap_or_else(|error| panic!("{}: {error}", path.display()));
-        Self { process, log }
+        Self { process, log, said }
     }
 
     /// Waits until it has died at this point, and not otherwise.
@@ -51,9 +54,10 @@ impl Child {
             .unwrap_or_else(|_| panic!("it does not come to {point}: {end}"))
             .unwrap();
         assert_eq!(status.signal(), Some(ABORTED), "{point}: {status}, {end}");
+        let said = std::fs::read_to_string(&self.said).unwrap();
         assert!(
-            log.contains(&format!("fail point {point}: Abort")),
-            "{point}: {end}"
+            said.contains(&format!("fail point {point}: Abort")),
+            "{point}: {said}, {end}"
         );
     }
 

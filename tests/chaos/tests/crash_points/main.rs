@@ -9,7 +9,7 @@
 mod child;
 mod hub;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Mutex;
 use std::time::Duration;
 
@@ -23,13 +23,16 @@ use flickrhub_job::model::Job;
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 use serde_json::json;
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 
 use crate::child::Child;
 use crate::hub::{Hub, MAX_ATTEMPTS};
 
 /// How long what was left may take: the lease of a dispatched job and of a callback is two minutes, then comes recovery.
 const RECOVERY: Duration = Duration::from_mins(4);
+
+/// How long a key may count as under way after the process that had it died.
+const KEY_IN_FLIGHT: Duration = Duration::from_mins(2);
 
 /// The name of the place to which callbacks go.
 const SINK: &str = "crashes";
@@ -40,6 +43,8 @@ struct Crashes {
     dice: StdRng,
     photo_id: String,
     operations: Vec<Operation>,
+    /// What each operation but those of [`Crashes::note`] asks for, by its number.
+    orders: BTreeMap<usize, Order>,
     survived: Mutex<BTreeSet<&'static str>>,
 }
 
@@ -50,6 +55,7 @@ impl Crashes {
             dice: StdRng::seed_from_u64(1),
             photo_id: String::new(),
             operations: Vec::new(),
+            orders: BTreeMap::new(),
             survived: Mutex::default(),
         }
     }
@@ -59,12 +65,31 @@ impl Crashes {
         let marker = format!("crash-marker-{}", self.operations.len());
         let mut order = Order::new(&self.hub.user, kind, &self.photo_id, marker);
         order.callback_url = callback.then(|| self.hub.mock.sink(SINK));
-        let (attempt, _) = attempt(&self.hub.gateway, &order, &mut self.dice).await;
+        self.orders.insert(self.operations.len(), order.clone());
+        self.operations.push(order.operation());
+        self.send(self.operations.len() - 1).await
+    }
+
+    /// Sends an operation, perhaps once more: its idempotency key stays.
+    async fn send(&mut self, number: usize) -> Answer {
+        let order = &self.orders[&number];
+        let (attempt, _) = attempt(&self.hub.gateway, order, &mut self.dice).await;
         let answer = attempt.answer.clone();
-        let mut operation = order.operation();
-        operation.attempts.push(attempt);
-        self.operations.push(operation);
+        self.operations[number].attempts.push(attempt);
         answer
+    }
+
+    /// Sends an operation whose answer was lost until it is answered; the checker sees that it makes one job. A request
+    /// with the key may still count as under way.
+    async fn send_until_accepted(&mut self, number: usize) {
+        let deadline = Instant::now() + KEY_IN_FLIGHT;
+        loop {
+            match self.send(number).await {
+                Answer::Accepted { .. } => return,
+                answer if Instant::now() > deadline => panic!("operation {number}: {answer:?}"),
+                _ => sleep(Duration::from_secs(1)).await,
+            }
+        }
     }
 
     /// Submits one job that has to be accepted.
@@ -104,7 +129,6 @@ impl Crashes {
         let ids: Vec<_> = listed.iter().map(|job| job.id.clone()).collect();
         let rested = observe::read_all(gateway, &ids).await;
         History {
-            idempotent: false,
             operations: self.operations.clone(),
             sightings: Vec::new(),
             later: rested.clone(),
@@ -152,11 +176,21 @@ async fn accept_points(crashes: &mut Crashes) {
         assert!(matches!(answer, Answer::Unknown { .. }), "{point}: {answer:?}");
         crashes.dies(api, point).await;
     }
-    // The insertion succeeds, its answer is lost: the job is taken out again before the client is told.
+    // The insertion succeeds, its answer is lost.
     let api = crashes.hub.api("accept/after-insert=1*error").await;
     let answer = crashes.submit(Kind::Create, false).await;
-    assert!(matches!(answer, Answer::Refused { .. }), "{answer:?}");
+    assert!(matches!(answer, Answer::Unknown { .. }), "{answer:?}");
     api.kill().await;
+}
+
+/// Clients that got no answer ask again, with the same keys.
+async fn ask_again(crashes: &mut Crashes) {
+    for number in 0..crashes.operations.len() {
+        let clear = |attempt: &Attempt| matches!(attempt.answer, Answer::Accepted { .. });
+        if !crashes.operations[number].attempts.iter().any(clear) {
+            crashes.send_until_accepted(number).await;
+        }
+    }
 }
 
 async fn dispatch_points(crashes: &mut Crashes) {
@@ -227,6 +261,7 @@ async fn on_the_way() -> Crashes {
     first_photo(&mut crashes).await;
     accept_points(&mut crashes).await;
     let _api = crashes.hub.api("").await;
+    ask_again(&mut crashes).await;
     dispatch_points(&mut crashes).await;
     let _dispatcher = crashes.hub.dispatcher("");
     run_points(&mut crashes).await;
