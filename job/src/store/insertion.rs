@@ -10,7 +10,7 @@ use super::group_commit::{Executor, Limits, Outcomes};
 
 /// As many as clients submit in one batch; far from the limits of the server (100,000 documents, 48 MB).
 pub(super) const LIMITS: Limits = Limits {
-    commits: 2,
+    commits: 1,
     operations: 1_000,
     bytes: 12 * 1024 * 1024,
     held_bytes: 64 * 1024 * 1024,

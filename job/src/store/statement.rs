@@ -30,7 +30,7 @@ use crate::model::{Job, JobId, JobState};
 
 /// All statements of a command have to fit into one document of 16 MiB.
 pub(super) const LIMITS: Limits = Limits {
-    commits: 2,
+    commits: 1,
     operations: 200,
     bytes: 12 * 1024 * 1024,
     held_bytes: 64 * 1024 * 1024,

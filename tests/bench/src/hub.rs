@@ -12,7 +12,7 @@ use flickrhub_e2e::eventually;
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::Pod;
 use kube::Client;
-use kube::api::{Api, DynamicObject, ListParams, Patch, PatchParams};
+use kube::api::{Api, DeleteParams, DynamicObject, ListParams, Patch, PatchParams};
 use serde_json::{Value, json};
 
 use crate::Failure;
@@ -42,7 +42,35 @@ impl Hub {
         self.note().await?;
         let spec = self.resource().await?.data["spec"].take();
         self.patch(raised(&spec)).await?;
+        self.settled().await?;
+        // Processes that run would see their new limits when the kubelet brings them the file, within a minute or two.
+        for component in ["api", "dispatcher"] {
+            self.replace(component).await?;
+        }
         self.settled().await
+    }
+
+    /// Replaces the pods of a component.
+    async fn replace(&self, component: &str) -> Result<(), Failure> {
+        let pods: Api<Pod> = Api::namespaced(self.client.clone(), &cluster::namespace());
+        let labels = format!(
+            "app.kubernetes.io/instance={},app.kubernetes.io/component={component}",
+            cluster::hub()
+        );
+        pods.delete_collection(&DeleteParams::default(), &ListParams::default().labels(&labels))
+            .await?;
+        let name = format!("{}-{component}", cluster::hub());
+        let rolled_out = || async {
+            let status = self.deployments().get(&name).await.ok()?.status?;
+            let all = status.replicas.filter(|replicas| *replicas > 0);
+            (status.ready_replicas == all && all.is_some()).then_some(())
+        };
+        eventually("pods are away", PATIENCE, || async {
+            rolled_out().await.is_none().then_some(())
+        })
+        .await;
+        eventually("pods are back", PATIENCE, rolled_out).await;
+        Ok(())
     }
 
     /// Stops the dispatcher: accepted jobs stay in their lanes. The operator is told to leave the hub alone meanwhile, or
@@ -181,7 +209,13 @@ fn raised(spec: &Value) -> Value {
         })
         .collect();
     json!({
-        "limits": {"perUserPerHour": 1_000_000, "pendingPerUser": 100_000, "bufferPerQueue": 1_000_000},
+        "limits": {
+            "perUserPerHour": 1_000_000,
+            "classes": {"read": 1_000_000, "write": 1_000_000, "upload": 1_000_000},
+            "perClientPerMinute": 1_000_000,
+            "pendingPerUser": 100_000,
+            "bufferPerQueue": 1_000_000,
+        },
         "flickr": {"apps": apps},
         "queues": {"rest": {"maxReplicas": spec["queues"]["rest"]["minReplicas"]}},
     })
@@ -189,10 +223,23 @@ fn raised(spec: &Value) -> Value {
 
 /// The patch that undoes [`raised`] and a stopped dispatcher: what the spec said, and null for what it did not say.
 fn restoring(before: &Value) -> Value {
-    let limits = ["perUserPerHour", "pendingPerUser", "bufferPerQueue"]
-        .map(|name| (name.to_owned(), before["limits"][name].clone()));
+    let of = |part: &Value, names: &[&str]| {
+        let fields = names.iter().map(|name| ((*name).to_owned(), part[*name].clone()));
+        Value::Object(fields.collect())
+    };
+    let limits = &before["limits"];
+    let mut before_limits = of(
+        limits,
+        &[
+            "perUserPerHour",
+            "perClientPerMinute",
+            "pendingPerUser",
+            "bufferPerQueue",
+        ],
+    );
+    before_limits["classes"] = of(&limits["classes"], &["read", "write", "upload"]);
     json!({
-        "limits": limits.into_iter().collect::<serde_json::Map<_, _>>(),
+        "limits": before_limits,
         "flickr": {"apps": before["flickr"]["apps"]},
         "queues": {"rest": {"maxReplicas": before["queues"]["rest"]["maxReplicas"]}},
         "paused": before["paused"],

@@ -121,7 +121,7 @@ impl<'a> Jobs<'a> {
     /// # Errors
     /// When MongoDB or Redis does not answer.
     pub(crate) async fn remove(&self) -> Result<(), Failure> {
-        let fields = doc! { "user_id": 1, "created_at": 1, "finished_at": 1 };
+        let fields = doc! { "app": 1, "user_id": 1, "created_at": 1, "finished_at": 1 };
         let found: Vec<Document> = self
             .jobs()
             .find(self.filter())

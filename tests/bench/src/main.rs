@@ -16,7 +16,6 @@ mod quantile;
 mod report;
 mod sandbox;
 mod scene;
-mod sliding;
 mod tier;
 mod users;
 

@@ -37,14 +37,13 @@ pub(crate) struct Options {
     /// Queued jobs in the benches dispatch and memory.
     #[arg(long, default_value_t = 100_000)]
     pub(crate) queued: usize,
-    /// Requests in the benches window and budget.
-    #[arg(long, default_value_t = 1_000_000)]
-    pub(crate) requests: usize,
 }
 
 /// A bench.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Bench {
+    /// What a write that the majority has costs on this machine.
+    Floor,
     /// The cost of accepting a job, with the dispatcher stopped.
     Accept,
     /// Accepting over many open connections, with the dispatcher stopped.
@@ -55,10 +54,6 @@ pub(crate) enum Bench {
     Latency,
     /// Shares of users, and the wait of a user with one job.
     Fairness,
-    /// The hourly limit of users against the exact log.
-    Window,
-    /// The budgets of applications against the exact log.
-    Budget,
     /// Memory in Redis of queued jobs and of active users.
     Memory,
     /// The time of a dispatch by the number of users.

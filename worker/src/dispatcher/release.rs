@@ -1,16 +1,20 @@
 //! The way of a job from its lane to RabbitMQ.
 
+use std::future::Future;
+use std::pin::pin;
 use std::time::Duration;
 
 use flickrhub_job::config::QueueConfig;
 use flickrhub_job::envelope::Envelope;
 use flickrhub_job::fail_point;
-use flickrhub_job::lane::{LaneEntry, LaneError, Released};
+use flickrhub_job::lane::{LaneEntry, LaneError, Release, Released, Window};
 use flickrhub_job::model::{DEFAULT_WEIGHT, Job, JobError, JobState, Priority};
 use flickrhub_job::queue::Queue;
 use flickrhub_job::store::{Holder, StoreError};
 use flickrhub_job::telemetry::lifecycle;
+use futures::StreamExt;
 use futures::future::join_all;
+use futures::stream::FuturesUnordered;
 use jiff::{SignedDuration, Timestamp};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -26,9 +30,12 @@ const SHORTEST_LEASE: Duration = Duration::from_mins(2);
 /// How long servers that are away are waited for before a released job goes back.
 const PATIENCE: Duration = Duration::from_mins(1);
 
-/// Most jobs that one release takes, and that are on their way at a time. Fair order is decided by the release; within a batch
-/// it may change.
+/// Most jobs that one release takes. Fair order is decided by the release; within a batch, and between those that are on their
+/// way, it may change.
 const BATCH: usize = 64;
+
+/// Batches of one queue that are on their way at a time.
+const BATCHES: usize = 2;
 
 /// The longest wait for work before the lanes are looked at again, whatever they said: a hint to look can be lost.
 const IDLE: Duration = Duration::from_secs(1);
@@ -106,66 +113,99 @@ impl ReleaseError {
     }
 }
 
+/// One batch of released jobs on its way.
+struct Batch<'a> {
+    queue: Queue,
+    jobs: Vec<Released>,
+    lease: Duration,
+    stop: &'a CancellationToken,
+}
+
 impl Dispatcher {
-    /// Releases the jobs of `queue` until `stop`.
+    /// Releases the jobs of `queue` until `stop`, then brings what is released on its way.
+    ///
+    /// The next batch is released while fewer than [`BATCHES`] are on their way: a job that comes alone does not wait until the
+    /// one before it is confirmed by RabbitMQ, and of many the next ones collect meanwhile.
     pub(super) async fn release_until(&self, queue: Queue, settings: &QueueConfig, stop: &CancellationToken) {
         let mut failures = 0;
+        let mut on_their_way = FuturesUnordered::new();
+        let mut due = Instant::now();
         while !stop.is_cancelled() {
-            match caught(self.release_or_wait(queue, settings, stop)).await {
-                Ok(Ok(())) => {
+            let next = caught(self.release_when_due(queue, settings, &mut due, stop));
+            match beside(&mut on_their_way, next).await {
+                Ok(Ok(batch)) => {
                     failures = 0;
+                    on_their_way.extend(batch.map(|batch| self.bring(batch)));
+                    while on_their_way.len() >= BATCHES {
+                        on_their_way.next().await;
+                    }
                     continue;
                 }
                 Ok(Err(error)) => tracing::warn!(queue = queue.name(), %error, "cannot release jobs"),
                 Err(panicked) => tracing::error!(queue = queue.name(), %panicked, "cannot release jobs"),
             }
             failures += 1;
-            pause(DATA_TIER.wait(failures), stop).await;
+            beside(&mut on_their_way, pause(DATA_TIER.wait(failures), stop)).await;
         }
+        while on_their_way.next().await.is_some() {}
     }
 
-    async fn release_or_wait(
+    /// Waits until there may be something to release, `due` at the latest, and releases one batch if there is.
+    async fn release_when_due<'a>(
         &self,
         queue: Queue,
         settings: &QueueConfig,
-        stop: &CancellationToken,
-    ) -> Result<(), LaneError> {
-        let wait = self.release(queue, settings, stop).await?.min(IDLE);
-        if wait.is_zero() {
-            return Ok(());
+        due: &mut Instant,
+        stop: &'a CancellationToken,
+    ) -> Result<Option<Batch<'a>>, LaneError> {
+        let wait = due.saturating_duration_since(Instant::now());
+        if !wait.is_zero() {
+            match unless_stopped(self.lanes.wait_for_work(queue, wait), stop).await {
+                Some(waited) => waited?,
+                None => return Ok(None),
+            }
         }
-        let waited = unless_stopped(self.lanes.wait_for_work(queue, wait), stop).await;
-        waited.unwrap_or(Ok(()))
-    }
-
-    /// Releases one batch; in how long there may be more, from when it was released.
-    async fn release(
-        &self,
-        queue: Queue,
-        settings: &QueueConfig,
-        stop: &CancellationToken,
-    ) -> Result<Duration, LaneError> {
         let lease = lease(settings);
-        let batch = self.lanes.release(queue, BATCH, settings.window, lease).await?;
-        let released_at = Instant::now();
-        let next_due = batch.next_due.unwrap_or(IDLE);
-        if batch.jobs.is_empty() {
-            return Ok(next_due);
-        }
+        let window = Window::refilled_by_eighths(settings.window);
+        let Release { jobs, next_due } = self.lanes.release(queue, BATCH, window, lease).await?;
+        *due = Instant::now() + next_due.unwrap_or(IDLE).min(IDLE);
+        Ok((!jobs.is_empty()).then_some(Batch {
+            queue,
+            jobs,
+            lease,
+            stop,
+        }))
+    }
+
+    /// Brings a batch to RabbitMQ.
+    async fn bring(&self, batch: Batch<'_>) {
+        let Batch {
+            queue,
+            jobs,
+            lease,
+            stop,
+        } = batch;
         let holder = Holder::new();
-        let marked = match self.mark_all(&batch.jobs, holder, lease, stop).await {
-            Ok(marked) => marked,
-            Err(error) => {
-                // Their places in the window end, and they are back in their lanes; or their leases end.
+        let marked = match caught(self.mark_all(&jobs, holder, lease, stop)).await {
+            Ok(Ok(marked)) => marked,
+            // Their places in the window end, and they are back in their lanes; or their leases end.
+            Ok(Err(error)) => {
                 tracing::error!(
-                    queue = queue.name(), %error, jobs = batch.jobs.len(),
+                    queue = queue.name(), %error, jobs = jobs.len(),
                     "the jobs are not dispatched this time"
                 );
-                return Ok(Duration::ZERO);
+                return;
+            }
+            Err(panicked) => {
+                tracing::error!(
+                    queue = queue.name(), %panicked, jobs = jobs.len(),
+                    "the jobs are not dispatched this time"
+                );
+                return;
             }
         };
         // All at once: their publications share round trips and confirmations.
-        let dispatches = batch.jobs.into_iter().zip(marked).map(|(released, marked)| {
+        let dispatches = jobs.into_iter().zip(marked).map(|(released, marked)| {
             let (job_id, user_id) = (released.job_id, released.user_id.clone());
             let dispatch = caught(self.dispatch(queue, released, marked, holder, lease, stop));
             async move {
@@ -176,7 +216,6 @@ impl Dispatcher {
             }
         });
         join_all(dispatches).await;
-        Ok(next_due.saturating_sub(released_at.elapsed()))
     }
 
     /// Marks all jobs of a batch as `dispatched` that are to be, with some patience for a MongoDB that is away; what became of
@@ -340,6 +379,20 @@ impl Dispatcher {
             self.lanes.requeue(entry).await?;
         }
         Ok(())
+    }
+}
+
+/// What `work` comes to, while the others go on.
+async fn beside<T>(
+    others: &mut FuturesUnordered<impl Future<Output = ()>>,
+    work: impl Future<Output = T>,
+) -> T {
+    let mut work = pin!(work);
+    loop {
+        tokio::select! {
+            done = &mut work => return done,
+            Some(()) = others.next() => {}
+        }
     }
 }
 

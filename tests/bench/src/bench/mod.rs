@@ -1,14 +1,13 @@
 //! The benches, one file each.
 
 mod accept;
-mod budget;
 mod connections;
 mod dispatch;
 mod e2e;
 mod fairness;
+mod floor;
 mod latency;
 mod memory;
-mod window;
 
 use serde_json::json;
 
@@ -27,13 +26,12 @@ pub(crate) async fn run(bench: Bench, scene: &mut Scene, report: &mut Report) ->
         report.figure("machine", "load_1m", load, "processes", labels)?;
     }
     match bench {
+        Bench::Floor => floor::run(scene, report).await,
         Bench::Accept => accept::run(scene, report).await,
         Bench::Connections => connections::run(scene, report).await,
         Bench::E2e => e2e::run(scene, report).await,
         Bench::Latency => latency::run(scene, report).await,
         Bench::Fairness => fairness::run(scene, report).await,
-        Bench::Window => window::run(scene, report).await,
-        Bench::Budget => budget::run(scene, report).await,
         Bench::Memory => memory::run(scene, report).await,
         Bench::Dispatch => dispatch::run(scene, report).await,
     }
