@@ -51,7 +51,7 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
   verbs: [list]
 - apiGroups: [""]
   resources: [persistentvolumeclaims]
-  verbs: [get, list, patch, delete]
+  verbs: [list, patch, delete]
 - apiGroups: [apps]
   resources: [statefulsets, deployments]
   verbs: [get, list, watch, create, patch, delete]
