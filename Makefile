@@ -27,6 +27,10 @@ test: ## run every test: unit, integration, operator, end to end
 test-unit: ## run the tests that need no server
 	@scripts/test.sh unit
 
+.PHONY: test-network
+test-network: ## check in a lab of its own that NetworkPolicies block everything but what is needed (KEEP_LAB=1)
+	@scripts/test-network.sh
+
 .PHONY: chaos
 chaos: ## kill parts of a hub by a seed and check what it promises (SEED=, SECONDS=, CLIENTS=, NODES=, KEEP_LAB=1)
 	@CHAOS_SECONDS=$(SECONDS) scripts/chaos.sh

@@ -9,14 +9,21 @@ install_operator() {
   local registry=()
   [ -n "${IMAGE_REGISTRY:-}" ] && registry=(--set "image.repository=$IMAGE_REGISTRY/operator")
   kube apply --server-side --force-conflicts -f "$ROOT/crds"
+  restricted_namespace "$OPERATOR_NAMESPACE"
   helm_ upgrade --install flickrhub-operator "$ROOT/charts/flickrhub-operator" \
-    --namespace "$OPERATOR_NAMESPACE" --create-namespace --skip-crds \
+    --namespace "$OPERATOR_NAMESPACE" --skip-crds \
     --set image.tag="$VERSION" "${registry[@]}" --wait --timeout 5m
+}
+
+# Whatever needs more than the restricted Pod Security Standard is refused, the project's own pods included.
+restricted_namespace() {
+  kube create namespace "$1" --dry-run=client -o yaml | kube apply -f -
+  kube label --overwrite namespace "$1" pod-security.kubernetes.io/enforce=restricted
 }
 
 # One random application key, known to the hub and to the mock.
 create_namespace_and_application_key() {
-  kube create namespace "$NAMESPACE" --dry-run=client -o yaml | kube apply -f -
+  restricted_namespace "$NAMESPACE"
   kube -n "$NAMESPACE" get secret flickr-app >/dev/null 2>&1 ||
     kube -n "$NAMESPACE" create secret generic flickr-app \
       --from-literal=consumerKey="$(random 16)" --from-literal=consumerSecret="$(random 8)"

@@ -7,14 +7,16 @@ use kube::Client;
 use kube::runtime::events::Recorder;
 use tokio_util::task::TaskTracker;
 
+use crate::validate::Surroundings;
+
 /// The field manager of every server-side apply of the operator.
 pub const FIELD_MANAGER: &str = "flickrhub-operator";
 
 /// Settings of the operator process.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// The DNS domain of the cluster, `cluster.local` nearly everywhere.
-    pub cluster_domain: String,
+    /// The cluster around the hubs.
+    pub surroundings: Surroundings,
     /// The namespace to look at; every one if `None`.
     pub namespace: Option<String>,
     /// Hubs that are reconciled at the same time.

@@ -18,7 +18,7 @@ use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::apps::v1::{Deployment, StatefulSet};
 use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
 use k8s_openapi::api::core::v1::{ConfigMap, Secret, Service, ServiceAccount};
-use k8s_openapi::api::networking::v1::Ingress;
+use k8s_openapi::api::networking::v1::{Ingress, NetworkPolicy};
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use k8s_openapi::api::rbac::v1::ClusterRoleBinding;
 use kube::core::{DeserializeGuard, PartialObjectMeta};
@@ -75,6 +75,7 @@ pub async fn run(ctx: Context, metrics: Metrics, shutdown: impl Future<Output = 
         .owns_stream(children::<PodDisruptionBudget>(&shared, &ours))
         .owns_stream(children::<HorizontalPodAutoscaler>(&shared, &ours))
         .owns_stream(children::<Ingress>(&shared, &ours))
+        .owns_stream(children::<NetworkPolicy>(&shared, &ours))
         .watches_stream(bindings.touched_objects(), |binding| hub_of_binding(&binding))
         .watches_stream(secrets.touched_objects(), move |secret| {
             hubs_of_secret(&store, &secret)

@@ -8,7 +8,7 @@ use k8s_openapi::api::core::v1::Secret;
 
 use crate::crd::FlickrHub;
 use crate::secrets::SecretsChecksums;
-use crate::validate::{References, SecretDigest, ValidatedHub, validate};
+use crate::validate::{References, SecretDigest, Surroundings, ValidatedHub, validate};
 
 const MINIMAL: &str = include_str!("../../manifests/samples/flickrhub.yaml");
 const FULL: &str = include_str!("../../manifests/samples/flickrhub-full.yaml");
@@ -57,9 +57,17 @@ pub(crate) fn references() -> References {
     references
 }
 
+/// A cluster with an operator as the chart installs it.
+pub(crate) fn surroundings() -> Surroundings {
+    Surroundings {
+        cluster_domain: "cluster.local".to_owned(),
+        operator_namespace: "flickrhub-system".to_owned(),
+    }
+}
+
 /// The hub, validated with every Secret there.
 pub(crate) fn validated(hub: &FlickrHub) -> ValidatedHub {
-    validate(hub, &references(), "cluster.local").unwrap()
+    validate(hub, &references(), &surroundings()).unwrap()
 }
 
 /// Checksums of made-up Secrets.

@@ -10,6 +10,7 @@ use flickrhub_job::telemetry::{self, Readiness};
 use flickrhub_operator::context::{Context, Settings};
 use flickrhub_operator::leader::{Candidate, LeaderError};
 use flickrhub_operator::metrics::Metrics;
+use flickrhub_operator::validate::Surroundings;
 use flickrhub_operator::{controller, crd, shutdown};
 use kube::runtime::events::{Recorder, Reporter};
 use kube::{Client, Config};
@@ -55,7 +56,7 @@ struct RunArgs {
     /// The name of this pod, part of its identity as a leader.
     #[arg(long, env = "POD_NAME", default_value = "flickrhub-operator")]
     pod_name: String,
-    /// The namespace of the lease that elects a leader.
+    /// The namespace of this pod: that of the lease that elects a leader, and the one that hubs' NetworkPolicies let in.
     #[arg(long, env = "POD_NAMESPACE", default_value = "default")]
     lease_namespace: String,
     /// The name of that lease.
@@ -122,7 +123,10 @@ async fn run(args: RunArgs) -> Result<(), ProgramError> {
         instance: Some(args.pod_name),
     };
     let settings = Settings {
-        cluster_domain: args.cluster_domain,
+        surroundings: Surroundings {
+            cluster_domain: args.cluster_domain,
+            operator_namespace: args.lease_namespace.clone(),
+        },
         namespace: args.namespace,
         concurrency: args.concurrency,
     };

@@ -27,6 +27,11 @@ pub const API_PORT: u16 = 8080;
 /// The port of metrics and health in the pods of FlickrHub.
 pub const METRICS_PORT: u16 = 9090;
 
+/// The port by which RabbitMQ's nodes find each other's distribution port.
+pub const EPMD_PORT: u16 = 4369;
+/// The port on which RabbitMQ's nodes talk to each other.
+pub const DISTRIBUTION_PORT: u16 = 25672;
+
 /// The name under which the Sentinels monitor the master.
 pub const REDIS_MASTER: &str = "flickrhub";
 /// What precedes every key of a hub in its Redis.
@@ -93,6 +98,20 @@ impl HubNames {
     /// The DNS name of a Service of this hub.
     pub fn service_host(&self, service: &str) -> String {
         format!("{service}.{}.svc.{}", self.namespace, self.cluster_domain)
+    }
+
+    /// The namespace of the Service that a host name is of, as pods of the hub resolve it; `None` if it is of none.
+    pub fn namespace_of_service<'a>(&'a self, host: &'a str) -> Option<&'a str> {
+        let host = host.trim_end_matches('.');
+        if !host.is_empty() && !host.contains('.') {
+            return Some(&self.namespace);
+        }
+        let name = host
+            .strip_suffix(&self.cluster_domain)
+            .and_then(|name| name.strip_suffix('.'))
+            .unwrap_or(host);
+        let (_, namespace) = name.strip_suffix(".svc")?.rsplit_once('.')?;
+        Some(namespace)
     }
 
     /// The DNS names of the pods of a StatefulSet behind its headless Service.
@@ -209,6 +228,16 @@ impl HubNames {
         self.child("callbacks")
     }
 
+    /// NetworkPolicy of a component.
+    pub fn network_policy(&self, component: &str) -> String {
+        self.child(component)
+    }
+
+    /// NetworkPolicy that denies every pod what no other allows.
+    pub fn default_deny(&self) -> String {
+        self.child("default-deny")
+    }
+
     /// ConfigMap with the configuration of every process.
     pub fn config(&self) -> String {
         self.child("config")
@@ -243,6 +272,7 @@ mod tests {
             names.rabbitmq_nodes(),
             names.queue_worker(Queue::Replace),
             names.default_client(),
+            names.default_deny(),
         ];
         for other in others {
             assert!(other.len() <= 63, "{other}");

@@ -92,7 +92,7 @@ pub async fn reconcile(
     };
     if hub.metadata.deletion_timestamp.is_some() {
         let policy = hub.spec.deletion_policy;
-        let leaving = Leaving::new(&hub.metadata, policy, &ctx.settings.cluster_domain);
+        let leaving = Leaving::new(&hub.metadata, policy, &ctx.settings.surroundings.cluster_domain);
         return Ok(finalizer::clean_up(&ctx.client, &leaving).await?);
     }
     if hub.spec.paused {
@@ -100,7 +100,7 @@ pub async fn reconcile(
         return Ok(Some(REST));
     }
     let references = read_references(ctx, &hub).await?;
-    let validated = match validate(&hub, &references, &ctx.settings.cluster_domain) {
+    let validated = match validate(&hub, &references, &ctx.settings.surroundings) {
         Ok(validated) => validated,
         Err(error) => {
             let outcome = Outcome::Stalled {
@@ -274,7 +274,7 @@ pub async fn report_unreadable(
     };
     if found.metadata.deletion_timestamp.is_some() {
         let policy = policy_of(&found.data);
-        let leaving = Leaving::new(&found.metadata, policy, &ctx.settings.cluster_domain);
+        let leaving = Leaving::new(&found.metadata, policy, &ctx.settings.surroundings.cluster_domain);
         return Ok(finalizer::clean_up(&ctx.client, &leaving).await?);
     }
     let before = status_of(&found.data);

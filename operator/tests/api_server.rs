@@ -186,6 +186,16 @@ fn refused() -> Vec<(&'static str, Value, &'static str)> {
         ),
         ("/api/cors/allowedOrigins", json!(["*"]), "must be one origin"),
         ("/callbacks/allowedNetworks", json!(["10.0.0.0"]), "CIDR notation"),
+        (
+            "/networkPolicy/apiFrom",
+            json!([{"ipBlock": {"cidr": "10.0.0.0/8"}, "podSelector": {}}]),
+            "each of apiFrom must be either an ipBlock",
+        ),
+        (
+            "/networkPolicy/metricsFrom",
+            json!([{}]),
+            "each of metricsFrom must be either an ipBlock",
+        ),
         ("/deletionPolicy", json!("Keep"), "Unsupported value"),
         ("/api/replicass", json!(2), "replicass"),
     ]
@@ -270,6 +280,10 @@ async fn the_definition_accepts_and_refuses_what_it_says() {
         ("/redis/storage", json!({"size": 1_073_741_824})),
         ("/api/cors/allowedOrigins", json!(["https://app.example.org"])),
         ("/callbacks/allowedNetworks", json!(["10.20.0.0/16", "fd00::/8"])),
+        (
+            "/networkPolicy/apiFrom",
+            json!([{"namespaceSelector": {}}, {"podSelector": {}}]),
+        ),
     ] {
         apply(&client, &with(path, value), true).await.unwrap();
     }

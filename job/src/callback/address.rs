@@ -74,6 +74,42 @@ const fn v6(first: [u16; 2], prefix: u8) -> Ipv6Net {
     Ipv6Net::new_assert(Ipv6Addr::new(first[0], first[1], 0, 0, 0, 0, 0, 0), prefix)
 }
 
+/// The networks of all public addresses, each with the networks in it that are not public: what [`AddressPolicy`] permits
+/// by default, for what decides by networks instead of addresses.
+pub fn public_networks() -> Vec<(IpNet, Vec<IpNet>)> {
+    let refused_v4 = || REFUSED_V4.iter().copied();
+    let v4 = (
+        IpNet::from(v4(0, 0, 0, 0, 0)),
+        refused_v4().map(IpNet::from).collect(),
+    );
+    let tunnelled = refused_v4().map(|net| embedding(SIX_TO_FOUR, net));
+    let v6 = (
+        IpNet::from(GLOBAL_V6),
+        REFUSED_V6
+            .iter()
+            .copied()
+            .chain(tunnelled)
+            .map(IpNet::from)
+            .collect(),
+    );
+    let translated = (
+        IpNet::from(NAT64),
+        refused_v4()
+            .map(|net| IpNet::from(embedding(NAT64, net)))
+            .collect(),
+    );
+    vec![v4, v6, translated]
+}
+
+/// The addresses below `prefix` that lead to an IPv4 network whose address stands right behind the prefix.
+fn embedding(prefix: Ipv6Net, network: Ipv4Net) -> Ipv6Net {
+    let bits = u128::from(network.network().to_bits()) << (96 - prefix.prefix_len());
+    Ipv6Net::new_assert(
+        Ipv6Addr::from_bits(prefix.network().to_bits() | bits),
+        prefix.prefix_len() + network.prefix_len(),
+    )
+}
+
 /// Which addresses a callback may go to.
 #[derive(Clone, Debug, Default)]
 pub struct AddressPolicy {
@@ -306,7 +342,42 @@ mod tests {
         );
     }
 
+    fn is_in_a_public_network(address: IpAddr) -> bool {
+        public_networks().iter().any(|(network, refused)| {
+            network.contains(&address) && !refused.iter().any(|network| network.contains(&address))
+        })
+    }
+
+    #[test]
+    fn the_networks_of_public_addresses_hold_what_is_refused() {
+        for (network, refused) in public_networks() {
+            for inner in refused {
+                assert!(
+                    network.contains(&inner) && network != inner,
+                    "{inner} in {network}"
+                );
+            }
+        }
+    }
+
     proptest! {
+        #[test]
+        fn networks_and_addresses_are_judged_alike(
+            v4: u32, v6: u128, prefix in proptest::sample::select(vec![(NAT64, 32), (SIX_TO_FOUR, 112), (GLOBAL_V6, 125)]),
+        ) {
+            let (prefix, free) = prefix;
+            let below = prefix.network().to_bits() | (v6 & ((1_u128 << free) - 1));
+            for address in [
+                IpAddr::from(Ipv4Addr::from_bits(v4)),
+                IpAddr::from(Ipv6Addr::from_bits(v6)),
+                IpAddr::from(Ipv6Addr::from_bits(below)),
+            ] {
+                if address.to_canonical() == address {
+                    prop_assert_eq!(is_in_a_public_network(address), AddressPolicy::default().permits(address), "{}", address);
+                }
+            }
+        }
+
         #[test]
         fn what_the_standard_library_calls_special_is_refused(bits: u32) {
             let address = Ipv4Addr::from_bits(bits);

@@ -18,7 +18,7 @@ mod schedule;
 mod secrets;
 mod sign;
 
-pub use address::{AddressPolicy, CallbackUrlError};
+pub use address::{AddressPolicy, CallbackUrlError, public_networks};
 pub use client::{CallbackClient, CallbackClientError};
 pub use outcome::{Try, TryOutcome};
 pub use payload::{EVENT_TYPE, payload};

@@ -13,7 +13,9 @@ use crate::names::{API_PORT, METRICS_PORT};
 use crate::secrets::SecretsChecksums;
 use crate::validate::{IngressPlan, ValidatedHub};
 
-const COMPONENT: &str = "api";
+pub(super) const COMPONENT: &str = "api";
+/// What its work needs.
+pub(super) const ACCESS: &[Access] = &[Access::Redis, Access::MongoDb, Access::Flickr, Access::Vault];
 /// Seconds until every proxy has stopped to send requests to a pod that is going.
 const LINGER_SECONDS: u32 = 5;
 /// Seconds for requests under way: the longest is an upload of 100 MB.
@@ -64,7 +66,7 @@ fn deployment(hub: &ValidatedHub, secrets: &SecretsChecksums) -> Object {
             component: COMPONENT,
             replicas: Some(hub.api.replicas),
             service_account: hub.names.api(),
-            access: &[Access::Redis, Access::MongoDb, Access::Flickr, Access::Vault],
+            access: ACCESS,
             image: &hub.images.api,
             command: &["/usr/local/bin/flickrhub-api"],
             resources: &hub.api.resources,

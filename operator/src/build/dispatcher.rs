@@ -9,18 +9,26 @@ use super::{Object, api, pod};
 use crate::secrets::SecretsChecksums;
 use crate::validate::{ContainerResources, ValidatedHub};
 
+/// The part that releases jobs from lanes.
+pub(super) const DISPATCHER: &str = "dispatcher";
+/// The part that sends callbacks.
+pub(super) const CALLBACKS: &str = "callbacks";
+/// What the dispatcher's work needs.
+pub(super) const DISPATCHER_ACCESS: &[Access] = &[Access::Redis, Access::MongoDb, Access::RabbitMq];
+/// What the work of the sender of callbacks needs.
+pub(super) const CALLBACKS_ACCESS: &[Access] = &[Access::MongoDb, Access::Vault];
 const PROGRAM: &str = "/usr/local/bin/flickrhub-worker";
 
 pub(super) fn objects(hub: &ValidatedHub, secrets: &SecretsChecksums) -> Vec<Object> {
-    let account = api::service_account(hub, hub.names.dispatcher(), "dispatcher");
+    let account = api::service_account(hub, hub.names.dispatcher(), DISPATCHER);
     let dispatcher = role(
         hub,
         secrets,
         Role {
             name: hub.names.dispatcher(),
-            component: "dispatcher",
+            component: DISPATCHER,
             service_account: hub.names.dispatcher(),
-            access: &[Access::Redis, Access::MongoDb, Access::RabbitMq],
+            access: DISPATCHER_ACCESS,
             command: "dispatch",
             replicas: hub.dispatcher.replicas,
             resources: &hub.dispatcher.resources,
@@ -32,9 +40,9 @@ pub(super) fn objects(hub: &ValidatedHub, secrets: &SecretsChecksums) -> Vec<Obj
         secrets,
         Role {
             name: hub.names.callbacks(),
-            component: "callbacks",
+            component: CALLBACKS,
             service_account: hub.names.worker(),
-            access: &[Access::MongoDb, Access::Vault],
+            access: CALLBACKS_ACCESS,
             command: "callbacks",
             replicas: hub.callbacks.replicas,
             resources: &hub.callbacks.resources,

@@ -17,6 +17,9 @@ pub(crate) const MANAGED_BY: (&str, &str) = ("app.kubernetes.io/managed-by", "fl
 /// The annotation with the namespace of the hub, on objects that have none of their own.
 pub(crate) const HUB_NAMESPACE: &str = "flickrhub.dev/hub-namespace";
 
+/// The label of the operator's own pods, as the chart and the manifests give it.
+pub(super) const OPERATOR: (&str, &str) = ("app.kubernetes.io/name", "flickrhub-operator");
+
 const NAME: (&str, &str) = ("app.kubernetes.io/name", "flickrhub");
 const PART_OF: (&str, &str) = ("app.kubernetes.io/part-of", "flickrhub");
 
@@ -31,6 +34,14 @@ pub(crate) fn selector_labels(hub: &ValidatedHub, component: &str) -> BTreeMap<S
         text((INSTANCE, hub.names.hub())),
         text((COMPONENT, component)),
     ])
+}
+
+/// Selects the pods of every component.
+pub(super) fn all_pods(hub: &ValidatedHub) -> LabelSelector {
+    LabelSelector {
+        match_labels: Some(BTreeMap::from([text(NAME), text((INSTANCE, hub.names.hub()))])),
+        ..LabelSelector::default()
+    }
 }
 
 /// The label selector of the pods and the volumes of every component of a hub.

@@ -5,6 +5,7 @@
 //! | --- | --- |
 //! | `redis`, `mongodb`, `rabbitmq`, `vault` | the data tier: StatefulSet, Services, settings and scripts |
 //! | `api`, `worker`, `dispatcher` | the processes of FlickrHub |
+//! | `network` | who may talk to whom |
 //! | [`config`] | the configuration that these read |
 //! | [`limits`] | the limits, which these read again while they run |
 //! | `pod`, `process`, `stateful`, `labels`, `checksum` | what they have in common |
@@ -16,6 +17,7 @@ mod dispatcher;
 pub(crate) mod labels;
 pub mod limits;
 mod mongodb;
+mod network;
 mod object;
 mod pod;
 mod process;
@@ -33,6 +35,7 @@ pub use object::{Kind, Object};
 /// Every object of the hub, in the order in which they are applied.
 pub fn build(hub: &ValidatedHub, secrets: &SecretsChecksums) -> Vec<Object> {
     let mut objects = [
+        network::objects(hub),
         redis::objects(hub, secrets),
         mongodb::objects(hub, secrets),
         rabbitmq::objects(hub, secrets),

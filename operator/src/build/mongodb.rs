@@ -8,7 +8,7 @@ use crate::names::{MONGODB_PORT, MONGODB_REPLICA_SET};
 use crate::secrets::SecretsChecksums;
 use crate::validate::ValidatedHub;
 
-const COMPONENT: &str = "mongodb";
+pub(super) const COMPONENT: &str = "mongodb";
 const RUN: &str = "run";
 const START: &str = include_str!("scripts/mongodb-start.sh");
 

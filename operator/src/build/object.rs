@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use k8s_openapi::api::apps::v1::{Deployment, StatefulSet};
 use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
 use k8s_openapi::api::core::v1::{ConfigMap, Service, ServiceAccount, Volume};
-use k8s_openapi::api::networking::v1::Ingress;
+use k8s_openapi::api::networking::v1::{Ingress, NetworkPolicy};
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use k8s_openapi::api::rbac::v1::ClusterRoleBinding;
 use kube::ResourceExt;
@@ -70,6 +70,8 @@ objects! {
     ServiceAccount,
     /// What Vault may do.
     ClusterRoleBinding,
+    /// Who may talk to whom. Before the pods, so that none is ever without.
+    NetworkPolicy,
     /// Settings and scripts.
     ConfigMap,
     /// Addresses.

@@ -4,21 +4,19 @@ use k8s_openapi::api::core::v1::{Container, Lifecycle, LifecycleHandler, PodSpec
 
 use super::stateful::{AUTH, CONFIG, DATA, Members};
 use super::{Object, checksum, pod, stateful};
-use crate::names::{AMQP_PORT, RABBITMQ_MANAGEMENT_PORT, RABBITMQ_METRICS_PORT, RABBITMQ_USER};
+use crate::names::{
+    AMQP_PORT, DISTRIBUTION_PORT, EPMD_PORT, RABBITMQ_MANAGEMENT_PORT, RABBITMQ_METRICS_PORT, RABBITMQ_USER,
+};
 use crate::secrets::SecretsChecksums;
 use crate::validate::{QueuePlan, ValidatedHub};
 
-const COMPONENT: &str = "rabbitmq";
+pub(super) const COMPONENT: &str = "rabbitmq";
 const RUN: &str = "run";
 const ENV: &str = include_str!("scripts/rabbitmq-env.sh");
 const START: &str = include_str!("scripts/rabbitmq-start.sh");
 const HAND_OVER: &str = include_str!("scripts/rabbitmq-hand-over.sh");
 const PLUGINS: &str = include_str!("scripts/rabbitmq-plugins");
 const SETTINGS: &str = include_str!("scripts/rabbitmq.conf");
-/// The port by which nodes find each other's distribution port.
-const EPMD_PORT: u16 = 4369;
-/// The port on which nodes talk to each other.
-const DISTRIBUTION_PORT: u16 = 25672;
 
 /// Seconds that a worker has beyond its attempts until RabbitMQ takes its messages away.
 const ACKNOWLEDGE_MARGIN_SECONDS: u64 = 300;

@@ -8,7 +8,7 @@ use crate::names::{REDIS_MASTER, REDIS_PORT, SENTINEL_PORT};
 use crate::secrets::SecretsChecksums;
 use crate::validate::ValidatedHub;
 
-const COMPONENT: &str = "redis";
+pub(super) const COMPONENT: &str = "redis";
 const RUN: &str = "run";
 const SCRIPTS: [(&str, &str); 6] = [
     ("peers.sh", include_str!("scripts/redis-peers.sh")),

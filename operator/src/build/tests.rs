@@ -10,6 +10,8 @@ use crate::crd::{
 };
 use crate::fixtures;
 
+mod restricted;
+
 fn built(hub: &FlickrHub) -> Vec<Object> {
     build(&fixtures::validated(hub), &fixtures::checksums())
 }
@@ -62,37 +64,31 @@ fn the_full_sample_is_built_as_before() {
 }
 
 fn assert_hardened(objects: &[Object]) {
+    let mut pods = 0;
     for object in objects {
         let name = object.name();
-        for container in containers(object) {
+        let Some(pod) = pod(object) else {
+            continue;
+        };
+        assert_eq!(restricted::violations(&pod), [""; 0], "{name}");
+        for container in restricted::containers(&pod) {
+            let place = format!("{name}/{}", container["name"]);
             for kind in ["requests", "limits"] {
                 for resource in ["cpu", "memory"] {
                     let amount = &container["resources"][kind][resource];
-                    assert!(
-                        amount.is_string(),
-                        "{name}: {kind}.{resource} of {}",
-                        container["name"]
-                    );
+                    assert!(amount.is_string(), "{place}: {kind}.{resource}");
                 }
             }
-            let security = &container["securityContext"];
-            assert_eq!(security["allowPrivilegeEscalation"], false, "{name}");
-            assert_eq!(security["readOnlyRootFilesystem"], true, "{name}");
-            assert_eq!(security["capabilities"]["drop"][0], "ALL", "{name}");
+        }
+        for container in containers(object) {
             assert!(container["readinessProbe"].is_object(), "{name}");
         }
-        if let Some(pod) = pod(object) {
-            let security = &pod["securityContext"];
-            assert_eq!(security["runAsNonRoot"], true, "{name}");
-            assert!(
-                security["runAsUser"].as_i64().is_some_and(|user| user > 0),
-                "{name}"
-            );
-            assert_eq!(security["seccompProfile"]["type"], "RuntimeDefault", "{name}");
-            let mounts_token = pod["automountServiceAccountToken"] == true;
-            assert_eq!(mounts_token, name.ends_with("-vault"), "{name}");
-        }
+        // OpenBao asks the Kubernetes API about tokens; nobody else has anything to ask it.
+        let mounts_token = pod["automountServiceAccountToken"] == true;
+        assert_eq!(mounts_token, name.ends_with("-vault"), "{name}");
+        pods += 1;
     }
+    assert!(pods >= 9, "{pods}");
 }
 
 #[test]

@@ -10,7 +10,7 @@ use super::{Object, api, checksum, labels, pod, stateful};
 use crate::names::{VAULT_CLUSTER_PORT, VAULT_PORT};
 use crate::validate::{ExternalVaultPlan, ManagedVaultPlan, ValidatedHub, VaultAuthPlan};
 
-const COMPONENT: &str = "vault";
+pub(super) const COMPONENT: &str = "vault";
 const SETTINGS: &str = include_str!("scripts/openbao.hcl");
 
 pub(super) fn objects(hub: &ValidatedHub, vault: &ManagedVaultPlan) -> Vec<Object> {

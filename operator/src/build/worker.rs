@@ -12,6 +12,14 @@ use super::{Object, api, labels, pod};
 use crate::secrets::SecretsChecksums;
 use crate::validate::{QueuePlan, ValidatedHub};
 
+/// What a worker's work needs.
+pub(super) const ACCESS: &[Access] = &[
+    Access::Redis,
+    Access::MongoDb,
+    Access::RabbitMq,
+    Access::Flickr,
+    Access::Vault,
+];
 /// Workers that use more than this share of their CPU request get company.
 const CPU_PERCENT: i32 = 80;
 /// Seconds that a worker has beyond the longest attempt.
@@ -26,7 +34,8 @@ pub(super) fn objects(hub: &ValidatedHub, secrets: &SecretsChecksums) -> Vec<Obj
     objects
 }
 
-fn component(queue: Queue) -> &'static str {
+/// The part that the workers of a queue are.
+pub(super) fn component(queue: Queue) -> &'static str {
     match queue {
         Queue::Rest => "worker-rest",
         Queue::Upload => "worker-upload",
@@ -50,13 +59,7 @@ fn queue_objects(
             component,
             replicas: None,
             service_account: hub.names.worker(),
-            access: &[
-                Access::Redis,
-                Access::MongoDb,
-                Access::RabbitMq,
-                Access::Flickr,
-                Access::Vault,
-            ],
+            access: ACCESS,
             image: &hub.images.worker,
             command: &[
                 "/usr/local/bin/flickrhub-worker",

@@ -14,6 +14,7 @@ mod flickr;
 mod images;
 mod limits;
 mod mongodb;
+mod network;
 mod quantity;
 mod queues;
 mod rabbitmq;
@@ -35,6 +36,7 @@ pub use flickr::{FlickrAppSpec, FlickrEndpointsSpec, FlickrSpec, SecretRef};
 pub use images::{ImagesSpec, PullPolicy};
 pub use limits::{ClassLimitsSpec, LimitsSpec, UserWeight};
 pub use mongodb::MongoDbSpec;
+pub use network::NetworkPolicySpec;
 pub use quantity::{InvalidQuantity, Quantity};
 pub use queues::{QueueSpec, QueuesSpec};
 pub use rabbitmq::RabbitMqSpec;
@@ -128,6 +130,9 @@ pub struct FlickrHubSpec {
     /// Vault or OpenBao, which encrypts Flickr tokens: one that the operator runs, or one of yours.
     #[serde(default)]
     pub vault: VaultSpec,
+    /// Who may talk to whom: the NetworkPolicies of the hub.
+    #[serde(default)]
+    pub network_policy: NetworkPolicySpec,
     /// Where images come from.
     #[serde(default)]
     pub images: ImagesSpec,

@@ -8,6 +8,7 @@ mod data;
 mod error;
 mod flickr;
 mod missing;
+mod network;
 mod processes;
 mod references;
 mod resources;
@@ -24,6 +25,7 @@ pub use data::{MongoDbPlan, RabbitMqPlan, RedisPlan, StoragePlan};
 pub use error::ValidationError;
 pub use flickr::AppPlan;
 pub use missing::MissingSecret;
+pub use network::NetworkPlan;
 pub use processes::{ApiPlan, CallbacksPlan, DispatcherPlan, IngressPlan, QueuePlan};
 pub use references::{References, SecretDigest, referenced_secrets};
 pub use resources::ContainerResources;
@@ -69,6 +71,8 @@ pub struct ValidatedHub {
     pub rabbitmq: RabbitMqPlan,
     /// Vault or OpenBao.
     pub vault: VaultPlan,
+    /// Who may talk to whom; no NetworkPolicies if `None`.
+    pub network: Option<NetworkPlan>,
     /// The checksums of the Secrets that the user gave, by name: a change restarts the pods that mount them.
     pub user_secrets: BTreeMap<String, String>,
     /// Secrets that the user has to give and that are not there.
@@ -137,6 +141,15 @@ impl Images {
     }
 }
 
+/// What a hub depends on and does not say itself: where it runs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Surroundings {
+    /// The DNS domain of the cluster, `cluster.local` nearly everywhere.
+    pub cluster_domain: String,
+    /// The namespace that the operator runs in, out of which it reaches the engines.
+    pub operator_namespace: String,
+}
+
 /// Checks a hub against itself, and notes what it refers to that is not there.
 ///
 /// # Errors
@@ -144,13 +157,17 @@ impl Images {
 pub fn validate(
     hub: &FlickrHub,
     references: &References,
-    cluster_domain: &str,
+    surroundings: &Surroundings,
 ) -> Result<ValidatedHub, ValidationError> {
     let name = hub.name_any();
     if !is_service_name(&name) {
         return Err(ValidationError::Name(name));
     }
-    let names = HubNames::new(name, hub.namespace().unwrap_or_default(), cluster_domain);
+    let names = HubNames::new(
+        name,
+        hub.namespace().unwrap_or_default(),
+        &surroundings.cluster_domain,
+    );
     let spec = &hub.spec;
     Ok(ValidatedHub {
         uid: hub.uid().unwrap_or_default(),
@@ -168,6 +185,7 @@ pub fn validate(
         mongodb: data::mongodb(&spec.mongodb)?,
         rabbitmq: data::rabbitmq(&spec.rabbitmq)?,
         vault: vault::vault(&spec.vault, &names)?,
+        network: network::network(&spec.network_policy, surroundings)?,
         user_secrets: references.checksums(),
         lacks: missing::lacks(spec, references),
         ready_generations: ready_generations(hub),

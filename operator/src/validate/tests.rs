@@ -3,13 +3,13 @@ use crate::crd::{ManagedVaultSpec, Quantity, ResourcesSpec, VaultAuthSpec};
 use crate::fixtures::{self, secret};
 
 fn refused(hub: &FlickrHub, references: &References) -> Option<(&'static str, String)> {
-    let error = validate(hub, references, "cluster.local").err()?;
+    let error = validate(hub, references, &fixtures::surroundings()).err()?;
     Some((error.reason(), error.to_string()))
 }
 
 /// What the hub lacks, each as reason and message.
 fn lacked(hub: &FlickrHub, references: &References) -> Vec<(&'static str, String)> {
-    let lacks = validate(hub, references, "cluster.local").map(|hub| hub.lacks);
+    let lacks = validate(hub, references, &fixtures::surroundings()).map(|hub| hub.lacks);
     let lacks = lacks.unwrap_or_default().into_iter();
     lacks.map(|lack| (lack.reason, lack.message)).collect()
 }
@@ -159,4 +159,28 @@ fn images_come_from_the_registry_unless_they_are_named() {
     assert_eq!(images.mongodb, "mirror.example.org/library/mongo:6.0.27");
     assert_eq!(images.redis, "redis:8");
     assert!(images.api.starts_with("mirror.example.org/flickrhub/api:"));
+}
+
+#[test]
+fn a_peer_that_is_no_network_is_refused_with_its_field() {
+    let mut hub = fixtures::minimal();
+    let peer = |cidr: &str, except: &str| {
+        let block = serde_json::json!({"ipBlock": {"cidr": cidr, "except": [except]}});
+        serde_json::from_value(block).ok()
+    };
+    for (cidr, except, value) in [
+        ("10.0.0.0/8", "10.1.0.0/16", None),
+        ("10.0.0.0", "10.1.0.0/16", Some("10.0.0.0")),
+        ("10.0.0.0/8", "here", Some("here")),
+    ] {
+        hub.spec.network_policy.api_from = peer(cidr, except).map(|peer| vec![peer]);
+        let message = refused(&hub, &fixtures::references());
+        let expected = value.map(|value| {
+            let message = format!(
+                "networkPolicy.apiFrom holds {value:?}, which is no network: write it as CIDR, for example 10.20.0.0/16."
+            );
+            ("InvalidSpec", message)
+        });
+        assert_eq!(message, expected, "{cidr} {except}");
+    }
 }

@@ -3,12 +3,13 @@
 //! Names are new in each run, so that nothing of an earlier run on a lab that was kept can stand in for what this one
 //! did. Jobs stay: the hub deletes them by itself, and they belong to a user that no other test has.
 
+use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, resume_unwind};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use futures::FutureExt;
-use k8s_openapi::api::core::v1::Namespace;
+use k8s_openapi::api::core::v1::{Namespace, Pod};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams, PostParams};
 use kube::{Client, ResourceExt};
@@ -38,6 +39,7 @@ enum Made {
     User(String),
     Sink(String),
     Namespace(String),
+    Pod { namespace: String, name: String },
 }
 
 /// Runs a test, and then removes what it made.
@@ -83,6 +85,11 @@ impl Scene {
         let namespace = Namespace {
             metadata: ObjectMeta {
                 name: Some(name.clone()),
+                // Nothing of the project may need more.
+                labels: Some(BTreeMap::from([(
+                    "pod-security.kubernetes.io/enforce".to_owned(),
+                    "restricted".to_owned(),
+                )])),
                 ..ObjectMeta::default()
             },
             ..Namespace::default()
@@ -94,6 +101,18 @@ impl Scene {
             .await
             .expect("a new namespace");
         name
+    }
+
+    /// A new pod.
+    pub async fn pod(&self, namespace: &str, pod: &Pod) {
+        let name = pod.name_any();
+        self.note(Made::Pod {
+            namespace: namespace.to_owned(),
+            name: name.clone(),
+        });
+        let pods: Api<Pod> = Api::namespaced(self.client.clone(), namespace);
+        let made = pods.create(&PostParams::default(), pod).await;
+        made.unwrap_or_else(|error| panic!("pod {name}: {error}"));
     }
 
     fn note(&self, made: Made) {
@@ -111,11 +130,17 @@ impl Scene {
                 Made::User(user) => self.gateway.forget(user).await,
                 Made::Sink(name) => self.mock.forget_sink(name).await,
                 Made::Namespace(name) => self.delete_namespace(name).await,
+                Made::Pod { namespace, name } => self.delete_pod(namespace, name).await,
             };
             if let Err(error) = removed {
                 eprintln!("{made:?} stays: {error}");
             }
         }
+    }
+
+    async fn delete_pod(&self, namespace: &str, name: &str) -> Result<(), String> {
+        let pods: Api<Pod> = Api::namespaced(self.client.clone(), namespace);
+        unless_gone(pods.delete(name, &DeleteParams::default().grace_period(0)).await)
     }
 
     /// The hubs first, with their data: their operator has to let them go while the namespace is still there.

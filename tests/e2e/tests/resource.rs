@@ -9,7 +9,8 @@ use std::time::Duration;
 use flickrhub_e2e::cluster::{self, condition, hubs, ready};
 use flickrhub_e2e::{eventually, scene};
 use k8s_openapi::api::apps::v1::{Deployment, StatefulSet};
-use k8s_openapi::api::core::v1::{ConfigMap, PersistentVolumeClaim, Pod, Secret, Service};
+use k8s_openapi::api::core::v1::{ConfigMap, Namespace, PersistentVolumeClaim, Pod, Secret, Service};
+use k8s_openapi::api::networking::v1::NetworkPolicy;
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::api::{Api, DeleteParams, DynamicObject, ListParams, Patch, PatchParams, PostParams};
@@ -236,6 +237,22 @@ async fn a_deleted_or_edited_child_is_repaired() {
     })
     .await;
 
+    let policies: Api<NetworkPolicy> = Api::namespaced(client.clone(), &namespace);
+    let name = format!("{hub}-default-deny");
+    let before = policies.get(&name).await.expect("the policy").uid();
+    policies
+        .delete(&name, &DeleteParams::default())
+        .await
+        .expect("deleted");
+    eventually("the policy is back", REPAIRED_WITHIN, || async {
+        policies
+            .get(&name)
+            .await
+            .ok()
+            .filter(|after| after.uid() != before)
+    })
+    .await;
+
     let configs: Api<ConfigMap> = Api::namespaced(client.clone(), &namespace);
     let name = format!("{hub}-config");
     let before = configs.get(&name).await.expect("the ConfigMap");
@@ -278,6 +295,11 @@ async fn a_deleted_or_edited_child_is_repaired() {
 #[ignore = "needs a hub: make test"]
 async fn every_container_has_requests_limits_and_a_restricted_security_context() {
     let client = cluster::client().await;
+    // The API server lets no other pods into it: that all run shows that all meet the standard.
+    let namespaces: Api<Namespace> = Api::all(client.clone());
+    let namespace = namespaces.get(&cluster::namespace()).await.expect("it is there");
+    let enforced = namespace.labels().get("pod-security.kubernetes.io/enforce");
+    assert_eq!(enforced.map(String::as_str), Some("restricted"));
     let pods: Api<Pod> = Api::namespaced(client, &cluster::namespace());
     let selector = format!("app.kubernetes.io/instance={}", cluster::hub());
     let pods = pods
@@ -308,6 +330,7 @@ async fn every_container_has_requests_limits_and_a_restricted_security_context()
                 .as_ref()
                 .unwrap_or_else(|| panic!("{place}"));
             assert_eq!(security.allow_privilege_escalation, Some(false), "{place}");
+            assert_eq!(security.read_only_root_filesystem, Some(true), "{place}");
         }
     }
 }

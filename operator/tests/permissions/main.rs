@@ -1,0 +1,280 @@
+//! The operator has the rights that it needs and no others: everything that it does at the Kubernetes API is done here,
+//! against an API server in memory that permits what the role says. A right that is missing is denied; one that is never
+//! used could be dropped from the role.
+
+#![expect(clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
+
+mod api_server;
+mod request;
+mod role;
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use flickrhub_operator::context::{Context, Settings};
+use flickrhub_operator::controller;
+use flickrhub_operator::crd::FlickrHub;
+use flickrhub_operator::engine::vault::{KeyStore as _, Keys, SecretKeyStore};
+use flickrhub_operator::leader::Candidate;
+use flickrhub_operator::metrics::Metrics;
+use flickrhub_operator::reconcile::reconcile;
+use flickrhub_operator::validate::{References, Surroundings, validate};
+use kube::runtime::events::{Event, EventType, Recorder, Reporter};
+use prometheus::Registry;
+use serde_json::{Value, json};
+
+use api_server::ApiServer;
+use role::Permission;
+
+const NAMESPACE: &str = "photos";
+const UID: &str = "7d1f3c52-9f0e-4c61-9a35-0d5a4d3f2b10";
+
+fn surroundings() -> Surroundings {
+    Surroundings {
+        // No such names resolve (RFC 6761), so the engines are away.
+        cluster_domain: "invalid".to_owned(),
+        operator_namespace: "flickrhub-system".to_owned(),
+    }
+}
+
+fn context(server: &ApiServer) -> Context {
+    let reporter = Reporter {
+        controller: "flickrhub-operator".to_owned(),
+        instance: None,
+    };
+    let settings = Settings {
+        surroundings: surroundings(),
+        namespace: None,
+        concurrency: 1,
+    };
+    let client = server.client();
+    let recorder = Recorder::new(client.clone(), reporter);
+    Context::new(client.clone(), client, recorder, settings)
+}
+
+/// A hub that needs every kind of object.
+fn hub() -> Value {
+    json!({
+        "apiVersion": "flickrhub.dev/v1alpha1",
+        "kind": "FlickrHub",
+        "metadata": {"name": "gallery", "namespace": NAMESPACE, "uid": UID, "generation": 1},
+        "spec": {
+            "flickr": {"apps": [{"name": "main", "credentialsSecretRef": {"name": "flickr-app"}}]},
+            "api": {"ingress": {"host": "photos.example.org"}},
+        },
+    })
+}
+
+fn put_hub(server: &ApiServer, hub: Value) {
+    server.put("flickrhub.dev", "v1alpha1", "flickrhubs", hub);
+}
+
+/// The labels of what the operator made.
+fn labels(component: &str) -> Value {
+    json!({
+        "app.kubernetes.io/name": "flickrhub",
+        "app.kubernetes.io/instance": "gallery",
+        "app.kubernetes.io/component": component,
+        "app.kubernetes.io/managed-by": "flickrhub-operator",
+    })
+}
+
+/// A volume of a member, as the StatefulSet controller makes it.
+fn put_claim(server: &ApiServer, name: &str) {
+    let claim = json!({
+        "apiVersion": "v1", "kind": "PersistentVolumeClaim",
+        "metadata": {
+            "name": name, "namespace": NAMESPACE, "labels": labels("redis"),
+            "ownerReferences": [{"apiVersion": "apps/v1", "kind": "StatefulSet", "name": "gallery-redis", "uid": "1"}],
+        },
+        "spec": {"resources": {"requests": {"storage": "1Gi"}}},
+    });
+    server.put("", "v1", "persistentvolumeclaims", claim);
+}
+
+/// The operator fails at the engines here, and goes on nonetheless.
+async fn bring_on(ctx: &Context) {
+    let _ = Box::pin(reconcile(ctx, NAMESPACE, "gallery")).await;
+}
+
+/// A hub is made, its first part of the way: what exists before the data tier works.
+async fn begins(server: &ApiServer, ctx: &Context) {
+    let credentials = json!({"apiVersion": "v1", "kind": "Secret",
+        "metadata": {"name": "flickr-app", "namespace": NAMESPACE},
+        "data": {"consumerKey": "a2V5", "consumerSecret": "c2VjcmV0"}});
+    server.put("", "v1", "secrets", credentials);
+    put_hub(server, hub());
+    bring_on(ctx).await;
+    assert_eq!(server.names("statefulsets").len(), 4);
+}
+
+/// The data tier has worked: the processes are made, and those of a queue are fewer than they should be.
+async fn works(server: &ApiServer, ctx: &Context) {
+    let ready = json!({"RedisReady": 1, "MongoDBReady": 1, "RabbitMQReady": 1, "VaultReady": 1});
+    server.change("flickrhubs", "gallery", |hub| {
+        hub["status"]["readyGenerations"] = ready;
+    });
+    bring_on(ctx).await;
+    assert_eq!(server.names("deployments").len(), 6);
+    server.change("deployments", "gallery-worker-rest", |deployment| {
+        deployment["spec"]["replicas"] = json!(0);
+    });
+    bring_on(ctx).await;
+}
+
+/// One object of every kind is there that no hub has any more.
+async fn prunes(server: &ApiServer, ctx: &Context) {
+    let kinds = [
+        ("", "v1", "configmaps"),
+        ("", "v1", "services"),
+        ("", "v1", "serviceaccounts"),
+        ("apps", "v1", "statefulsets"),
+        ("apps", "v1", "deployments"),
+        ("autoscaling", "v2", "horizontalpodautoscalers"),
+        ("policy", "v1", "poddisruptionbudgets"),
+        ("networking.k8s.io", "v1", "ingresses"),
+        ("networking.k8s.io", "v1", "networkpolicies"),
+    ];
+    for (group, version, resource) in kinds {
+        let stray = json!({"metadata": {
+            "name": "gallery-stray", "namespace": NAMESPACE, "labels": labels("stray"),
+            "ownerReferences": [{"apiVersion": "flickrhub.dev/v1alpha1", "kind": "FlickrHub", "name": "gallery", "uid": UID}],
+        }});
+        server.put(group, version, resource, stray);
+    }
+    bring_on(ctx).await;
+    for (.., resource) in kinds {
+        let names = server.names(resource);
+        assert!(!names.is_empty(), "{resource}");
+        assert!(!names.contains(&"gallery-stray".to_owned()), "{resource}");
+    }
+}
+
+/// Volumes grow, which makes a set anew.
+async fn grows(server: &ApiServer, ctx: &Context) {
+    put_claim(server, "data-gallery-redis-0");
+    server.change("flickrhubs", "gallery", |hub| {
+        hub["spec"]["redis"] = json!({"storage": {"size": "64Gi"}});
+    });
+    bring_on(ctx).await;
+}
+
+/// The hub goes with its data, or leaves it.
+async fn goes(server: &ApiServer, ctx: &Context, policy: &str) {
+    server.change("flickrhubs", "gallery", |hub| {
+        hub["spec"]["deletionPolicy"] = json!(policy);
+        hub["metadata"]["deletionTimestamp"] = json!("2030-01-01T00:00:00Z");
+    });
+    for _ in 0..3 {
+        bring_on(ctx).await;
+    }
+}
+
+/// A Vault of the user that is logged in to by a service account.
+async fn logs_in(server: &ApiServer, ctx: &Context) {
+    let mut hub = hub();
+    hub["metadata"]["uid"] = json!("another");
+    hub["spec"]["vault"] =
+        json!({"external": {"address": "https://127.0.0.1:1", "auth": {"kubernetes": {}}}});
+    put_hub(server, hub);
+    // The account is made in the first and used in the second.
+    bring_on(ctx).await;
+    bring_on(ctx).await;
+}
+
+/// A set of a version that let it take its volumes along.
+fn put_former_set(server: &ApiServer) {
+    server.change("statefulsets", "gallery-redis", |set| {
+        set["spec"]["persistentVolumeClaimRetentionPolicy"]["whenDeleted"] = json!("Delete");
+        set["metadata"]["generation"] = json!(1);
+        set["status"] = json!({"observedGeneration": 1});
+    });
+}
+
+/// An OpenBao is initialised.
+async fn keeps_keys(ctx: &Context) {
+    let hub: FlickrHub = serde_json::from_value(hub()).expect("a hub");
+    let hub = validate(&hub, &References::default(), &surroundings()).expect("valid");
+    let store = SecretKeyStore::of(ctx, &hub);
+    store.record_intent().await.expect("an intent");
+    let keys = Keys {
+        unseal_key: "key".to_owned().into(),
+        root_token: "token".to_owned().into(),
+    };
+    store.save(&keys).await.expect("kept");
+}
+
+/// The same event happens twice.
+async fn tells(ctx: &Context) {
+    let event = Event {
+        type_: EventType::Normal,
+        reason: "Ready".to_owned(),
+        note: None,
+        action: "Reconcile".to_owned(),
+        secondary: None,
+    };
+    let hub: FlickrHub = serde_json::from_value(hub()).expect("a hub");
+    for _ in 0..2 {
+        let about = kube::Resource::object_ref(&hub, &());
+        ctx.recorder.publish(&event, &about).await.expect("published");
+    }
+}
+
+/// It is elected, renews its lease and gives it back.
+async fn leads(server: &ApiServer) {
+    let candidate = Candidate::new(server.client(), "flickrhub-system", "flickrhub-operator", "me");
+    candidate.acquire().await;
+    candidate.release().await;
+}
+
+/// It watches everything, for as long as it takes to begin.
+async fn watches(server: &ApiServer) {
+    let metrics = Metrics::new(&Registry::new()).expect("metrics");
+    let for_a_moment = tokio::time::sleep(Duration::from_secs(2));
+    controller::run(context(server), metrics, for_a_moment).await;
+}
+
+fn difference(left: &BTreeSet<Permission>, right: &BTreeSet<Permission>) -> Vec<String> {
+    left.difference(right)
+        .map(|permission| format!("{permission:?}"))
+        .collect()
+}
+
+#[test]
+fn the_chart_and_the_manifests_allow_the_same() {
+    let (chart, manifests) = (role::of_chart(), role::of_manifests());
+    assert!(chart.len() > 50, "{} rights are read", chart.len());
+    assert_eq!(difference(&chart, &manifests), [""; 0], "only in the chart");
+    assert_eq!(difference(&manifests, &chart), [""; 0], "only in the manifests");
+}
+
+#[tokio::test]
+async fn every_right_is_used_and_no_other_is_needed() {
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let role = role::of_manifests();
+    let server = ApiServer::new(role.clone());
+    let ctx = context(&server);
+
+    leads(&server).await;
+    keeps_keys(&ctx).await;
+    tells(&ctx).await;
+    begins(&server, &ctx).await;
+    works(&server, &ctx).await;
+    prunes(&server, &ctx).await;
+    grows(&server, &ctx).await;
+    bring_on(&ctx).await;
+    put_former_set(&server);
+    goes(&server, &ctx, "Retain").await;
+    put_hub(&server, hub());
+    bring_on(&ctx).await;
+    goes(&server, &ctx, "Delete").await;
+    logs_in(&server, &ctx).await;
+    watches(&server).await;
+
+    assert_eq!(server.denied(), BTreeSet::new(), "denied, but needed");
+    assert_eq!(
+        difference(&role, &server.used()),
+        [""; 0],
+        "allowed, but never used: drop it from the role"
+    );
+}
