@@ -40,7 +40,7 @@ pub use queues::{QueueSpec, QueuesSpec};
 pub use rabbitmq::RabbitMqSpec;
 pub use redis::RedisSpec;
 pub use resources::{Amounts, ResourcesSpec};
-pub use status::FlickrHubStatus;
+pub use status::{FlickrHubStatus, TransitKeyStatus};
 pub use storage::StorageSpec;
 pub use vault::{
     AppRoleAuthSpec, ExternalVaultSpec, KubernetesAuthSpec, ManagedVaultSpec, TokenAuthSpec, VaultAuthSpec,

@@ -69,6 +69,8 @@ pub struct ValidatedHub {
     pub rabbitmq: RabbitMqPlan,
     /// Vault or OpenBao.
     pub vault: VaultPlan,
+    /// Days between two rotations of the transit keys.
+    pub key_rotation_days: u32,
     /// The checksums of the Secrets that the user gave, by name: a change restarts the pods that mount them.
     pub user_secrets: BTreeMap<String, String>,
     /// Secrets that the user has to give and that are not there.
@@ -168,6 +170,7 @@ pub fn validate(
         mongodb: data::mongodb(&spec.mongodb)?,
         rabbitmq: data::rabbitmq(&spec.rabbitmq)?,
         vault: vault::vault(&spec.vault, &names)?,
+        key_rotation_days: spec.vault.key_rotation_days,
         user_secrets: references.checksums(),
         lacks: missing::lacks(spec, references),
         ready_generations: ready_generations(hub),

@@ -2,7 +2,11 @@
 
 #![expect(clippy::expect_used, reason = "a test fails by a panic")]
 
+mod bao;
+mod database;
 mod mongodb;
+mod policies;
 mod redis;
+mod rotation;
 mod servers;
 mod vault;
