@@ -7,6 +7,7 @@ mod database;
 mod mongodb;
 mod policies;
 mod redis;
+mod registry;
 mod rotation;
 mod servers;
 mod vault;
