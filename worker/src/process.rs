@@ -21,6 +21,7 @@ use crate::connect::Stopped;
 use crate::data_tier::DataTier;
 use crate::dispatcher::Dispatcher;
 use crate::flickr_call::{FlickrCaller, FlickrCallerError};
+use crate::open_secrets::OpenSecrets;
 use crate::runner::{Runner, Tokens};
 
 /// The process cannot do its work.
@@ -159,7 +160,7 @@ async fn deliver_callbacks(
         clients: stores.clients,
         endpoints: stores.endpoints,
         deliveries: stores.deliveries,
-        vault: tier.vault(Component::Callbacks).await?,
+        secrets: OpenSecrets::new(tier.vault(Component::Callbacks).await?),
         sender,
         metrics,
     };
