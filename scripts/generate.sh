@@ -4,7 +4,9 @@
 . "$(dirname "$0")/environment.sh"
 cd "$ROOT"
 
-cargo run -q --locked -p flickrhub-operator -- crds >crds/flickrhub.dev_flickrhubs.yaml
+for plural in flickrhubs flickrhubclients; do
+  cargo run -q --locked -p flickrhub-operator -- crds "$plural" >"crds/flickrhub.dev_$plural.yaml"
+done
 cp crds/*.yaml charts/flickrhub-operator/crds/
 cargo run -q --locked -p flickrhub-api -- openapi >api/openapi.json
 cargo run -q --locked -p flickrhub-api -- problems >docs/problems.md

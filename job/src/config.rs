@@ -130,7 +130,8 @@ pub enum VaultAuth {
     Kubernetes {
         /// Where the auth method is mounted.
         mount: String,
-        /// The role to log in to. The operator writes one role for each component: `<role>-api`, `<role>-worker`.
+        /// The role to log in to. The operator writes one role for each component: `<role>-api`, `<role>-worker`,
+        /// `<role>-callbacks`.
         role: String,
         /// File with the service account's token.
         token_file: PathBuf,

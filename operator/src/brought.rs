@@ -9,6 +9,7 @@ use crate::apply::ApplyError;
 use crate::backoff;
 use crate::crd::FlickrHubStatus;
 use crate::engine::redis::OpenCircuit;
+use crate::engine::vault::rotation::RotationReport;
 use crate::lack::{Lack, SECRET_LOST};
 use crate::part::{Part, PartStatus};
 use crate::reconcile::ReconcileError;
@@ -42,6 +43,8 @@ pub(crate) struct Brought {
     pub(crate) failures: Vec<ApplyError>,
     /// Circuits to Flickr that are not closed, if somebody could tell.
     pub(crate) circuits: Option<Vec<OpenCircuit>>,
+    /// The transit keys, if they were looked at.
+    pub(crate) keys: Option<RotationReport>,
 }
 
 impl Brought {
@@ -59,10 +62,9 @@ impl Brought {
 
     /// When to look again although nothing in Kubernetes changes.
     pub(crate) fn look_again(&self) -> Option<Duration> {
-        self.parts
-            .values()
-            .filter_map(|status| status.requeue_after)
-            .min()
+        let parts = self.parts.values().filter_map(|status| status.requeue_after);
+        let keys = self.keys.iter().filter_map(|keys| keys.look_again);
+        parts.chain(keys).min()
     }
 
     /// Everything that somebody has to know, each once.
@@ -156,6 +158,7 @@ mod tests {
             lacks: Vec::new(),
             failures,
             circuits: None,
+            keys: None,
         }
     }
 

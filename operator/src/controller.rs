@@ -1,4 +1,4 @@
-//! Watches hubs, everything they own and the Secrets they refer to, and reconciles what changed.
+//! Watches hubs (and clients, see [`crate::client_controller`]), everything they own and the Secrets they refer to, and reconciles what changed.
 //!
 //! Only the metadata of children is watched and none of it is kept, so memory does not grow with objects that are not
 //! ours. A hub that cannot be read is reported and stops no other.
@@ -13,7 +13,8 @@ use std::fmt::Debug;
 use std::sync::Arc;
 use std::time::Instant;
 
-use futures::{Stream, StreamExt};
+use futures::future::join;
+use futures::{FutureExt, Stream, StreamExt};
 use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::apps::v1::{Deployment, StatefulSet};
 use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
@@ -30,6 +31,7 @@ use serde::de::DeserializeOwned;
 
 use crate::backoff;
 use crate::build::labels::{HUB_NAMESPACE, INSTANCE, MANAGED_BY};
+use crate::client_controller;
 use crate::context::Context;
 use crate::crd::FlickrHub;
 use crate::metrics::Metrics;
@@ -39,9 +41,9 @@ use crate::validate::referenced_secrets;
 type Hub = DeserializeGuard<FlickrHub>;
 
 /// What a reconciliation is given.
-struct Shared {
-    ctx: Context,
-    metrics: Metrics,
+pub(crate) struct Shared {
+    pub(crate) ctx: Context,
+    pub(crate) metrics: Metrics,
 }
 
 /// Runs until `shutdown` ends, and then until the reconciliations under way have ended.
@@ -53,7 +55,7 @@ pub async fn run(ctx: Context, metrics: Metrics, shutdown: impl Future<Output = 
     let hubs = watched::<Hub>(&shared, scoped(&shared.ctx), watcher::Config::default())
         .reflect(writer)
         .applied_objects()
-        .predicate_filter(but_for_status(), PredicateConfig::default());
+        .predicate_filter(but_for_status::<Hub>(), PredicateConfig::default());
     let bindings = watched(
         &shared,
         Api::<PartialObjectMeta<ClusterRoleBinding>>::all(shared.ctx.watch_client.clone()),
@@ -65,7 +67,9 @@ pub async fn run(ctx: Context, metrics: Metrics, shutdown: impl Future<Output = 
         watcher::Config::default(),
     );
     let store = reader.clone();
-    Controller::for_stream(hubs, reader)
+    let shutdown = shutdown.shared();
+    let clients = client_controller::run(Arc::clone(&shared), shutdown.clone());
+    let hubs = Controller::for_stream(hubs, reader)
         .with_config(config)
         .owns_stream(children::<ConfigMap>(&shared, &ours))
         .owns_stream(children::<Service>(&shared, &ours))
@@ -83,13 +87,13 @@ pub async fn run(ctx: Context, metrics: Metrics, shutdown: impl Future<Output = 
         .graceful_shutdown_on(shutdown)
         .run(step, on_error, shared)
         // Failures were logged and counted where they happened.
-        .for_each(|_| std::future::ready(()))
-        .await;
+        .for_each(|_| std::future::ready(()));
+    join(hubs, clients).await;
 }
 
-/// What of a hub triggers it: its spec (the generation), what is written into its metadata, and that it is to go.
-fn but_for_status() -> impl Predicate<Hub> {
-    let deletion = |hub: &Hub| Some(u64::from(hub.meta().deletion_timestamp.is_some()));
+/// What of a resource triggers it: its spec (the generation), what is written into its metadata, and that it is to go.
+pub(crate) fn but_for_status<K: Resource>() -> impl Predicate<K> {
+    let deletion = |resource: &K| Some(u64::from(resource.meta().deletion_timestamp.is_some()));
     predicates::generation
         .combine(predicates::labels)
         .combine(predicates::annotations)
@@ -98,7 +102,7 @@ fn but_for_status() -> impl Predicate<Hub> {
 }
 
 /// The events of a kind. A watch that fails is begun anew after a pause.
-fn watched<K>(
+pub(crate) fn watched<K>(
     shared: &Shared,
     api: Api<K>,
     config: watcher::Config,
@@ -115,7 +119,7 @@ where
 }
 
 /// The metadata of a kind of object that hubs own.
-fn children<K>(
+pub(crate) fn children<K>(
     shared: &Shared,
     ours: &watcher::Config,
 ) -> impl Stream<Item = watcher::Result<PartialObjectMeta<K>>> + Send + 'static + use<K>
@@ -151,7 +155,7 @@ fn reported<T: Send + 'static>(
 }
 
 /// The API of a kind to watch, in the namespace that the operator looks at, or in all.
-fn scoped<K>(ctx: &Context) -> Api<K>
+pub(crate) fn scoped<K>(ctx: &Context) -> Api<K>
 where
     K: Resource<DynamicType = (), Scope = NamespaceResourceScope>,
 {
@@ -239,7 +243,7 @@ mod tests {
         let mut changed = fixtures::minimal();
         change(&mut changed);
         let seen = [fixtures::minimal(), changed].map(|hub| Ok(DeserializeGuard(Ok(hub))));
-        let passed = stream::iter(seen).predicate_filter(but_for_status(), PredicateConfig::default());
+        let passed = stream::iter(seen).predicate_filter(but_for_status::<Hub>(), PredicateConfig::default());
         passed.count().await == 2
     }
 

@@ -32,6 +32,12 @@ pub fn secrets_created(names: &[String]) -> Event {
     event(EventType::Normal, "SecretsCreated", &note)
 }
 
+/// The event that a transit key was rotated.
+pub fn key_rotated(key: &str) -> Event {
+    let note = format!("Rotated the transit key {key}; what is stored is rewrapped.");
+    event(EventType::Normal, "KeyRotated", &note)
+}
+
 /// Most characters of an event's note that Kubernetes takes.
 const MAX_NOTE: usize = 1024;
 

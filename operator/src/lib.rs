@@ -17,14 +17,17 @@
 //! | [`pods`] | why pods do not run |
 //! | [`status`], [`event`] | what is told to people and machines |
 //! | [`reconcile`] | the steps in their order |
+//! | [`api_client`] | the same for `FlickrHubClient`, from the resource to a key that holds |
 //! | [`controller`], [`leader`] | when they run, and in which process |
 //! | [`shutdown`] | how the process ends without losing what exists nowhere else |
 //! | [`finalizer`] | what goes by hand when a hub is deleted |
 
+pub mod api_client;
 pub mod apply;
 pub mod backoff;
 mod brought;
 pub mod build;
+mod client_controller;
 pub mod context;
 pub mod controller;
 pub mod crd;

@@ -36,7 +36,10 @@ enum Command {
     /// Reconciles FlickrHub resources until told to stop.
     Run(RunArgs),
     /// Prints the CustomResourceDefinitions as YAML.
-    Crds,
+    Crds {
+        /// Only that of this plural, such as `flickrhubs`.
+        plural: Option<String>,
+    },
 }
 
 #[derive(Args)]
@@ -85,7 +88,7 @@ enum ProgramError {
 async fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Run(args) => run(args).await,
-        Command::Crds => print_definitions(),
+        Command::Crds { plural } => print_definitions(plural.as_deref()),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
@@ -98,8 +101,8 @@ async fn main() -> ExitCode {
     }
 }
 
-fn print_definitions() -> Result<(), ProgramError> {
-    std::io::stdout().write_all(crd::definitions_yaml()?.as_bytes())?;
+fn print_definitions(plural: Option<&str>) -> Result<(), ProgramError> {
+    std::io::stdout().write_all(crd::definitions_yaml(plural)?.as_bytes())?;
     Ok(())
 }
 

@@ -208,7 +208,7 @@ impl HubNames {
         self.child("api")
     }
 
-    /// ServiceAccount of the workers and the sender of callbacks; also their role in Vault.
+    /// ServiceAccount of the workers; also their role in Vault.
     pub fn worker(&self) -> String {
         self.child("worker")
     }
@@ -223,7 +223,7 @@ impl HubNames {
         self.child("dispatcher")
     }
 
-    /// Deployment and PodDisruptionBudget of the sender of callbacks.
+    /// Deployment, ServiceAccount and PodDisruptionBudget of the sender of callbacks; also its role in Vault.
     pub fn callbacks(&self) -> String {
         self.child("callbacks")
     }

@@ -18,6 +18,7 @@ use crate::brought::{APPLY_FAILED, Brought, sentence};
 use crate::build::{Kind, Object, build};
 use crate::context::{Context, FIELD_MANAGER};
 use crate::crd::{DeletionPolicy, FlickrHub, FlickrHubStatus};
+use crate::engine::vault::rotation::RotationReport;
 use crate::finalizer::{self, FinalizerError, Leaving};
 use crate::flickr_reachable::{Reachability, reachability};
 use crate::lack::withheld;
@@ -96,7 +97,7 @@ pub async fn reconcile(
         return Ok(finalizer::clean_up(&ctx.client, &leaving).await?);
     }
     if hub.spec.paused {
-        report(ctx, &hub, None, &Outcome::Paused, None).await?;
+        report(ctx, &hub, None, &Outcome::Paused, Findings::default()).await?;
         return Ok(Some(REST));
     }
     let references = read_references(ctx, &hub).await?;
@@ -108,7 +109,7 @@ pub async fn reconcile(
                 message: error.to_string(),
                 parts: BTreeMap::new(),
             };
-            report(ctx, &hub, None, &outcome, None).await?;
+            report(ctx, &hub, None, &outcome, Findings::default()).await?;
             return Ok(Some(REST));
         }
     };
@@ -119,8 +120,11 @@ pub async fn reconcile(
             let wait = brought.look_again();
             let error = brought.error();
             let flickr = brought.circuits.take();
-            let flickr = flickr.map(|open| reachability(&open, Timestamp::now()));
-            report(ctx, &hub, url, &brought.outcome(), flickr.as_ref()).await?;
+            let findings = Findings {
+                flickr: flickr.map(|open| reachability(&open, Timestamp::now())),
+                keys: brought.keys.take(),
+            };
+            report(ctx, &hub, url, &brought.outcome(), findings).await?;
             error.map_or_else(|| Ok(Some(wait.unwrap_or_else(|| backoff::jittered(REST)))), Err)
         }
         Err(error) => {
@@ -129,7 +133,7 @@ pub async fn reconcile(
                 message: sentence(&error.to_string()),
                 parts: BTreeMap::new(),
             };
-            report(ctx, &hub, url, &outcome, None).await?;
+            report(ctx, &hub, url, &outcome, Findings::default()).await?;
             Err(error)
         }
     }
@@ -190,7 +194,9 @@ async fn bring_on(
         }
         _ => None,
     };
+    let keys = rotate_keys(ctx, hub, validated, &secrets, &all).await;
     Ok(Brought {
+        keys,
         parts: all,
         lacks,
         failures,
@@ -215,8 +221,24 @@ async fn add_client(
     }
 }
 
+/// Brings the rotation of the transit keys a step on, where everything that this takes works.
+async fn rotate_keys(
+    ctx: &Context,
+    hub: &FlickrHub,
+    validated: &ValidatedHub,
+    secrets: &Secrets,
+    parts: &BTreeMap<Part, PartStatus>,
+) -> Option<RotationReport> {
+    let works = |part| parts.get(&part).is_some_and(|status: &PartStatus| status.ready);
+    if !(works(Part::MongoDb) && works(Part::Vault)) {
+        return None;
+    }
+    let mongodb = secrets.mongodb.as_ref().ok()?;
+    Some(engine::vault::rotation::reconcile(ctx, validated, mongodb, hub.status.as_ref()).await)
+}
+
 /// Reads the Secrets that the hub refers to; those that do not exist are left out.
-async fn read_references(ctx: &Context, hub: &FlickrHub) -> Result<References, ReconcileError> {
+pub(crate) async fn read_references(ctx: &Context, hub: &FlickrHub) -> Result<References, ReconcileError> {
     let api: Api<Secret> = Api::namespaced(ctx.client.clone(), &hub.namespace().unwrap_or_default());
     let mut references = References::default();
     for name in referenced_secrets(&hub.spec) {
@@ -231,18 +253,29 @@ async fn read_references(ctx: &Context, hub: &FlickrHub) -> Result<References, R
     Ok(references)
 }
 
+/// What was found that is no part of `Ready`.
+#[derive(Default)]
+struct Findings {
+    flickr: Option<Reachability>,
+    keys: Option<RotationReport>,
+}
+
 /// Writes the status, if it changed, and tells what is worth an event.
 async fn report(
     ctx: &Context,
     hub: &FlickrHub,
     api_url: Option<String>,
     outcome: &Outcome,
-    flickr: Option<&Reachability>,
+    findings: Findings,
 ) -> Result<(), ReconcileError> {
     let generation = hub.metadata.generation.unwrap_or_default();
     let before = hub.status.as_ref();
     let after = status::status(before, generation, api_url, outcome, Timestamp::now());
-    let after = status::with_flickr(after, before, flickr, Timestamp::now());
+    let after = status::with_flickr(after, before, findings.flickr.as_ref(), Timestamp::now());
+    let after = status::with_keys(after, before, findings.keys.as_ref(), Timestamp::now());
+    for key in findings.keys.iter().flat_map(|keys| &keys.rotated) {
+        event::publish(ctx, &hub.object_ref(&()), &event::key_rotated(key)).await;
+    }
     if before == Some(&after) {
         return Ok(());
     }

@@ -11,6 +11,7 @@ use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 
 use crate::crd::FlickrHubStatus;
+use crate::engine::vault::rotation::{KEYS_ROTATED, RotationReport};
 use crate::flickr_reachable::{FLICKR_REACHABLE, Reachability};
 use crate::part::{Part, PartStatus};
 
@@ -122,15 +123,44 @@ pub fn status(
         observed_generation: Some(generation),
         api_url: api_url.or_else(|| previous.and_then(|status| status.api_url.clone())),
         ready_generations,
+        transit_keys: previous
+            .map(|status| status.transit_keys.clone())
+            .unwrap_or_default(),
         conditions: conditions.list,
     }
 }
 
 /// The status with the condition about Flickr; without a finding, as that condition was.
 pub fn with_flickr(
-    mut status: FlickrHubStatus,
+    status: FlickrHubStatus,
     previous: Option<&FlickrHubStatus>,
     flickr: Option<&Reachability>,
+    now: Timestamp,
+) -> FlickrHubStatus {
+    let finding = flickr.map(|flickr| (flickr.reachable, flickr.reason, flickr.message.clone()));
+    with_condition(status, previous, FLICKR_REACHABLE, finding, now)
+}
+
+/// The status with what is known of the transit keys; without a look at them, as that was.
+pub fn with_keys(
+    mut status: FlickrHubStatus,
+    previous: Option<&FlickrHubStatus>,
+    keys: Option<&RotationReport>,
+    now: Timestamp,
+) -> FlickrHubStatus {
+    if let Some(keys) = keys {
+        status.transit_keys.clone_from(&keys.keys);
+    }
+    let finding = keys.map(|keys| (keys.holds, keys.reason, keys.message.clone()));
+    with_condition(status, previous, KEYS_ROTATED, finding, now)
+}
+
+/// The status with a condition that is no part of `Ready`: whether it holds, the reason, and a sentence.
+fn with_condition(
+    mut status: FlickrHubStatus,
+    previous: Option<&FlickrHubStatus>,
+    type_: &str,
+    finding: Option<(bool, &str, String)>,
     now: Timestamp,
 ) -> FlickrHubStatus {
     let mut conditions = Conditions {
@@ -139,15 +169,11 @@ pub fn with_flickr(
         now,
         list: std::mem::take(&mut status.conditions),
     };
-    if let Some(flickr) = flickr {
-        let truth = if flickr.reachable {
-            Truth::True
-        } else {
-            Truth::False
-        };
-        conditions.add(FLICKR_REACHABLE, truth, flickr.reason, flickr.message.clone());
+    if let Some((holds, reason, message)) = finding {
+        let truth = if holds { Truth::True } else { Truth::False };
+        conditions.add(type_, truth, reason, message);
     } else {
-        let known = condition(previous, FLICKR_REACHABLE).cloned();
+        let known = condition(previous, type_).cloned();
         conditions.list.extend(known);
     }
     status.conditions = conditions.list;

@@ -10,7 +10,7 @@
 
 use std::time::Duration;
 
-use flickrhub_operator::crd::{FlickrHub, definitions};
+use flickrhub_operator::crd::{FlickrHub, FlickrHubClient, definitions};
 use k8s_openapi::api::core::v1::Namespace;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::api::{ApiResource, DeleteParams, DynamicObject, Patch, PatchParams, ValidationDirective};
@@ -303,6 +303,97 @@ async fn the_definition_accepts_and_refuses_what_it_says() {
     misnamed["metadata"]["name"] = json!("1st");
     let refusal = apply(&client, &misnamed, true).await.unwrap_err();
     assert!(refusal.contains("must start with a letter"), "{refusal}");
+}
+
+fn api_client() -> Value {
+    json!({
+        "apiVersion": "flickrhub.dev/v1alpha1",
+        "kind": "FlickrHubClient",
+        "metadata": {"name": "photo-app", "namespace": NAMESPACE},
+        "spec": {"hubRef": {"name": "gallery"}, "scopes": ["jobs:read"]},
+    })
+}
+
+/// Applies a client as `kubectl` does, with unknown fields refused; `Err` with the words of the refusal.
+async fn apply_client(client: &Client, resource: &Value, dry_run: bool) -> Result<Value, String> {
+    let api: Api<DynamicObject> = Api::namespaced_with(
+        client.clone(),
+        NAMESPACE,
+        &ApiResource::erase::<FlickrHubClient>(&()),
+    );
+    let params = PatchParams {
+        dry_run,
+        force: true,
+        field_manager: Some(MANAGER.to_owned()),
+        field_validation: Some(ValidationDirective::Strict),
+    };
+    let name = resource["metadata"]["name"].as_str().unwrap();
+    match api.patch(name, &params, &Patch::Apply(resource)).await {
+        Ok(resource) => Ok(serde_json::to_value(resource).unwrap()),
+        Err(kube::Error::Api(status)) => Err(status.message.clone()),
+        Err(error) => panic!("{error}"),
+    }
+}
+
+#[tokio::test]
+#[ignore = "needs a cluster: make test"]
+async fn the_definition_of_a_client_accepts_and_refuses_what_it_says() {
+    let client = install().await;
+    let accepted = apply_client(&client, &api_client(), true).await.unwrap();
+    assert_eq!(
+        accepted["spec"]["rotation"],
+        json!({"days": 90, "overlapHours": 24})
+    );
+    let with = |field: &str, value: Value| {
+        let mut resource = api_client();
+        resource["spec"][field] = value;
+        resource
+    };
+    let addresses = json!(["10.0.0.0/8", "203.0.113.7", "2001:db8::/32"]);
+    apply_client(&client, &with("allowedAddresses", addresses), true)
+        .await
+        .unwrap();
+    for (field, value, words) in [
+        ("scopes", json!([]), "should have at least 1 items"),
+        ("scopes", json!(["jobs:read", "jobs:read"]), "duplicate"),
+        ("scopes", json!(["jobs:delete"]), "Unsupported value"),
+        (
+            "allowedAddresses",
+            json!(["example.org"]),
+            "takes IP addresses and networks",
+        ),
+        (
+            "rotation",
+            json!({"days": 1, "overlapHours": 24}),
+            "overlapHours must be less",
+        ),
+        (
+            "rotation",
+            json!({"days": 0}),
+            "should be greater than or equal to 1",
+        ),
+        ("hubRef", json!({}), "Required value"),
+    ] {
+        let refusal = apply_client(&client, &with(field, value.clone()), true)
+            .await
+            .expect_err(field);
+        assert!(refusal.contains(words), "{field} {value}: {refusal}");
+    }
+    for (name, words) in [
+        ("default", "take another name"),
+        ("photo.app", "the id of the client"),
+    ] {
+        let mut resource = api_client();
+        resource["metadata"]["name"] = json!(name);
+        let refusal = apply_client(&client, &resource, true).await.unwrap_err();
+        assert!(refusal.contains(words), "{refusal}");
+    }
+
+    apply_client(&client, &api_client(), false).await.unwrap();
+    let refusal = apply_client(&client, &with("hubRef", json!({"name": "another"})), true).await;
+    assert!(refusal.unwrap_err().contains("hubRef cannot be changed"));
+    let api: Api<FlickrHubClient> = Api::namespaced(client.clone(), NAMESPACE);
+    api.delete("photo-app", &DeleteParams::default()).await.unwrap();
 }
 
 #[tokio::test]

@@ -22,7 +22,7 @@ use flickrhub_job::store::{
     ClientStore, Delivery, DeliveryId, DeliveryStore, EndpointStore, JobStore, StoreError, shown,
 };
 use flickrhub_job::telemetry::Metrics;
-use flickrhub_job::vault::{Vault, VaultError};
+use flickrhub_job::vault::VaultError;
 use jiff::{SignedDuration, Timestamp};
 use rand::Rng;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -32,6 +32,7 @@ use tracing::Instrument;
 use url::Url;
 
 use crate::backoff::{DATA_TIER, about};
+use crate::open_secrets::OpenSecrets;
 use crate::panics::{Panicked, caught};
 use crate::shutdown::{CALLBACKS_LIMIT, pause, unless_stopped};
 
@@ -58,7 +59,7 @@ pub struct Callbacks {
     /// What became of each try.
     pub deliveries: DeliveryStore,
     /// Decrypts the secrets.
-    pub vault: Vault,
+    pub secrets: OpenSecrets,
     /// Sends.
     pub sender: CallbackClient,
     /// Instruments.
@@ -138,7 +139,7 @@ enum TryError {
     #[error(transparent)]
     Store(#[from] StoreError),
     #[error(transparent)]
-    Vault(#[from] VaultError),
+    Vault(#[from] Arc<VaultError>),
     #[error(transparent)]
     Panicked(#[from] Panicked),
 }
@@ -146,11 +147,12 @@ enum TryError {
 impl TryError {
     /// Whether it is about this callback alone, so that its tries must come to an end. Anything else is an outage or a
     /// mistake in the installation, and over for every callback once it is.
-    const fn is_about_the_callback(&self) -> bool {
-        matches!(
-            self,
-            Self::Store(StoreError::Unreadable(_)) | Self::Vault(VaultError::Ciphertext) | Self::Panicked(_)
-        )
+    fn is_about_the_callback(&self) -> bool {
+        match self {
+            Self::Store(error) => matches!(error, StoreError::Unreadable(_)),
+            Self::Vault(error) => matches!(**error, VaultError::Ciphertext),
+            Self::Panicked(_) => true,
+        }
     }
 }
 
@@ -170,6 +172,8 @@ impl Callbacks {
         let this = Arc::new(self);
         let permits = Arc::new(Semaphore::new(AT_A_TIME));
         let held = TaskTracker::new();
+        let sweeper = Arc::clone(&this);
+        let sweep = tokio::spawn(async move { sweeper.secrets.sweep().await });
         let mut failures = 0;
         while let Some(Ok(permit)) = unless_stopped(Arc::clone(&permits).acquire_owned(), &stop).await {
             let wait = match this.store.claim_callback(LEASE).await {
@@ -191,6 +195,7 @@ impl Callbacks {
             drop(permit);
             pause(wait, &stop).await;
         }
+        sweep.abort();
         held.close();
         if tokio::time::timeout(CALLBACKS_LIMIT, held.wait()).await.is_err() {
             tracing::warn!(
@@ -327,7 +332,8 @@ impl Callbacks {
         let Some(stored) = self.clients.webhook_secrets(&job.client_id).await? else {
             return Ok(Receiver::Nobody);
         };
-        let secrets = SigningSecrets::decrypt(&self.vault, &job.client_id, &stored, Timestamp::now()).await?;
+        let secrets =
+            SigningSecrets::decrypt(&self.secrets, &job.client_id, &stored, Timestamp::now()).await?;
         Ok(Receiver::At(url, secrets))
     }
 }
@@ -419,12 +425,12 @@ mod tests {
         let counts = |error: TryError| error.is_about_the_callback();
         for outage in [
             TryError::from(StoreError::Timeout),
-            TryError::from(VaultError::Unavailable),
-            TryError::from(VaultError::Denied),
+            TryError::from(Arc::new(VaultError::Unavailable)),
+            TryError::from(Arc::new(VaultError::Denied)),
         ] {
             assert!(!counts(outage));
         }
-        assert!(counts(VaultError::Ciphertext.into()));
+        assert!(counts(Arc::new(VaultError::Ciphertext).into()));
         assert!(counts(StoreError::Unreadable("a client".to_owned()).into()));
         assert!(counts(Panicked.into()));
     }

@@ -102,12 +102,10 @@ impl DataTier {
             .await
     }
 
-    pub(crate) async fn vault(&self) -> Result<Vault, Stopped> {
+    /// Logged in as `component`, which is one and the same for the whole process.
+    pub(crate) async fn vault(&self, component: Component) -> Result<Vault, Stopped> {
         self.vault
-            .connect(
-                || Vault::connect(&self.config.vault, Component::Worker),
-                &self.stop,
-            )
+            .connect(|| Vault::connect(&self.config.vault, component), &self.stop)
             .await
     }
 

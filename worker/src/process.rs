@@ -11,6 +11,7 @@ use flickrhub_job::limits::LiveLimits;
 use flickrhub_job::progress::{Progress, Topic};
 use flickrhub_job::queue::Queue;
 use flickrhub_job::telemetry::{self, Metrics, Readiness};
+use flickrhub_job::vault::Component;
 use tokio_util::sync::CancellationToken;
 
 use crate::app_credentials::AppCredentials;
@@ -20,6 +21,7 @@ use crate::connect::Stopped;
 use crate::data_tier::DataTier;
 use crate::dispatcher::Dispatcher;
 use crate::flickr_call::{FlickrCaller, FlickrCallerError};
+use crate::open_secrets::OpenSecrets;
 use crate::runner::{Runner, Tokens};
 
 /// The process cannot do its work.
@@ -103,7 +105,7 @@ async fn run_jobs(
         lanes: Lanes::new(redis.clone(), key_prefix),
         cache: AnswerCache::new(redis.clone(), key_prefix, CachePolicy::from(&config.cache)),
         progress: Progress::new(redis, key_prefix, Topic::Cancellations),
-        tokens: Tokens::new(tier.vault().await?),
+        tokens: Tokens::new(tier.vault(Component::Worker).await?),
         apps: AppCredentials::new(&config.flickr.apps),
         flickr: flickr.within(budget),
         group_size: config.rabbitmq.quorum_group_size,
@@ -158,7 +160,7 @@ async fn deliver_callbacks(
         clients: stores.clients,
         endpoints: stores.endpoints,
         deliveries: stores.deliveries,
-        vault: tier.vault().await?,
+        secrets: OpenSecrets::new(tier.vault(Component::Callbacks).await?),
         sender,
         metrics,
     };

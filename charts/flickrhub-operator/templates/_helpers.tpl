@@ -26,14 +26,14 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 {{/* What the operator does in the namespaces of hubs. */}}
 {{- define "flickrhub-operator.rules" -}}
 - apiGroups: [flickrhub.dev]
-  resources: [flickrhubs]
+  resources: [flickrhubs, flickrhubclients]
   verbs: [get, list, watch, patch]
 - apiGroups: [flickrhub.dev]
-  resources: [flickrhubs/status]
+  resources: [flickrhubs/status, flickrhubclients/status]
   verbs: [patch]
 # Owner references that block deletion need this where OwnerReferencesPermissionEnforcement is on.
 - apiGroups: [flickrhub.dev]
-  resources: [flickrhubs/finalizers]
+  resources: [flickrhubs/finalizers, flickrhubclients/finalizers]
   verbs: [update]
 - apiGroups: [""]
   resources: [configmaps, services, serviceaccounts]

@@ -23,5 +23,5 @@ pub use client::{CallbackClient, CallbackClientError};
 pub use outcome::{Try, TryOutcome};
 pub use payload::{EVENT_TYPE, payload};
 pub use schedule::{LEAST_TRIES, MOST_TRIES, PERIOD, longest_pause, next_try};
-pub use secrets::{SigningSecrets, new_secret};
+pub use secrets::{OpenSecret, SigningSecrets, new_secret};
 pub use sign::{SignError, Signature, sign};

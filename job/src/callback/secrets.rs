@@ -3,6 +3,8 @@
 //! A client cannot replace the secret in its receivers and here at the same moment. So during a rotation both secrets sign,
 //! the present one first, and a receiver that has either accepts (Standard Webhooks, "Multiple signatures").
 
+use std::borrow::Borrow;
+
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use jiff::Timestamp;
@@ -24,6 +26,28 @@ pub fn new_secret() -> SecretString {
     SecretString::from(format!("{PREFIX}{}", *encoded))
 }
 
+/// Decrypts webhook secrets.
+pub trait OpenSecret {
+    /// Why it cannot.
+    type Error: Borrow<VaultError>;
+
+    /// The secret of a client, from its ciphertext.
+    fn open(
+        &self,
+        client_id: &str,
+        ciphertext: &str,
+    ) -> impl Future<Output = Result<SecretString, Self::Error>> + Send;
+}
+
+impl OpenSecret for Vault {
+    type Error = VaultError;
+
+    async fn open(&self, client_id: &str, ciphertext: &str) -> Result<SecretString, VaultError> {
+        self.decrypt(TransitKey::AppCredentials, client_id, ciphertext)
+            .await
+    }
+}
+
 /// What signs a message: one secret, or two during a rotation.
 #[derive(Clone, Debug)]
 pub struct SigningSecrets {
@@ -43,23 +67,18 @@ impl SigningSecrets {
     ///
     /// # Errors
     /// When Vault fails, or the present secret is no ciphertext of our keys.
-    pub async fn decrypt(
-        vault: &Vault,
+    pub async fn decrypt<O: OpenSecret + Sync>(
+        opener: &O,
         client_id: &str,
         stored: &WebhookSecrets,
         now: Timestamp,
-    ) -> Result<Self, VaultError> {
-        let decrypt = async |ciphertext: &str| {
-            vault
-                .decrypt(TransitKey::AppCredentials, client_id, ciphertext)
-                .await
-        };
-        let present = decrypt(&stored.present).await?;
+    ) -> Result<Self, O::Error> {
+        let present = opener.open(client_id, &stored.present).await?;
         let previous = match stored.previous_at(now) {
             None => None,
-            Some(ciphertext) => match decrypt(ciphertext).await {
+            Some(ciphertext) => match opener.open(client_id, ciphertext).await {
                 Ok(secret) => Some(secret),
-                Err(VaultError::Ciphertext) => {
+                Err(error) if matches!(error.borrow(), VaultError::Ciphertext) => {
                     tracing::warn!(
                         client_id,
                         "the previous webhook secret cannot be decrypted; it signs no more"

@@ -45,8 +45,10 @@ const FRESH: Duration = Duration::from_secs(5);
 pub enum Component {
     /// The HTTP API.
     Api,
-    /// A worker, the dispatcher, or the process that delivers callbacks.
+    /// A worker.
     Worker,
+    /// The process that delivers callbacks.
+    Callbacks,
 }
 
 impl Component {
@@ -55,6 +57,7 @@ impl Component {
         match self {
             Self::Api => "api",
             Self::Worker => "worker",
+            Self::Callbacks => "callbacks",
         }
     }
 }

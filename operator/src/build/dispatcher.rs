@@ -1,8 +1,8 @@
 //! The dispatcher and the sender of callbacks: two roles of the worker's program.
 //!
 //! Neither calls Flickr. The dispatcher moves the ids of jobs and reads nothing that is encrypted, so it has a service
-//! account of its own that no role in Vault is bound to; the sender of callbacks decrypts webhook secrets, and needs
-//! neither lanes nor queues.
+//! account of its own that no role in Vault is bound to; the sender of callbacks decrypts webhook secrets and no
+//! user's token, so it has one of its own too. It needs neither lanes nor queues.
 
 use super::process::{self, Access, Process};
 use super::{Object, api, pod};
@@ -20,7 +20,10 @@ pub(super) const CALLBACKS_ACCESS: &[Access] = &[Access::MongoDb, Access::Vault]
 const PROGRAM: &str = "/usr/local/bin/flickrhub-worker";
 
 pub(super) fn objects(hub: &ValidatedHub, secrets: &SecretsChecksums) -> Vec<Object> {
-    let account = api::service_account(hub, hub.names.dispatcher(), DISPATCHER);
+    let accounts = [
+        api::service_account(hub, hub.names.dispatcher(), DISPATCHER),
+        api::service_account(hub, hub.names.callbacks(), CALLBACKS),
+    ];
     let dispatcher = role(
         hub,
         secrets,
@@ -41,7 +44,7 @@ pub(super) fn objects(hub: &ValidatedHub, secrets: &SecretsChecksums) -> Vec<Obj
         Role {
             name: hub.names.callbacks(),
             component: CALLBACKS,
-            service_account: hub.names.worker(),
+            service_account: hub.names.callbacks(),
             access: CALLBACKS_ACCESS,
             command: "callbacks",
             replicas: hub.callbacks.replicas,
@@ -49,7 +52,8 @@ pub(super) fn objects(hub: &ValidatedHub, secrets: &SecretsChecksums) -> Vec<Obj
             grace_seconds: 60,
         },
     );
-    [account.into()]
+    accounts
+        .map(Object::from)
         .into_iter()
         .chain(dispatcher)
         .chain(callbacks)

@@ -207,7 +207,7 @@ fn no_process_is_given_what_its_work_does_not_need() {
             "gallery-dispatcher",
             vec![redis, mongodb, rabbitmq],
         ),
-        ("gallery-callbacks", "gallery-worker", vec![mongodb, "token"]),
+        ("gallery-callbacks", "gallery-callbacks", vec![mongodb, "token"]),
         (
             "gallery-worker-rest",
             "gallery-worker",
@@ -430,7 +430,7 @@ prop_compose! {
         hub.spec.rabbitmq.replicas = members[2];
         if !external {
             let managed = ManagedVaultSpec { replicas: members[3], storage: vault, resources: None };
-            hub.spec.vault = VaultSpec { managed: Some(managed), external: None };
+            hub.spec.vault = VaultSpec { managed: Some(managed), ..VaultSpec::default() };
         }
         hub.spec.queues.rest = rest;
         hub.spec.queues.upload = upload;

@@ -1,4 +1,4 @@
-//! The `FlickrHub` resource: one file per part of its spec, so that a part's fields, defaults, bounds and rules
+//! The `FlickrHub` and `FlickrHubClient` resources: one file per part of the spec of the first, so that a part's fields, defaults, bounds and rules
 //! stand together.
 //!
 //! Everything except `spec.flickr.apps` has a default. What the schema cannot say as a type or a bound is a CEL rule
@@ -10,6 +10,7 @@
 
 mod api;
 mod cache;
+mod client;
 mod flickr;
 mod images;
 mod limits;
@@ -32,6 +33,10 @@ use serde_json::{Value, json};
 
 pub use api::{ApiSpec, CallbacksSpec, CorsSpec, DispatcherSpec, IngressSpec};
 pub use cache::{CacheSpec, MethodTtlSpec};
+pub use client::{
+    ClientScope, FlickrHubClient, FlickrHubClientSpec, FlickrHubClientStatus, HubRef, KeyRotationSpec,
+    PreviousKeyStatus,
+};
 pub use flickr::{FlickrAppSpec, FlickrEndpointsSpec, FlickrSpec, SecretRef};
 pub use images::{ImagesSpec, PullPolicy};
 pub use limits::{ClassLimitsSpec, LimitsSpec, UserWeight};
@@ -42,7 +47,7 @@ pub use queues::{QueueSpec, QueuesSpec};
 pub use rabbitmq::RabbitMqSpec;
 pub use redis::RedisSpec;
 pub use resources::{Amounts, ResourcesSpec};
-pub use status::FlickrHubStatus;
+pub use status::{FlickrHubStatus, TransitKeyStatus};
 pub use storage::StorageSpec;
 pub use vault::{
     AppRoleAuthSpec, ExternalVaultSpec, KubernetesAuthSpec, ManagedVaultSpec, TokenAuthSpec, VaultAuthSpec,
@@ -165,11 +170,16 @@ fn rules<const N: usize>(rules: [(&str, &str); N]) -> Value {
 /// The CustomResourceDefinitions that the operator needs, ready to be applied.
 ///
 /// # Errors
-/// Never in practice: the definition has a JSON form.
+/// Never in practice: the definitions have a JSON form.
 pub fn definitions() -> Result<Vec<CustomResourceDefinition>, serde_json::Error> {
-    let mut definition = serde_json::to_value(FlickrHub::crd())?;
-    drop_unknown_formats(&mut definition);
-    Ok(vec![serde_json::from_value(definition)?])
+    [FlickrHub::crd(), FlickrHubClient::crd()]
+        .into_iter()
+        .map(|definition| {
+            let mut definition = serde_json::to_value(definition)?;
+            drop_unknown_formats(&mut definition);
+            serde_json::from_value(definition)
+        })
+        .collect()
 }
 
 /// Removes the formats of unsigned integers, which Kubernetes does not know and warns about; the bounds say the same.
@@ -201,13 +211,16 @@ pub enum PrintError {
     Yaml(#[from] serde_yaml_ng::Error),
 }
 
-/// The CustomResourceDefinitions as YAML documents, as they stand under `crds/`.
+/// The CustomResourceDefinitions as YAML documents, or the one of this plural, as they stand under `crds/`.
 ///
 /// # Errors
 /// Never in practice: the definitions have a YAML form.
-pub fn definitions_yaml() -> Result<String, PrintError> {
+pub fn definitions_yaml(plural: Option<&str>) -> Result<String, PrintError> {
     let mut text = String::new();
-    for definition in definitions()? {
+    let all = definitions()?.into_iter();
+    for definition in
+        all.filter(|definition| plural.is_none_or(|plural| definition.spec.names.plural == plural))
+    {
         text.push_str("---\n");
         text.push_str(&serde_yaml_ng::to_string(&definition)?);
     }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -20,8 +20,34 @@ pub struct FlickrHubStatus {
     /// which is never initialised anew.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub ready_generations: BTreeMap<String, i64>,
+    /// The transit keys of the Vault, and how far what is stored is rewrapped.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"]))]
+    pub transit_keys: Vec<TransitKeyStatus>,
     /// `Ready`, `Reconciling` and `Stalled` for the whole, and one condition for each part.
     #[serde(default)]
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
     pub conditions: Vec<Condition>,
+}
+
+/// A transit key of the Vault.
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct TransitKeyStatus {
+    /// Its name.
+    pub name: String,
+    /// The newest version, which encrypts.
+    pub version: u32,
+    /// The oldest version that decrypts. It becomes the newest one when nothing of older versions is stored any more.
+    pub oldest_usable_version: u32,
+    /// When the newest version was made.
+    pub rotated_at: Time,
+    /// When the next one is due. It is made when nothing of older versions is left.
+    pub next_rotation: Time,
+    /// Documents with secrets of older versions, when they were counted last. Absent when older versions are disabled.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub remaining: Option<i64>,
+    /// When the count first found none left, with nothing on its way; older versions are disabled an hour later.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rewrapped_at: Option<Time>,
 }

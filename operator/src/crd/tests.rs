@@ -4,9 +4,25 @@ use std::path::Path;
 
 use super::*;
 
+/// The schema of every resource.
+fn schemas() -> Vec<Value> {
+    let schema = |definition: &CustomResourceDefinition| {
+        let definition = serde_json::to_value(definition).unwrap();
+        definition["spec"]["versions"][0]["schema"]["openAPIV3Schema"].clone()
+    };
+    definitions().unwrap().iter().map(schema).collect()
+}
+
+/// The schema of `FlickrHub`.
 fn schema() -> Value {
-    let definition = serde_json::to_value(&definitions().unwrap()[0]).unwrap();
-    definition["spec"]["versions"][0]["schema"]["openAPIV3Schema"].clone()
+    schemas().swap_remove(0)
+}
+
+/// Calls `visit` with the path and the schema of every property of every resource.
+fn walk_all(mut visit: impl FnMut(&str, &Value)) {
+    for schema in schemas() {
+        walk("", &schema, &mut visit);
+    }
 }
 
 /// Calls `visit` with the path and the schema of every property.
@@ -27,7 +43,7 @@ fn walk(path: &str, schema: &Value, visit: &mut impl FnMut(&str, &Value)) {
 #[test]
 fn every_field_is_described() {
     let mut bare = Vec::new();
-    walk("", &schema(), &mut |path, property| {
+    walk_all(|path, property| {
         let described = property["description"]
             .as_str()
             .is_some_and(|text| !text.trim().is_empty());
@@ -54,7 +70,7 @@ fn only_the_flickr_applications_are_required() {
 #[test]
 fn numbers_are_bounded_and_of_a_format_that_kubernetes_knows() {
     let mut open = Vec::new();
-    walk("", &schema(), &mut |path, property| {
+    walk_all(|path, property| {
         if path.starts_with(".spec") && property["type"] == "integer" {
             let bounded = property["minimum"].is_number() && property["maximum"].is_number();
             let known = ["int32", "int64"].map(Value::from).contains(&property["format"])
@@ -69,11 +85,13 @@ fn numbers_are_bounded_and_of_a_format_that_kubernetes_knows() {
 
 #[test]
 fn unknown_fields_are_not_preserved() {
-    assert!(
-        !schema()
-            .to_string()
-            .contains("x-kubernetes-preserve-unknown-fields")
-    );
+    for schema in schemas() {
+        assert!(
+            !schema
+                .to_string()
+                .contains("x-kubernetes-preserve-unknown-fields")
+        );
+    }
 }
 
 #[test]
@@ -93,7 +111,8 @@ fn every_rule_says_what_would_work() {
         };
         inner + rules.map_or(0, Vec::len)
     }
-    assert!(check(&schema()) > 15);
+    let counts: Vec<usize> = schemas().iter().map(check).collect();
+    assert!(counts[0] > 15 && counts[1] >= 5, "{counts:?}");
 }
 
 #[test]
@@ -110,6 +129,26 @@ fn a_hub_with_only_credentials_has_every_default() {
     assert_eq!(minimal.spec.vault, VaultSpec::default());
     assert_eq!(minimal.spec.deletion_policy, DeletionPolicy::Retain);
     assert!(!minimal.spec.paused);
+}
+
+#[test]
+fn the_scopes_of_a_client_are_those_of_the_api() {
+    let scopes = schemas()[1]
+        .pointer("/properties/spec/properties/scopes/items/enum")
+        .cloned();
+    let api = include_str!("../../../api/openapi.json");
+    let scopes: Vec<String> = serde_json::from_value(scopes.unwrap()).unwrap();
+    for scope in scopes.iter().filter(|scope| *scope != "admin") {
+        assert!(api.contains(&format!("\"{scope}\"")), "{scope}");
+    }
+}
+
+#[test]
+fn the_sample_of_a_client_can_be_read() {
+    let sample = include_str!("../../../manifests/samples/flickrhubclient.yaml");
+    let client: FlickrHubClient = serde_yaml_ng::from_str(sample).unwrap();
+    assert_eq!(client.spec.hub_ref.name, "gallery");
+    assert_eq!(client.spec.rotation, KeyRotationSpec::default());
 }
 
 #[test]
@@ -148,19 +187,19 @@ fn the_full_sample_has_every_field() {
 #[test]
 fn the_kept_definitions_are_those_of_the_types() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
-    let text = definitions_yaml().unwrap();
-    for copy in [
-        "crds/flickrhub.dev_flickrhubs.yaml",
-        "charts/flickrhub-operator/crds/flickrhub.dev_flickrhubs.yaml",
-    ] {
-        let path = root.join(copy);
-        if std::env::var_os("UPDATE_CRDS").is_some() {
-            std::fs::write(&path, &text).unwrap();
+    for plural in ["flickrhubs", "flickrhubclients"] {
+        let text = definitions_yaml(Some(plural)).unwrap();
+        for folder in ["crds", "charts/flickrhub-operator/crds"] {
+            let path = root.join(folder).join(format!("flickrhub.dev_{plural}.yaml"));
+            if std::env::var_os("UPDATE_CRDS").is_some() {
+                std::fs::write(&path, &text).unwrap();
+            }
+            let kept = std::fs::read_to_string(&path).unwrap_or_default();
+            assert!(
+                kept == text,
+                "{} is old; set UPDATE_CRDS=1 and run the test again",
+                path.display()
+            );
         }
-        let kept = std::fs::read_to_string(&path).unwrap_or_default();
-        assert!(
-            kept == text,
-            "{copy} is old; set UPDATE_CRDS=1 and run the test again"
-        );
     }
 }

@@ -19,6 +19,14 @@ pub struct VaultSpec {
     /// You run Vault or OpenBao, with the transit engine mounted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub external: Option<ExternalVaultSpec>,
+    /// Days between two rotations of the transit keys.
+    #[serde(default = "key_rotation_days")]
+    #[schemars(range(min = 1, max = 3650))]
+    pub key_rotation_days: u32,
+}
+
+const fn key_rotation_days() -> u32 {
+    90
 }
 
 impl Default for VaultSpec {
@@ -26,6 +34,7 @@ impl Default for VaultSpec {
         Self {
             managed: Some(ManagedVaultSpec::default()),
             external: None,
+            key_rotation_days: key_rotation_days(),
         }
     }
 }
@@ -129,9 +138,9 @@ pub struct KubernetesAuthSpec {
     #[serde(default = "kubernetes_mount")]
     #[schemars(length(min = 1, max = 253))]
     pub mount: String,
-    /// The role; `<role>-api` and `<role>-worker` must exist, bound to the service accounts of the same endings, and
-    /// `<role>-operator`, bound to `<hub>-vault-login` with the audience `vault`, by which the operator looks at the
-    /// transit keys and encrypts what it stores. Without it the name of the hub.
+    /// The role; `<role>-api`, `<role>-worker` and `<role>-callbacks` must exist, bound to the service accounts of the same
+    /// endings, and `<role>-operator`, bound to `<hub>-vault-login` with the audience `vault`, by which the operator rotates
+    /// the transit keys and encrypts what it stores. Without it the name of the hub.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 253))]
     pub role: Option<String>,

@@ -14,16 +14,15 @@
 //! write is guarded by the time of the last rotation.
 
 use std::collections::BTreeSet;
-use std::time::Duration;
 
 use hmac::{Hmac, KeyInit, Mac};
+use mongodb::Collection;
 use mongodb::bson::{Bson, DateTime, Document, doc};
-use mongodb::options::{ClientOptions, Credential, ServerAddress, WriteConcern};
-use mongodb::{Client, Collection};
 use secrecy::{ExposeSecret, SecretString};
 use sha2::{Digest, Sha256};
 
-use super::vault::{self, EncryptError};
+use super::hub_database::{self, ConnectError};
+use super::vault::{self, AccessError};
 use super::{ACTION_TIMEOUT, LATER, SOON, STEADY};
 use crate::context::Context;
 use crate::names;
@@ -42,8 +41,6 @@ const SCOPES: [&str; 6] = [
     "callbacks:write",
     "admin",
 ];
-/// How long a connection to MongoDB may take.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// The client cannot be registered.
 #[derive(Debug, thiserror::Error)]
@@ -51,9 +48,9 @@ pub enum ClientError {
     /// The key in the Secret is none.
     #[error("api-key in Secret {0} is not fh_<key id>_<secret>; delete the Secret and a new one is made")]
     Key(String),
-    /// A host of MongoDB is no address.
-    #[error("{0:?} is no address of MongoDB; it must be host:port")]
-    Address(String),
+    /// There is no way into MongoDB.
+    #[error(transparent)]
+    Connect(#[from] ConnectError),
     /// MongoDB refused, or did not answer.
     // The driver's text can hold the whole answer of the server, its kind alone says enough.
     #[error("MongoDB: {}", .0.kind)]
@@ -63,10 +60,10 @@ pub enum ClientError {
     TimedOut,
     /// The webhook secret cannot be encrypted.
     #[error("the webhook secret cannot be encrypted: {0}")]
-    Encrypt(#[from] EncryptError),
+    Encrypt(#[from] AccessError),
     /// The Vault does not say which it is.
     #[error("Vault does not say which cluster it is: {0}")]
-    VaultUnknown(#[source] EncryptError),
+    VaultUnknown(#[source] AccessError),
     /// The secret of the key cannot be hashed.
     #[error("the key cannot be hashed: {0}")]
     Hash(#[from] bcrypt::BcryptError),
@@ -230,7 +227,7 @@ async fn register(
     let vault = vault.map_err(ClientError::VaultUnknown)?;
     let desired = Desired::new(&wanted.api_key, &wanted.webhook_secret, &vault)
         .ok_or_else(|| ClientError::Key(hub.names.default_client()))?;
-    let mongodb = connect(hub, app_password)?;
+    let mongodb = hub_database::connect(hub, app_password)?;
     let clients = mongodb
         .database(names::MONGODB_DATABASE)
         .collection::<Document>("clients");
@@ -319,30 +316,6 @@ async fn write(
     let written = tokio::time::timeout(ACTION_TIMEOUT, async { update.await }).await;
     written.map_err(|_| ClientError::TimedOut)??;
     Ok(())
-}
-
-fn connect(hub: &ValidatedHub, password: &SecretString) -> Result<Client, ClientError> {
-    let hosts = hub.names.mongodb_hosts(hub.mongodb.members);
-    let addresses = hosts.into_iter().map(|host| {
-        let address = format!("{host}:{}", names::MONGODB_PORT);
-        ServerAddress::parse(&address).map_err(|_| ClientError::Address(address))
-    });
-    let credential = Credential::builder()
-        .username(names::MONGODB_USER.to_owned())
-        .source("admin".to_owned())
-        .password(password.expose_secret().to_owned())
-        .build();
-    let options = ClientOptions::builder()
-        .hosts(addresses.collect::<Result<Vec<_>, _>>()?)
-        .repl_set_name(names::MONGODB_REPLICA_SET.to_owned())
-        .credential(credential)
-        .app_name("flickrhub-operator".to_owned())
-        .connect_timeout(CONNECT_TIMEOUT)
-        .server_selection_timeout(CONNECT_TIMEOUT)
-        .write_concern(WriteConcern::majority())
-        .max_pool_size(1_u32)
-        .build();
-    Ok(Client::with_options(options)?)
 }
 
 fn read(document: &Document) -> Stored {

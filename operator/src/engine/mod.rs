@@ -10,11 +10,12 @@
 //! | [`mongodb`] | initiates the replica set once, creates its users |
 //! | [`redis`] | tells whether master, replicas and Sentinels agree |
 //! | [`rabbitmq`] | tells whether the cluster is whole, declares the queues |
-//! | [`vault`] | initialises, unseals and configures OpenBao; checks an external Vault |
+//! | [`vault`] | initialises, unseals and configures OpenBao; checks an external Vault; rotates the transit keys |
 //! | [`client`] | registers the API client that every hub starts with |
 
 pub mod client;
 mod http;
+pub(crate) mod hub_database;
 pub mod mongodb;
 pub mod rabbitmq;
 pub mod redis;

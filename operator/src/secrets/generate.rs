@@ -104,12 +104,12 @@ fn keyfile() -> String {
 }
 
 /// `fh_<key id>_<secret>`: neither part holds an underscore, and the secret is short enough for bcrypt (72 bytes).
-fn api_key() -> String {
+pub(crate) fn api_key() -> String {
     format!("fh_{}_{}", alphanumeric(12), alphanumeric(43))
 }
 
 /// Standard Webhooks asks for 24 to 64 bytes.
-fn webhook_secret() -> String {
+pub(crate) fn webhook_secret() -> String {
     let key: [u8; 32] = rand::rng().random();
     format!("whsec_{}", STANDARD.encode(key))
 }

@@ -30,6 +30,8 @@ use crate::validate::ValidatedHub;
 
 use generate::Wanted;
 
+pub(crate) use generate::{api_key, webhook_secret};
+
 pub use read::SecretsChecksums;
 
 /// Everything that was made up for one hub, each unless it is lost.

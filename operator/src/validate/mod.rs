@@ -73,6 +73,8 @@ pub struct ValidatedHub {
     pub vault: VaultPlan,
     /// Who may talk to whom; no NetworkPolicies if `None`.
     pub network: Option<NetworkPlan>,
+    /// Days between two rotations of the transit keys.
+    pub key_rotation_days: u32,
     /// The checksums of the Secrets that the user gave, by name: a change restarts the pods that mount them.
     pub user_secrets: BTreeMap<String, String>,
     /// Secrets that the user has to give and that are not there.
@@ -186,6 +188,7 @@ pub fn validate(
         rabbitmq: data::rabbitmq(&spec.rabbitmq)?,
         vault: vault::vault(&spec.vault, &names)?,
         network: network::network(&spec.network_policy, surroundings)?,
+        key_rotation_days: spec.vault.key_rotation_days,
         user_secrets: references.checksums(),
         lacks: missing::lacks(spec, references),
         ready_generations: ready_generations(hub),

@@ -53,7 +53,7 @@ pub enum VaultAuthPlan {
     Kubernetes {
         /// Where the auth method is mounted.
         mount: String,
-        /// The role, without `-api`, `-worker` and `-operator`.
+        /// The role, without `-api`, `-worker`, `-callbacks` and `-operator`.
         role: String,
     },
     /// By `AppRole`.

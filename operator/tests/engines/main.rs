@@ -2,7 +2,12 @@
 
 #![expect(clippy::expect_used, reason = "a test fails by a panic")]
 
+mod bao;
+mod database;
 mod mongodb;
+mod policies;
 mod redis;
+mod registry;
+mod rotation;
 mod servers;
 mod vault;

@@ -41,9 +41,13 @@ pub struct Tokens {
 impl Tokens {
     /// Decrypts with `vault`.
     pub fn new(vault: Vault) -> Self {
+        Self::keeping(vault, KEPT)
+    }
+
+    fn keeping(vault: Vault, kept: Duration) -> Self {
         let kept = Cache::builder()
             .max_capacity(MOST_KEPT)
-            .time_to_live(KEPT)
+            .time_to_live(kept)
             .build();
         Self { vault, kept }
     }
@@ -71,5 +75,95 @@ impl Tokens {
             turns.tick().await;
             self.kept.run_pending_tasks().await;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use jiff::Timestamp;
+    use secrecy::ExposeSecret;
+
+    use super::*;
+    use crate::fake_vault::FakeVault;
+
+    fn user(id: &str, version: u32) -> User {
+        User {
+            id: id.to_owned(),
+            username: String::new(),
+            full_name: String::new(),
+            app: "main".to_owned(),
+            permission: "read".to_owned(),
+            token: format!("vault:v{version}:token"),
+            token_secret: format!("vault:v{version}:secret"),
+            grants: Vec::new(),
+            created_at: Timestamp::UNIX_EPOCH,
+            updated_at: Timestamp::UNIX_EPOCH,
+        }
+    }
+
+    #[tokio::test]
+    async fn many_jobs_of_a_user_ask_vault_once_for_each_part_of_the_token() {
+        let vault = FakeVault::start().await;
+        let tokens = Tokens::new(vault.connect().await);
+        for _ in 0..50 {
+            let token = tokens.of(&user("1@N01", 1)).await.ok();
+            let plain = token.map(|token| {
+                let parts = [&token.token, &token.secret];
+                parts.map(|part| part.expose_secret().to_owned())
+            });
+            let expected = ["plain vault:v1:token", "plain vault:v1:secret"].map(str::to_owned);
+            assert_eq!(plain, Some(expected));
+        }
+        assert_eq!(vault.asked(), 2);
+    }
+
+    #[tokio::test]
+    async fn jobs_that_come_at_once_ask_together() {
+        let vault = FakeVault::start().await;
+        let tokens = Tokens::new(vault.connect().await);
+        let user = user("1@N01", 1);
+        let all = futures::future::join_all((0..50).map(|_| tokens.of(&user))).await;
+        assert!(all.iter().all(Result::is_ok));
+        assert_eq!(vault.asked(), 2);
+    }
+
+    #[tokio::test]
+    async fn a_rewrapped_token_is_decrypted_anew_and_the_one_of_another_user_is_not_lent() {
+        let vault = FakeVault::start().await;
+        let tokens = Tokens::new(vault.connect().await);
+        for user in [user("1@N01", 1), user("1@N01", 2), user("2@N01", 1)] {
+            assert!(tokens.of(&user).await.is_ok());
+        }
+        assert_eq!(vault.asked(), 6);
+    }
+
+    #[tokio::test]
+    async fn while_vault_is_away_kept_tokens_go_on_and_others_fail_until_it_is_back() {
+        let vault = FakeVault::start().await;
+        let tokens = Tokens::new(vault.connect().await);
+        assert!(tokens.of(&user("1@N01", 1)).await.is_ok());
+        vault.go_away();
+        assert!(tokens.of(&user("1@N01", 1)).await.is_ok());
+        let away = tokens.of(&user("2@N01", 1)).await;
+        assert!(matches!(away.map_err(|error| error.is_transient()), Err(true)));
+        vault.come_back();
+        assert!(tokens.of(&user("2@N01", 1)).await.is_ok());
+    }
+
+    #[tokio::test]
+    async fn a_token_is_kept_no_longer_than_its_time_and_no_more_than_the_bound() {
+        let vault = FakeVault::start().await;
+        let tokens = Tokens::keeping(vault.connect().await, Duration::from_millis(20));
+        assert!(tokens.of(&user("1@N01", 1)).await.is_ok());
+        tokio::time::sleep(Duration::from_millis(40)).await;
+        vault.go_away();
+        assert!(tokens.of(&user("1@N01", 1)).await.is_err());
+        tokens.kept.run_pending_tasks().await;
+        assert_eq!(tokens.kept.entry_count(), 0);
+        let policy = Tokens::new(vault.connect().await).kept.policy();
+        assert_eq!(
+            (policy.max_capacity(), policy.time_to_live()),
+            (Some(MOST_KEPT), Some(KEPT))
+        );
     }
 }

@@ -31,6 +31,7 @@ use flickrhub_worker::app_credentials::AppCredentials;
 use flickrhub_worker::callbacks::Callbacks;
 use flickrhub_worker::dispatcher::Dispatcher;
 use flickrhub_worker::flickr_call::FlickrCaller;
+use flickrhub_worker::open_secrets::OpenSecrets;
 use flickrhub_worker::runner::{Runner, Tokens};
 use jiff::{Timestamp, ToSpan};
 use lapin::options::{BasicAckOptions, BasicGetOptions, BasicPublishOptions, QueuePurgeOptions};
@@ -414,7 +415,7 @@ impl Parts {
             clients: self.clients.clone(),
             endpoints: self.endpoints.clone(),
             deliveries: self.deliveries.clone(),
-            vault: self.vault.clone(),
+            secrets: OpenSecrets::new(self.vault.clone()),
             sender: CallbackClient::new(policy, Duration::from_secs(5)).unwrap(),
             metrics: metrics(),
         };

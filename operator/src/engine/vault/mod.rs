@@ -11,8 +11,11 @@
 //! * while unsealing or configuring: what is still missing is seen and done next time; every setting is compared
 //!   before it is written.
 //!
+//! What each process may do in it is in [`policy`], how its keys are rotated in [`rotation`].
+//!
 //! Keys that are missing *without* an intent belong to data in use, and are only ever reported.
 
+mod access;
 mod api;
 mod decide;
 mod encrypt;
@@ -21,18 +24,22 @@ mod finding;
 mod key_store;
 mod login;
 mod managed;
+mod policy;
+pub mod rotation;
 mod settings;
 #[cfg(test)]
 mod simulation;
 
+pub use access::{Access, AccessError};
 pub use api::{Api, ApiError, Health, Keys};
 pub use decide::{Action, KeyState, Member, MemberState, Observed, SettingsState, decide};
-pub use encrypt::{EncryptError, encrypt_app_credential, transit_identity};
+pub use encrypt::{encrypt_app_credential, transit_identity};
 pub use external::{ExternalFinding, ExternalObserved, KeyPresence, judge_external};
 pub use finding::Finding;
 pub use key_store::{KeyRecord, KeyStore, KeyStoreError, SecretKeyStore};
 pub use login::LoginError;
 pub use managed::{ActionError, INITIALISATION_LIMIT, Managed};
+pub use policy::{Grant, Owner};
 pub use settings::{Setting, SettingState, wanted_settings};
 use tokio_util::task::TaskTracker;
 use url::Url;

@@ -4,6 +4,7 @@ use reqwest::Method;
 use serde_json::{Value, json};
 
 use super::Desired;
+use super::policy::Owner;
 use crate::names::{APP_CREDENTIALS_KEY, KUBERNETES_AUTH_MOUNT, TRANSIT_MOUNT, USER_TOKENS_KEY};
 
 /// Seconds until the token of a process ends; it is renewed before.
@@ -76,17 +77,15 @@ impl Setting {
 
 /// Everything to configure, in an order in which it can be written.
 ///
-/// The keys are derived (every user and every client has a key of its own, by the context) and cannot be exported. A
-/// process may do with them only what its work needs: the API encrypts what OAuth gives it and reads back the request
-/// secrets, the workers decrypt, the operator encrypts the webhook secrets of clients.
+/// The keys are derived (every user and every client has a key of its own, by the context) and cannot be exported. What a
+/// process may do with them is in the table of [`Owner`].
 pub fn wanted_settings(desired: &Desired) -> Vec<Setting> {
     let Desired { hub, namespace, .. } = desired;
-    let (api, worker, operator) = (
-        format!("{hub}-api"),
-        format!("{hub}-worker"),
-        format!("{hub}-operator"),
-    );
-    vec![
+    let policies = Owner::ALL.map(|owner| policy(&owner.policy_name(hub), &owner.policy(TRANSIT_MOUNT)));
+    // The operator logs in by no role: it makes a token for each use.
+    let processes = [Owner::Api, Owner::Worker, Owner::Callbacks];
+    let roles = processes.map(|owner| role(&owner.policy_name(hub), namespace));
+    let mut settings = vec![
         mount("transit engine", "mounts", TRANSIT_MOUNT, "transit"),
         transit_key(USER_TOKENS_KEY),
         transit_key(APP_CREDENTIALS_KEY),
@@ -102,22 +101,10 @@ pub fn wanted_settings(desired: &Desired) -> Vec<Setting> {
             format!("auth/{KUBERNETES_AUTH_MOUNT}/config"),
             json!({ "kubernetes_host": desired.kubernetes_host }),
         ),
-        policy(
-            &api,
-            &[
-                ("encrypt", USER_TOKENS_KEY),
-                ("encrypt", APP_CREDENTIALS_KEY),
-                ("decrypt", APP_CREDENTIALS_KEY),
-            ],
-        ),
-        policy(
-            &worker,
-            &[("decrypt", USER_TOKENS_KEY), ("decrypt", APP_CREDENTIALS_KEY)],
-        ),
-        policy(&operator, &[("encrypt", APP_CREDENTIALS_KEY)]),
-        role(&api, namespace),
-        role(&worker, namespace),
-    ]
+    ];
+    settings.extend(policies);
+    settings.extend(roles);
+    settings
 }
 
 fn mount(name: &str, kind: &str, path: &str, engine: &str) -> Setting {
@@ -133,10 +120,7 @@ fn transit_key(key: &str) -> Setting {
     .unchangeable()
 }
 
-fn policy(name: &str, uses: &[(&str, &str)]) -> Setting {
-    let text = uses.iter().fold(String::new(), |text, (operation, key)| {
-        text + &format!("path \"{TRANSIT_MOUNT}/{operation}/{key}\" {{\n  capabilities = [\"update\"]\n}}\n")
-    });
+fn policy(name: &str, text: &str) -> Setting {
     Setting {
         method: Method::PUT,
         ..Setting::new(
@@ -184,7 +168,7 @@ mod tests {
 
     #[test]
     fn a_changed_policy_is_written_again() {
-        let wanted = policy("hub-api", &[("encrypt", "k")]);
+        let wanted = policy("hub-api", "path \"k\" {}");
         assert_eq!(
             wanted.state(Some(&json!({ "policy": "path \"*\" {}" }))),
             SettingState::Unmet
@@ -193,51 +177,19 @@ mod tests {
     }
 
     #[test]
-    fn only_the_api_and_the_workers_can_log_in() {
+    fn only_the_processes_that_need_it_can_log_in() {
         let bound: Vec<String> = wanted_settings(&desired(Standard::Complete))
             .iter()
             .filter_map(|setting| setting.wanted.get("bound_service_account_names"))
             .map(Value::to_string)
             .collect();
-        assert_eq!(bound, [r#"["gallery-api"]"#, r#"["gallery-worker"]"#]);
-    }
-
-    #[test]
-    fn every_process_may_do_only_what_its_work_needs() {
-        let policies: Vec<String> = wanted_settings(&desired(Standard::Complete))
-            .iter()
-            .filter_map(|setting| {
-                Some(format!(
-                    "# {}\n{}",
-                    setting.name,
-                    setting.wanted.get("policy")?.as_str()?
-                ))
-            })
-            .collect();
-        insta::assert_snapshot!(policies.join("\n"), @r#"
-        # policy gallery-api
-        path "transit/encrypt/flickrhub-user-tokens" {
-          capabilities = ["update"]
-        }
-        path "transit/encrypt/flickrhub-app-credentials" {
-          capabilities = ["update"]
-        }
-        path "transit/decrypt/flickrhub-app-credentials" {
-          capabilities = ["update"]
-        }
-
-        # policy gallery-worker
-        path "transit/decrypt/flickrhub-user-tokens" {
-          capabilities = ["update"]
-        }
-        path "transit/decrypt/flickrhub-app-credentials" {
-          capabilities = ["update"]
-        }
-
-        # policy gallery-operator
-        path "transit/encrypt/flickrhub-app-credentials" {
-          capabilities = ["update"]
-        }
-        "#);
+        assert_eq!(
+            bound,
+            [
+                r#"["gallery-api"]"#,
+                r#"["gallery-worker"]"#,
+                r#"["gallery-callbacks"]"#
+            ]
+        );
     }
 }

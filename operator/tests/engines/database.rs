@@ -1,0 +1,63 @@
+//! A MongoDB of one member, with the users of a hub. `FLICKRHUB_TEST_MONGOD` is the path of `mongod`.
+
+use std::os::unix::fs::PermissionsExt as _;
+
+use flickrhub_operator::engine::Standard;
+use flickrhub_operator::engine::mongodb::{Desired, ELECTION_TIMEOUT_MS, reconcile_desired};
+use mongodb::Database;
+use mongodb::options::{ClientOptions, Credential, ServerAddress};
+use secrecy::SecretString;
+
+use crate::servers::{Folder, Server, free_ports, until_ready};
+
+/// Starts one; its database, as the processes of the hub see it.
+pub(crate) async fn database(folder: &Folder) -> (Server, Database) {
+    const KEY: &str = "c29tZSBrZXkgb2YgdGhlIHRlc3Q";
+    let program = std::env::var("FLICKRHUB_TEST_MONGOD").expect("FLICKRHUB_TEST_MONGOD names mongod");
+    let keyfile = folder.path().join("key");
+    std::fs::write(&keyfile, KEY).expect("the key file can be written");
+    std::fs::set_permissions(&keyfile, std::fs::Permissions::from_mode(0o400))
+        .expect("it can be made private");
+    let keyfile = keyfile.display().to_string();
+    let [port] = free_ports();
+    let data = folder.subfolder("data").display().to_string();
+    let listen = port.to_string();
+    let arguments = [
+        "--replSet",
+        "rs0",
+        "--bind_ip",
+        "127.0.0.1",
+        "--port",
+        &listen,
+        "--dbpath",
+        &data,
+        "--keyFile",
+        &keyfile,
+        "--wiredTigerCacheSizeGB",
+        "0.25",
+    ];
+    let server = Server::start(&program, &arguments, folder.path(), "mongod");
+    let desired = Desired {
+        hosts: vec![format!("127.0.0.1:{port}")],
+        replica_set: "rs0".to_owned(),
+        database: "flickrhub".to_owned(),
+        keyfile: SecretString::from(KEY),
+        admin_password: SecretString::from("admin's"),
+        app_password: SecretString::from("application's"),
+        election_timeout_ms: ELECTION_TIMEOUT_MS,
+        standard: Standard::Complete,
+    };
+    until_ready(async || reconcile_desired(&desired).await).await;
+    let credential = Credential::builder()
+        .username("flickrhub".to_owned())
+        .source("admin".to_owned())
+        .password("application's".to_owned())
+        .build();
+    let options = ClientOptions::builder()
+        .hosts(vec![ServerAddress::parse(&desired.hosts[0]).expect("an address")])
+        .repl_set_name("rs0".to_owned())
+        .credential(credential)
+        .build();
+    let client = mongodb::Client::with_options(options).expect("a client");
+    (server, client.database("flickrhub"))
+}

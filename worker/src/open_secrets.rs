@@ -1,0 +1,178 @@
+//! Webhook secrets, decrypted, for as long as their clients' callbacks come.
+//!
+//! The callbacks of one client come together, as jobs do, so a secret stays in memory for [`KEPT`], no longer, and is wiped
+//! when it goes. It is found by its ciphertext and its client: one that was replaced or rewrapped is another, and which
+//! ciphertexts sign is read from MongoDB for every delivery. While Vault is away, the secrets that are kept go on signing;
+//! callbacks that need another are postponed.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::Duration;
+
+use flickrhub_job::callback::OpenSecret;
+use flickrhub_job::vault::{TransitKey, Vault, VaultError};
+use moka::future::Cache;
+use secrecy::SecretString;
+use tokio::time::{MissedTickBehavior, interval};
+
+/// How long a secret is kept, from when it was decrypted.
+const KEPT: Duration = Duration::from_mins(1);
+
+/// The most secrets that are kept.
+const MOST_KEPT: u64 = 10_000;
+
+/// How often secrets whose time is up are looked for: so much longer they stay in memory, unused.
+const SWEEP: Duration = Duration::from_secs(5);
+
+/// A ciphertext, and the client it was encrypted for.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct Sealed {
+    client_id: String,
+    ciphertext: String,
+}
+
+/// Decrypts webhook secrets, and keeps them for a short time.
+pub struct OpenSecrets {
+    vault: Vault,
+    kept: Cache<Sealed, SecretString>,
+}
+
+impl OpenSecrets {
+    /// Decrypts with `vault`.
+    pub fn new(vault: Vault) -> Self {
+        Self::keeping(vault, KEPT)
+    }
+
+    fn keeping(vault: Vault, kept: Duration) -> Self {
+        let kept = Cache::builder()
+            .max_capacity(MOST_KEPT)
+            .time_to_live(kept)
+            .build();
+        Self { vault, kept }
+    }
+
+    /// Drops secrets whose time is up, for ever: the cache itself does so only while it is used.
+    pub(crate) async fn sweep(&self) -> Infallible {
+        let mut turns = interval(SWEEP);
+        turns.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            turns.tick().await;
+            self.kept.run_pending_tasks().await;
+        }
+    }
+}
+
+impl OpenSecret for OpenSecrets {
+    type Error = Arc<VaultError>;
+
+    /// Of many that ask for one at once, one asks Vault.
+    async fn open(&self, client_id: &str, ciphertext: &str) -> Result<SecretString, Arc<VaultError>> {
+        let sealed = Sealed {
+            client_id: client_id.to_owned(),
+            ciphertext: ciphertext.to_owned(),
+        };
+        let decrypted = self
+            .vault
+            .decrypt(TransitKey::AppCredentials, client_id, ciphertext);
+        self.kept.try_get_with(sealed, decrypted).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use flickrhub_job::callback::SigningSecrets;
+    use flickrhub_job::store::{PreviousSecret, WebhookSecrets};
+    use jiff::{SignedDuration, Timestamp};
+    use secrecy::ExposeSecret;
+
+    use super::*;
+    use crate::fake_vault::FakeVault;
+
+    async fn open(secrets: &OpenSecrets, client: &str, ciphertext: &str) -> Result<String, Arc<VaultError>> {
+        let secret = secrets.open(client, ciphertext).await;
+        secret.map(|secret| secret.expose_secret().to_owned())
+    }
+
+    #[tokio::test]
+    async fn many_callbacks_of_a_client_ask_vault_once() {
+        let vault = FakeVault::start().await;
+        let secrets = OpenSecrets::new(vault.connect().await);
+        for _ in 0..50 {
+            let opened = open(&secrets, "acme", "vault:v1:a").await;
+            assert_eq!(opened.ok(), Some("plain vault:v1:a".to_owned()));
+        }
+        assert_eq!(vault.asked(), 1);
+    }
+
+    #[tokio::test]
+    async fn a_rewrapped_secret_and_that_of_another_client_are_others() {
+        let vault = FakeVault::start().await;
+        let secrets = OpenSecrets::new(vault.connect().await);
+        for (client, ciphertext) in [
+            ("acme", "vault:v1:a"),
+            ("acme", "vault:v2:a"),
+            ("other", "vault:v1:a"),
+        ] {
+            assert!(open(&secrets, client, ciphertext).await.is_ok());
+        }
+        assert_eq!(vault.asked(), 3);
+    }
+
+    #[tokio::test]
+    async fn while_vault_is_away_what_is_kept_signs_and_anything_else_does_not() {
+        let vault = FakeVault::start().await;
+        let secrets = OpenSecrets::new(vault.connect().await);
+        let now = Timestamp::now();
+        let kept = WebhookSecrets {
+            present: "vault:v1:a".to_owned(),
+            previous: Some(PreviousSecret {
+                ciphertext: "vault:v1:b".to_owned(),
+                valid_until: now + SignedDuration::from_hours(1),
+            }),
+        };
+        assert!(
+            SigningSecrets::decrypt(&secrets, "acme", &kept, now)
+                .await
+                .is_ok()
+        );
+        vault.go_away();
+        assert!(
+            SigningSecrets::decrypt(&secrets, "acme", &kept, now)
+                .await
+                .is_ok()
+        );
+        let other = WebhookSecrets {
+            present: "vault:v1:c".to_owned(),
+            previous: None,
+        };
+        let away = SigningSecrets::decrypt(&secrets, "acme", &other, now).await;
+        assert!(matches!(away.map_err(|error| (*error).is_transient()), Err(true)));
+        // That it failed is not kept.
+        vault.come_back();
+        assert!(
+            SigningSecrets::decrypt(&secrets, "acme", &other, now)
+                .await
+                .is_ok()
+        );
+    }
+
+    #[tokio::test]
+    async fn a_secret_is_kept_no_longer_than_its_time() {
+        let vault = FakeVault::start().await;
+        let secrets = OpenSecrets::keeping(vault.connect().await, Duration::from_millis(20));
+        assert!(open(&secrets, "acme", "vault:v1:a").await.is_ok());
+        tokio::time::sleep(Duration::from_millis(40)).await;
+        vault.go_away();
+        assert!(open(&secrets, "acme", "vault:v1:a").await.is_err());
+        secrets.kept.run_pending_tasks().await;
+        assert_eq!(secrets.kept.entry_count(), 0);
+    }
+
+    #[tokio::test]
+    async fn no_more_secrets_are_kept_than_the_bound() {
+        let vault = FakeVault::start().await;
+        let secrets = OpenSecrets::new(vault.connect().await);
+        assert_eq!(secrets.kept.policy().max_capacity(), Some(MOST_KEPT));
+        assert_eq!(secrets.kept.policy().time_to_live(), Some(KEPT));
+    }
+}
