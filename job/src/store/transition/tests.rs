@@ -173,9 +173,10 @@ fn texts_from_outside_are_never_expressions() {
     for (name, transition) in every_transition() {
         for field in ["result", "error"] {
             // Of our own making; the literal is within.
-            let value = transition.set.get(field).filter(|value| {
-                **value != Bson::Null && **value != Bson::from(unless_nothing_happened())
-            });
+            let value = transition
+                .set
+                .get(field)
+                .filter(|value| **value != Bson::Null && **value != Bson::from(unless_nothing_happened()));
             let literal =
                 value.is_none_or(|value| value.as_document().is_some_and(|d| d.contains_key("$literal")));
             assert!(literal, "{name} sets {field}");
