@@ -11,9 +11,11 @@ use flickrhub_job::connection::redis::{Redis, RedisError};
 use flickrhub_job::connection::{self, ConnectError};
 use flickrhub_job::lane::{LaneError, Lanes};
 use flickrhub_job::model::{Body, Job};
+use flickrhub_job::nonce::Nonces;
 use flickrhub_job::progress::{Progress, Topic};
 use flickrhub_job::store::{
-    BodyStore, ClientStore, DeliveryStore, EndpointStore, JobStore, OauthRequestStore, StoreError, UserStore,
+    AuditStore, BodyStore, ClientStore, DeliveryStore, EndpointStore, JobStore, OauthRequestStore,
+    StoreError, UserStore,
 };
 use flickrhub_job::telemetry::{CheckFailed, Readiness};
 use flickrhub_job::vault::{Component, Vault, VaultError};
@@ -45,6 +47,8 @@ pub struct DataTier {
     pub endpoints: EndpointStore,
     /// What became of each try to deliver a callback.
     pub deliveries: DeliveryStore,
+    /// The audit log.
+    pub audit: AuditStore,
     /// Authorisations under way.
     pub oauth_requests: OauthRequestStore,
     /// Photos on their way.
@@ -57,6 +61,8 @@ pub struct DataTier {
     pub budget: FlickrBudget,
     /// Whether Flickr is left alone.
     pub circuits: CircuitWatch,
+    /// The nonces of signed requests.
+    pub nonces: Nonces,
     /// Hears of jobs that move.
     pub progress: Progress,
     /// Encryption.
@@ -97,6 +103,7 @@ impl DataTier {
             clients: ClientStore::open(&database).await?,
             endpoints: EndpointStore::open(&database).await?,
             deliveries: DeliveryStore::open(&database, config.retention_days).await?,
+            audit: AuditStore::open(&database).await?,
             oauth_requests: OauthRequestStore::open(&database).await?,
             bodies: BodyStore::new(&database),
             lanes: Lanes::new(redis.clone(), &config.redis.key_prefix),
@@ -105,6 +112,7 @@ impl DataTier {
                 &config.redis.key_prefix,
                 CachePolicy::from(&config.cache),
             ),
+            nonces: Nonces::new(redis.clone(), &config.redis.key_prefix),
             progress: Progress::new(redis.clone(), &config.redis.key_prefix, Topic::Moves),
             vault,
             database,

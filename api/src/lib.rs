@@ -13,7 +13,9 @@
 //! | [`accept`] | the steps of taking on a job, and what a crash after each one means |
 //! | [`replay`] | the same for a job that was given up |
 //! | [`upload`] | photos, streamed into the body store |
-//! | [`auth`] | API keys, scopes, the cache of verified keys |
+//! | [`auth`] | API keys, signatures, scopes, what is remembered of keys |
+//! | [`audit`] | what security needs to know of each request, on its way into MongoDB |
+//! | [`address`] | where a request comes from |
 //! | [`authorisation`] | whether a client may act for a user |
 //! | [`return_link`] | the user's way back to the client after an authorisation |
 //! | [`problem`] | every error answer, in one table |
@@ -30,6 +32,8 @@
 //! | [`server`] | everything together |
 
 pub mod accept;
+pub mod address;
+pub mod audit;
 pub mod auth;
 pub mod authorisation;
 pub mod cached;

@@ -13,7 +13,9 @@ use flickrhub_api::state::{AppState, DataTierSlot};
 use flickrhub_api::{openapi, problem, server};
 use flickrhub_flickr::{ClientError, Endpoints, FlickrClient};
 use flickrhub_job::config::{CONFIG_PATH, Config, ConfigError};
+use flickrhub_job::connection::{self, ConnectError};
 use flickrhub_job::limits::LimitsFile;
+use flickrhub_job::store::{self, AuditStore, StoreError};
 use flickrhub_job::telemetry::{self, Metrics};
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -42,6 +44,8 @@ enum Command {
     Openapi,
     /// Print the list of problems, as Markdown.
     Problems,
+    /// Read the whole audit log and say what is wrong with it; fails if anything is.
+    VerifyAudit,
 }
 
 /// The process cannot do its work.
@@ -62,6 +66,15 @@ enum Fatal {
     /// The OpenAPI document.
     #[error("the OpenAPI document: {0}")]
     OpenApi(#[from] serde_json::Error),
+    /// MongoDB.
+    #[error(transparent)]
+    Connect(#[from] ConnectError),
+    /// The audit log cannot be read.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The audit log is not whole.
+    #[error("the audit log is not whole: {0} faults")]
+    AuditLog(usize),
     /// A port, a signal or the standard output.
     #[error(transparent)]
     Io(#[from] io::Error),
@@ -74,6 +87,7 @@ async fn main() -> ExitCode {
         None | Some(Command::Serve) => serve(&arguments).await,
         Some(Command::Openapi) => print_openapi(),
         Some(Command::Problems) => print_problems(),
+        Some(Command::VerifyAudit) => verify_audit(&arguments).await,
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
@@ -92,6 +106,29 @@ fn print_openapi() -> Result<(), Fatal> {
 fn print_problems() -> Result<(), Fatal> {
     io::stdout().write_all(problem::listing().as_bytes())?;
     Ok(())
+}
+
+async fn verify_audit(arguments: &Arguments) -> Result<(), Fatal> {
+    let config = Config::load(&arguments.config)?;
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let database = connection::mongodb::connect(&config.mongodb).await?;
+    let report = AuditStore::open(&database)
+        .await?
+        .verify(store::time::now())
+        .await?;
+    let mut out = io::stdout();
+    for fault in &report.faults {
+        writeln!(out, "{fault}")?;
+    }
+    writeln!(
+        out,
+        "{} entries in {} chains were read",
+        report.entries, report.chains
+    )?;
+    match report.faults.len() {
+        0 => Ok(()),
+        faults => Err(Fatal::AuditLog(faults)),
+    }
 }
 
 async fn serve(arguments: &Arguments) -> Result<(), Fatal> {

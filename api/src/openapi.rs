@@ -21,6 +21,7 @@ use crate::routes;
         (name = "uploads", description = "Photos and videos"),
         (name = "callbacks", description = "Telling a client that its jobs are finished"),
         (name = "users", description = "Flickr users that authorise a client"),
+        (name = "audit", description = "What was done with the API"),
         (name = "cache", description = "Answers that are kept"),
         (name = "health", description = "For the cluster"),
     ),

@@ -13,6 +13,8 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tower_http::catch_panic::CatchPanicLayer;
 
+use crate::middleware::audit::audit;
+use crate::middleware::body::body;
 use crate::middleware::problem::problem;
 use crate::middleware::trace::trace;
 use crate::middleware::wait::wait;
@@ -22,6 +24,7 @@ use crate::state::AppState;
 use crate::{openapi, routes};
 
 mod connections;
+mod stream;
 
 /// How long requests under way may still take when the process is told to stop. The pod's grace period is longer.
 const DRAIN: Duration = Duration::from_secs(25);
@@ -49,10 +52,12 @@ pub fn app(state: AppState) -> Result<Router, serde_json::Error> {
         .method_not_allowed_fallback(async || Problem::MethodNotAllowed)
         // The last one is the outermost.
         .layer(from_fn_with_state(state.clone(), wait))
+        .layer(from_fn(body))
         .layer(CatchPanicLayer::custom(panic::answer))
         .layer(cors::layer(&state.config.api.cors_allowed_origins))
         .layer(map_response(headers::add))
         .layer(from_fn(problem))
+        .layer(from_fn_with_state(state.clone(), audit))
         .layer(from_fn_with_state(state.clone(), trace))
         .with_state(state))
 }

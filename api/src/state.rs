@@ -3,18 +3,25 @@
 use std::future::Future;
 use std::ops::Deref;
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use flickrhub_flickr::FlickrClient;
+use flickrhub_job::audit::{Head, SealedEntry};
 use flickrhub_job::callback::AddressPolicy;
 use flickrhub_job::config::Config;
 use flickrhub_job::limits::LiveLimits;
+use flickrhub_job::store::StoreError;
 use flickrhub_job::telemetry::{Metrics, Readiness};
+use flickrhub_job::vault::TransitKey;
+use jiff::Timestamp;
+use secrecy::SecretString;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::Instrument;
 
+use crate::audit::{AuditLog, AuditSink};
 use crate::auth::{Authenticator, KeyDirectory, StoredKey};
 use crate::data_tier::{DataTier, dependencies, readiness};
 use crate::problem::Problem;
@@ -47,6 +54,8 @@ pub struct Shared {
     pub callback_policy: AddressPolicy,
     /// Turns API keys into callers.
     pub authenticator: Authenticator,
+    /// The audit log.
+    pub audit: AuditLog,
     /// The client of Flickr's OAuth endpoints.
     pub flickr: FlickrClient,
     /// The instruments.
@@ -76,7 +85,8 @@ impl Deref for AppState {
 }
 
 impl AppState {
-    /// A state over the data tier in `data`, which may still be connecting, with the API keys of `keys`.
+    /// A state over the data tier in `data`, which may still be connecting, with the API keys of `keys`. Must be called
+    /// within a Tokio runtime.
     pub fn new(
         config: Config,
         limits: LiveLimits,
@@ -88,6 +98,7 @@ impl AppState {
         Self(Arc::new(Shared {
             callback_policy: AddressPolicy::new(config.callbacks.allowed_networks.clone()),
             authenticator: Authenticator::new(keys),
+            audit: AuditLog::new(Arc::new(data.clone()), metrics.audit_entries.clone()),
             config,
             limits,
             flickr,
@@ -129,10 +140,12 @@ impl AppState {
             })
     }
 
-    /// Waits until all work begun by [`AppState::to_the_end`] is done; to be called when no request comes in any more.
+    /// Waits until all work begun by [`AppState::to_the_end`] is done and the audit log is written; to be called when no
+    /// request comes in any more.
     pub async fn finish_tasks(&self) {
         self.tasks.close();
         self.tasks.wait().await;
+        self.audit.close().await;
     }
 }
 
@@ -160,17 +173,38 @@ impl DataTierSlot {
 #[async_trait]
 impl KeyDirectory for DataTierSlot {
     async fn key(&self, key_id: &str) -> Result<Option<StoredKey>, Problem> {
-        let Some(client) = self.get()?.clients.by_key_id(key_id).await? else {
-            return Ok(None);
-        };
-        Ok(client
-            .keys
-            .into_iter()
-            .find(|key| key.id == key_id)
-            .map(|key| StoredKey {
-                client_id: client.id,
-                scopes: client.scopes,
-                hash: key.hash,
-            }))
+        let key = self.get()?.clients.api_key(key_id).await?;
+        Ok(key.map(|key| StoredKey {
+            client_id: key.client_id,
+            scopes: key.scopes,
+            hash: key.hash,
+            hmac_secret: key.hmac_secret,
+            not_after: key.not_after,
+            allowed_networks: key.allowed_networks,
+            requests_per_minute: key.requests_per_minute,
+        }))
+    }
+
+    async fn signing_secret(&self, client_id: &str, ciphertext: &str) -> Result<SecretString, Problem> {
+        let vault = &self.get()?.vault;
+        let secret = vault.decrypt(TransitKey::AppCredentials, client_id, ciphertext);
+        Ok(secret.await?)
+    }
+
+    async fn is_first_use(&self, key_id: &str, nonce: &str, lifetime: Duration) -> Result<bool, Problem> {
+        Ok(self.get()?.nonces.is_first(key_id, nonce, lifetime).await?)
+    }
+}
+
+#[async_trait]
+impl AuditSink for DataTierSlot {
+    async fn append(&self, entries: &[SealedEntry]) -> Result<(), Option<StoreError>> {
+        let store = &self.get().map_err(|_| None)?.audit;
+        store.append(entries).await.map_err(Some)
+    }
+
+    async fn heads(&self, now: Timestamp) -> Result<Vec<Head>, Option<StoreError>> {
+        let store = &self.get().map_err(|_| None)?.audit;
+        store.heads(now).await.map_err(Some)
     }
 }

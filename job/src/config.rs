@@ -216,6 +216,9 @@ pub struct ApiConfig {
     /// Origins that may call the API from a browser; none by default.
     #[serde(default)]
     pub cors_allowed_origins: Vec<String>,
+    /// Networks of the proxies before the API: from these, and only from these, `X-Forwarded-For` is believed.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub trusted_proxies: Vec<IpNet>,
     /// Largest upload in bytes.
     pub max_upload_bytes: u64,
     /// Largest other request body in bytes.

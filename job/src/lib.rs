@@ -12,15 +12,19 @@
 //! | [`sliding_log`] | Redis: exact logs of the events of the last hour, for limits |
 //! | [`lane`] | Redis: admission, one lane per user and queue, fair release, delayed retries |
 //! | [`budget`] | Redis: how many requests Flickr may get, and the circuit breakers |
+//! | [`nonce`] | Redis: nonces of signed requests, each accepted once |
 //! | [`progress`] | who waits for a job to move, and how they hear of it |
 //! | [`envelope`] | the message that a worker receives |
 //! | [`topology`] | the quorum queues, declared the same way by whoever comes first |
 //! | [`vault`] | transit encryption of tokens, credentials and webhook secrets |
+//! | [`signing_key`] | the keys of signed requests |
 //! | [`cache`] | Redis: answers of Flickr, kept for the user who had them |
 //! | [`callback`] | Standard Webhooks: signing, address policy, delivery |
+//! | [`audit`] | security events, chained so that a change or a removal shows |
 //! | [`telemetry`] | JSON logs, trace ids, metrics, the metrics and health port |
 //! | [`fail_point`] | places at which a test lets the process die; nothing in other builds |
 
+pub mod audit;
 pub mod budget;
 pub mod cache;
 pub mod callback;
@@ -31,8 +35,10 @@ pub mod fail_point;
 pub mod lane;
 pub mod limits;
 pub mod model;
+pub mod nonce;
 pub mod progress;
 pub mod queue;
+pub mod signing_key;
 pub mod sliding_log;
 pub mod store;
 pub mod telemetry;

@@ -1,178 +1,272 @@
-//! From a presented key to a caller: the cache first, then MongoDB and bcrypt.
+//! From a credential to a caller.
+//!
+//! | kept in memory | for | what it saves |
+//! | --- | --- | --- |
+//! | the stored key, or that there is none ([`KeyRecords`]) | 4 s | a read in MongoDB; bounds how long a revoked key works |
+//! | that a secret is the one of a stored hash | an hour | a bcrypt run |
+//! | that a secret is not | half a minute | a bcrypt run |
+//! | decrypted signing secrets ([`SigningSecrets`]) | a minute | a question to Vault |
+//!
+//! A flood of wrong keys: see [`Failures`]; at most [`CONCURRENT_COMPARISONS`] bcrypt runs are under way at a time.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use async_trait::async_trait;
+use jiff::Timestamp;
 use tokio::sync::Semaphore;
 
-use super::{Caller, PresentedKey, ScopeName, VerifiedKeys};
+use super::cache::ComparedKeys;
+use super::directory::{KEPT, KeyDirectory, KeyRecords, StoredKey};
+use super::failures::Failures;
+use super::rate::{Meter, Rate};
+use super::secrets::SigningSecrets;
+use super::signature::{SignatureFault, SignedRequest, nonce_lifetime};
+use super::{AuthRecord, Caller, Credential, PresentedKey, ScopeName};
 use crate::problem::Problem;
 
 /// How many bcrypt runs may be under way at a time, so that wrong keys cannot occupy every processor.
-const CONCURRENT_VERIFICATIONS: usize = 2;
-/// How long a request waits for its turn to be verified.
-const VERIFICATION_PATIENCE: Duration = Duration::from_secs(5);
+const CONCURRENT_COMPARISONS: usize = 2;
+/// How long a request waits for its turn to be compared.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// How long a secret that is right is remembered, and the most of them.
+const VERIFIED: (Duration, usize) = (Duration::from_hours(1), 10_000);
+/// The same for those that are wrong.
+const REFUSED: (Duration, usize) = (Duration::from_secs(30), 10_000);
+/// Requests that one key may make of this process in a minute where its client has no rate of its own: a program that
+/// runs wild is stopped, one that works is not.
+const DEFAULT_PER_MINUTE: u32 = 120_000;
+/// How often it is looked whether the key of a request that lasts still holds; mostly into memory.
+const LOOK: Duration = Duration::from_secs(1);
+/// Keys whose requests are counted at a time.
+const COUNTED_KEYS: usize = 20_000;
 
-/// What is stored about one key.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct StoredKey {
-    /// The client it belongs to.
-    pub client_id: String,
-    /// The scopes of that client, by name.
-    pub scopes: Vec<String>,
-    /// The bcrypt hash of the key's secret.
-    pub hash: String,
-}
-
-/// Where keys are looked up.
-#[async_trait]
-pub trait KeyDirectory: Send + Sync {
-    /// The key of this id.
-    ///
-    /// # Errors
-    /// [`Problem::Unavailable`] when that cannot be found out at the moment.
-    async fn key(&self, key_id: &str) -> Result<Option<StoredKey>, Problem>;
-}
-
-/// Turns presented keys into callers.
+/// Turns credentials into callers.
 pub struct Authenticator {
     directory: Arc<dyn KeyDirectory>,
-    verified: VerifiedKeys,
-    turns: Arc<Semaphore>,
+    records: KeyRecords,
+    secrets: SigningSecrets,
+    verified: ComparedKeys,
+    refused: ComparedKeys,
+    failures: Failures,
+    requests: Meter<String>,
+    turns: Semaphore,
 }
 
 impl Authenticator {
     /// Looks keys up in `directory`.
     pub fn new(directory: Arc<dyn KeyDirectory>) -> Self {
+        Self::with_lifetime(directory, KEPT)
+    }
+
+    /// The same, believing `directory` for `lifetime`.
+    fn with_lifetime(directory: Arc<dyn KeyDirectory>, lifetime: Duration) -> Self {
         Self {
+            records: KeyRecords::new(Arc::clone(&directory), lifetime),
+            secrets: SigningSecrets::new(Arc::clone(&directory)),
             directory,
-            verified: VerifiedKeys::default(),
-            turns: Arc::new(Semaphore::new(CONCURRENT_VERIFICATIONS)),
+            verified: ComparedKeys::new(VERIFIED.0, VERIFIED.1),
+            refused: ComparedKeys::new(REFUSED.0, REFUSED.1),
+            failures: Failures::default(),
+            requests: Meter::new(COUNTED_KEYS),
+            turns: Semaphore::new(CONCURRENT_COMPARISONS),
         }
     }
 
-    /// Who presents this key.
+    /// Who sends a request with this credential from this address. What comes out is noted in `record`.
     ///
     /// # Errors
-    /// [`Problem::Unauthenticated`] when the key does not hold; [`Problem::Unavailable`] when that cannot be found out.
-    pub async fn authenticate(&self, key: PresentedKey) -> Result<Arc<Caller>, Problem> {
-        if let Some(caller) = self.verified.get(&key.digest, Instant::now()) {
-            return Ok(caller);
-        }
-        let Some(stored) = self.directory.key(&key.key_id).await? else {
+    /// [`Problem::Unauthenticated`] or [`Problem::SignatureRefused`] when the credential does not hold;
+    /// [`Problem::TooManyFailures`]; [`Problem::AddressNotAllowed`]; [`Problem::KeyRateExceeded`];
+    /// [`Problem::Unavailable`] when it cannot be found out.
+    pub async fn authenticate(
+        &self,
+        credential: Credential,
+        address: Option<IpAddr>,
+        record: &AuthRecord,
+    ) -> Result<Arc<Caller>, Problem> {
+        let key_id = credential.key_id().to_owned();
+        record.claims(&key_id);
+        let stored = match credential {
+            Credential::Bearer(key) => self.bearer(key, address, record).await,
+            Credential::Signature(signed) => self.signature(&signed, address, record).await,
+        };
+        let stored = stored.inspect_err(|problem| {
             tracing::info!(
                 event = "authentication_failed",
-                key_id = key.key_id,
-                "no such key"
+                key_id,
+                code = problem.code(),
+                "not authenticated"
             );
-            return Err(Problem::Unauthenticated);
-        };
-        let (key_id, digest) = (key.key_id.clone(), key.digest);
-        if !self.matches(key, stored.hash).await? {
-            tracing::info!(event = "authentication_failed", key_id, "wrong secret");
-            return Err(Problem::Unauthenticated);
-        }
+        })?;
         let caller = Arc::new(Caller {
-            client_id: stored.client_id,
-            key_id,
             scopes: stored
                 .scopes
                 .iter()
                 .filter_map(|name| ScopeName::from_name(name))
                 .collect(),
+            client_id: stored.client_id.clone(),
+            key_id,
         });
-        self.verified.insert(digest, Arc::clone(&caller), Instant::now());
-        Ok(caller)
+        record.is_by(&caller);
+        if !may_call_from(&stored, address) {
+            tracing::info!(
+                event = "authorisation_failed",
+                client_id = caller.client_id,
+                key_id = caller.key_id,
+                "the client may not call from this address"
+            );
+            return Err(Problem::AddressNotAllowed);
+        }
+        let rate = Rate::per_minute(stored.requests_per_minute.unwrap_or(DEFAULT_PER_MINUTE));
+        match self.requests.take(caller.key_id.as_str(), rate, Instant::now()) {
+            Ok(()) => Ok(caller),
+            Err(retry_after) => Err(Problem::KeyRateExceeded { retry_after }),
+        }
     }
 
-    async fn matches(&self, key: PresentedKey, hash: String) -> Result<bool, Problem> {
-        let turn = tokio::time::timeout(VERIFICATION_PATIENCE, Arc::clone(&self.turns).acquire_owned());
+    /// Whether a caller that was authenticated before would be so still, with the same key: for requests that last.
+    ///
+    /// # Errors
+    /// [`Problem::Unavailable`] when that cannot be found out.
+    pub async fn still_holds(&self, caller: &Caller) -> Result<bool, Problem> {
+        let stored = self.records.get(&caller.key_id).await?;
+        Ok(stored
+            .is_some_and(|stored| stored.client_id == caller.client_id && stored.holds(Timestamp::now())))
+    }
+
+    /// Resolves when the key of a caller holds no more: for requests that last. Together with [`KEPT`] it stays within five
+    /// seconds.
+    pub async fn revoked(&self, caller: &Caller) {
+        loop {
+            tokio::time::sleep(LOOK).await;
+            // While that cannot be found out, nothing can be read for the caller either.
+            if matches!(self.still_holds(caller).await, Ok(false)) {
+                return;
+            }
+        }
+    }
+
+    /// The key that claims to be of this id, if it exists; one that does not is counted, unless that was known.
+    async fn stored(
+        &self,
+        key_id: &str,
+        address: Option<IpAddr>,
+        record: &AuthRecord,
+    ) -> Result<Option<Arc<StoredKey>>, Problem> {
+        let was_known = self.records.knows(key_id);
+        let stored = self.records.get(key_id).await?;
+        if let Some(stored) = &stored {
+            record.belongs_to(&stored.client_id);
+        } else if !was_known {
+            self.failures.count_unknown(address, Instant::now());
+        }
+        Ok(stored.filter(|stored| stored.holds(Timestamp::now())))
+    }
+
+    async fn bearer(
+        &self,
+        key: PresentedKey,
+        address: Option<IpAddr>,
+        record: &AuthRecord,
+    ) -> Result<Arc<StoredKey>, Problem> {
+        let now = Instant::now();
+        if !self.verified.knows(&key.digest, now) {
+            self.failures.check(&key.key_id, address, now)?;
+        }
+        let stored = self.stored(&key.key_id, address, record).await?;
+        let stored = stored.ok_or(Problem::Unauthenticated)?;
+        match self.compared(&key.digest, &stored.hash) {
+            Some(true) => return Ok(stored),
+            Some(false) => return Err(Problem::Unauthenticated),
+            None => {}
+        }
+        if self.compare(key, &stored.hash, address).await? {
+            Ok(stored)
+        } else {
+            Err(Problem::Unauthenticated)
+        }
+    }
+
+    /// Whether a key of this digest has the secret of `hash`, if that is known.
+    fn compared(&self, digest: &[u8; 32], hash: &str) -> Option<bool> {
+        let now = Instant::now();
+        if self.verified.contains(digest, hash, now) {
+            return Some(true);
+        }
+        // A key that only signs has no hash.
+        (hash.is_empty() || self.refused.contains(digest, hash, now)).then_some(false)
+    }
+
+    async fn compare(&self, key: PresentedKey, hash: &str, address: Option<IpAddr>) -> Result<bool, Problem> {
+        let turn = tokio::time::timeout(PATIENCE, self.turns.acquire());
         let Ok(Ok(turn)) = turn.await else {
-            tracing::warn!("too many keys wait to be verified");
+            tracing::warn!("too many keys wait to be compared");
             return Err(Problem::Unavailable);
         };
-        // Requests with the same key may have waited here together: the first verified it for all.
-        if self.verified.get(&key.digest, Instant::now()).is_some() {
-            return Ok(true);
+        // Requests with the same key may have waited here together: the first compared it for all. And those that failed
+        // meanwhile count, so that what waits costs nothing when there were too many.
+        if let Some(known) = self.compared(&key.digest, hash) {
+            return Ok(known);
         }
-        let verification = tokio::task::spawn_blocking(move || {
-            let matches = key.matches(&hash);
-            drop(turn);
-            matches
-        });
-        verification.await.map_err(|error| {
-            tracing::error!(%error, "the verification of a key broke off");
+        self.failures.check(&key.key_id, address, Instant::now())?;
+        let (key_id, digest) = (key.key_id.clone(), key.digest);
+        let with = hash.to_owned();
+        let comparison = tokio::task::spawn_blocking(move || key.matches(&with));
+        let matches = comparison.await.map_err(|error| {
+            tracing::error!(%error, "the comparison of a key broke off");
             Problem::Internal
-        })
+        })?;
+        drop(turn);
+        let now = Instant::now();
+        if matches {
+            self.verified.insert(digest, hash, now);
+        } else {
+            self.refused.insert(digest, hash, now);
+            self.failures.count_wrong(&key_id, address, now);
+        }
+        Ok(matches)
+    }
+
+    async fn signature(
+        &self,
+        signed: &SignedRequest,
+        address: Option<IpAddr>,
+        record: &AuthRecord,
+    ) -> Result<Arc<StoredKey>, Problem> {
+        let mismatch = || Problem::SignatureRefused(SignatureFault::Mismatch);
+        // A wrong signature costs microseconds; what is bounded is what it costs to look a key up.
+        if !self.records.knows(&signed.key_id) {
+            self.failures.check(&signed.key_id, address, Instant::now())?;
+        }
+        let stored = self.stored(&signed.key_id, address, record).await?;
+        let stored = stored.ok_or_else(mismatch)?;
+        let secret = self.secrets.get(&stored).await?.ok_or_else(mismatch)?;
+        if !signed.matches(&secret) {
+            return Err(mismatch());
+        }
+        let lifetime = nonce_lifetime(signed.created, Timestamp::now().as_second());
+        if self
+            .directory
+            .is_first_use(&signed.key_id, &signed.nonce, lifetime)
+            .await?
+        {
+            Ok(stored)
+        } else {
+            Err(Problem::SignatureRefused(SignatureFault::NonceUsed))
+        }
+    }
+}
+
+/// Whether the client of this key may call from this address. One with a list of networks may not call from an address that
+/// is not known.
+fn may_call_from(stored: &StoredKey, address: Option<IpAddr>) -> bool {
+    match (&stored.allowed_networks, address) {
+        (None, _) => true,
+        (Some(networks), Some(address)) => networks.iter().any(|network| network.contains(&address)),
+        (Some(_), None) => false,
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use std::sync::atomic::{AtomicU32, Ordering};
-
-    use super::*;
-
-    /// A directory with the key `k1`, whose secret is `secret`, that counts the questions it is asked.
-    #[derive(Default)]
-    struct OneKey {
-        asked: AtomicU32,
-    }
-
-    #[async_trait]
-    impl KeyDirectory for OneKey {
-        async fn key(&self, key_id: &str) -> Result<Option<StoredKey>, Problem> {
-            self.asked.fetch_add(1, Ordering::Relaxed);
-            Ok((key_id == "k1").then(|| StoredKey {
-                client_id: "client".to_owned(),
-                scopes: vec!["jobs:read".to_owned(), "from:the:future".to_owned()],
-                hash: bcrypt::hash("secret", 4).unwrap_or_default(),
-            }))
-        }
-    }
-
-    async fn present(authenticator: &Authenticator, key: &str) -> Result<Arc<Caller>, Problem> {
-        let key = PresentedKey::from_authorization(&format!("Bearer {key}"));
-        authenticator
-            .authenticate(key.map_err(|_| Problem::Unauthenticated)?)
-            .await
-    }
-
-    #[tokio::test]
-    async fn a_key_that_holds_gives_its_client_with_the_scopes_that_we_know() {
-        let authenticator = Authenticator::new(Arc::new(OneKey::default()));
-        let caller = present(&authenticator, "fh_k1_secret").await;
-        assert_eq!(
-            caller.map(|caller| (caller.client_id.clone(), caller.scopes.clone())),
-            Ok(("client".to_owned(), vec![ScopeName::JobsRead]))
-        );
-    }
-
-    #[tokio::test]
-    async fn a_hot_key_is_looked_up_once() {
-        let directory = Arc::new(OneKey::default());
-        let authenticator = Authenticator::new(Arc::clone(&directory) as Arc<dyn KeyDirectory>);
-        for _ in 0..100 {
-            assert!(present(&authenticator, "fh_k1_secret").await.is_ok());
-        }
-        assert_eq!(directory.asked.load(Ordering::Relaxed), 1);
-    }
-
-    #[tokio::test]
-    async fn a_wrong_secret_and_an_unknown_key_get_the_same_answer_and_are_not_remembered() {
-        let authenticator = Authenticator::new(Arc::new(OneKey::default()));
-        for key in ["fh_k1_wrong", "fh_k2_secret"] {
-            assert_eq!(
-                present(&authenticator, key).await,
-                Err(Problem::Unauthenticated),
-                "{key}"
-            );
-        }
-        assert!(present(&authenticator, "fh_k1_secret").await.is_ok());
-        assert_eq!(
-            present(&authenticator, "fh_k1_wrong").await,
-            Err(Problem::Unauthenticated)
-        );
-    }
-}
+mod tests;

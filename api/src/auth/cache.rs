@@ -1,22 +1,18 @@
-//! Verified API keys, remembered for a short time, so that a hot key costs microseconds instead of a bcrypt run.
+//! What bcrypt said of keys that were presented lately, so that a key which comes again costs microseconds.
+//!
+//! It remembers what the secret is, not what its client may do: whether the key still exists, and with which scopes, is
+//! asked again every few seconds ([`super::KeyRecords`]). An entry belongs to the hash that it was compared with, so that a
+//! secret which was replaced under the same key id is compared anew.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::Caller;
+use sha2::{Digest, Sha256};
 
-/// How long a verified key is believed, counted from the end of its verification. A key that is revoked, or whose client
-/// loses a scope, works as before until then.
-const LIFETIME: Duration = Duration::from_secs(30);
-/// The most keys that are remembered.
-const CAPACITY: usize = 10_000;
-
-/// A bounded map from the SHA-256 of a key to the caller it stands for.
-///
-/// Only keys that were verified get in, so strangers cannot fill it. Of the secret only the digest is kept.
+/// A bounded set of pairs of a key and a stored hash. Of either only the SHA-256 is kept.
 #[derive(Debug)]
-pub struct VerifiedKeys {
+pub(super) struct ComparedKeys {
     lifetime: Duration,
     capacity: usize,
     entries: Mutex<HashMap<[u8; 32], Entry>>,
@@ -24,19 +20,13 @@ pub struct VerifiedKeys {
 
 #[derive(Debug)]
 struct Entry {
-    caller: Arc<Caller>,
+    hash: [u8; 32],
     until: Instant,
 }
 
-impl Default for VerifiedKeys {
-    fn default() -> Self {
-        Self::new(LIFETIME, CAPACITY)
-    }
-}
-
-impl VerifiedKeys {
+impl ComparedKeys {
     /// Remembers at most `capacity` keys, each for `lifetime`.
-    pub fn new(lifetime: Duration, capacity: usize) -> Self {
+    pub(super) fn new(lifetime: Duration, capacity: usize) -> Self {
         Self {
             lifetime,
             capacity,
@@ -44,18 +34,23 @@ impl VerifiedKeys {
         }
     }
 
-    /// Who presented the key of this digest, if that was verified lately.
-    pub fn get(&self, digest: &[u8; 32], now: Instant) -> Option<Arc<Caller>> {
+    /// Whether the key of this digest was compared with `hash`.
+    pub(super) fn contains(&self, digest: &[u8; 32], hash: &str, now: Instant) -> bool {
         let entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
         entries
             .get(digest)
-            .filter(|entry| entry.until > now)
-            .map(|entry| Arc::clone(&entry.caller))
+            .is_some_and(|entry| entry.until > now && entry.hash == of(hash))
     }
 
-    /// Remembers a key that was verified just now. Where there is no room, what ran out goes, and if nothing did,
-    /// everything: the keys in use are back after one verification each.
-    pub fn insert(&self, digest: [u8; 32], caller: Arc<Caller>, now: Instant) {
+    /// Whether a key of this digest was compared with anything.
+    pub(super) fn knows(&self, digest: &[u8; 32], now: Instant) -> bool {
+        let entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
+        entries.get(digest).is_some_and(|entry| entry.until > now)
+    }
+
+    /// Remembers that the key was compared with `hash`. Where there is no room, what ran out goes, and if nothing did,
+    /// everything: the keys in use are back after one comparison each.
+    pub(super) fn insert(&self, digest: [u8; 32], hash: &str, now: Instant) {
         let mut entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
         if entries.len() >= self.capacity {
             entries.retain(|_, entry| entry.until > now);
@@ -66,55 +61,53 @@ impl VerifiedKeys {
         entries.insert(
             digest,
             Entry {
-                caller,
+                hash: of(hash),
                 until: now + self.lifetime,
             },
         );
     }
 }
 
+fn of(hash: &str) -> [u8; 32] {
+    Sha256::digest(hash).into()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn caller(id: &str) -> Arc<Caller> {
-        Arc::new(Caller {
-            client_id: id.to_owned(),
-            key_id: "k".to_owned(),
-            scopes: Vec::new(),
-        })
+    #[test]
+    fn a_comparison_is_believed_until_its_time_is_up() {
+        let (keys, start) = (ComparedKeys::new(Duration::from_secs(30), 10), Instant::now());
+        keys.insert([1; 32], "hash", start);
+        assert!(keys.contains(&[1; 32], "hash", start + Duration::from_secs(29)));
+        assert!(!keys.contains(&[1; 32], "hash", start + Duration::from_secs(30)));
+        assert!(!keys.contains(&[2; 32], "hash", start));
     }
 
     #[test]
-    fn a_key_is_believed_until_its_time_is_up() {
-        let (cache, start) = (VerifiedKeys::new(Duration::from_secs(30), 10), Instant::now());
-        cache.insert([1; 32], caller("a"), start);
-        assert_eq!(
-            cache.get(&[1; 32], start + Duration::from_secs(29)),
-            Some(caller("a"))
-        );
-        assert_eq!(cache.get(&[1; 32], start + Duration::from_secs(30)), None);
-        assert_eq!(cache.get(&[2; 32], start), None);
+    fn a_comparison_with_another_hash_says_nothing() {
+        let (keys, start) = (ComparedKeys::new(Duration::from_secs(30), 10), Instant::now());
+        keys.insert([1; 32], "hash", start);
+        assert!(!keys.contains(&[1; 32], "another", start));
     }
 
     #[test]
     fn it_never_holds_more_than_its_capacity() {
-        let (cache, start) = (VerifiedKeys::new(Duration::from_secs(30), 4), Instant::now());
+        let (keys, start) = (ComparedKeys::new(Duration::from_secs(30), 4), Instant::now());
         for digest in 0..100_u8 {
-            cache.insert([digest; 32], caller("a"), start);
-            assert!(cache.entries.lock().map_or(usize::MAX, |entries| entries.len()) <= 4);
+            keys.insert([digest; 32], "hash", start);
+            assert!(keys.entries.lock().map_or(usize::MAX, |entries| entries.len()) <= 4);
         }
     }
 
     #[test]
     fn what_ran_out_makes_room_first() {
-        let (cache, start) = (VerifiedKeys::new(Duration::from_secs(30), 2), Instant::now());
-        let later = start + Duration::from_secs(20);
-        cache.insert([1; 32], caller("old"), start);
-        cache.insert([2; 32], caller("new"), later);
+        let (keys, start) = (ComparedKeys::new(Duration::from_secs(30), 2), Instant::now());
+        keys.insert([1; 32], "hash", start);
+        keys.insert([2; 32], "hash", start + Duration::from_secs(20));
         let now = start + Duration::from_secs(31);
-        cache.insert([3; 32], caller("newest"), now);
-        assert_eq!(cache.get(&[2; 32], now), Some(caller("new")));
-        assert_eq!(cache.get(&[3; 32], now), Some(caller("newest")));
+        keys.insert([3; 32], "hash", now);
+        assert!(keys.contains(&[2; 32], "hash", now) && keys.contains(&[3; 32], "hash", now));
     }
 }

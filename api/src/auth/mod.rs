@@ -6,22 +6,35 @@
 
 mod authenticate;
 mod cache;
+mod credential;
+mod directory;
+mod failures;
+#[cfg(test)]
+pub(crate) mod fixture;
 mod key;
+pub(crate) mod rate;
+mod record;
 mod scope;
+mod secrets;
+pub mod signature;
 
-pub use authenticate::{Authenticator, KeyDirectory, StoredKey};
-pub use cache::VerifiedKeys;
+pub use authenticate::Authenticator;
+pub use credential::Credential;
+pub use directory::{KEPT, KeyDirectory, KeyRecords, StoredKey};
 pub use key::{MalformedKey, PresentedKey};
-pub use scope::{CallbacksWrite, JobsRead, JobsWrite, Scope, ScopeName, UploadsWrite, UsersWrite};
+pub use record::AuthRecord;
+pub use scope::{AuditRead, CallbacksWrite, JobsRead, JobsWrite, Scope, ScopeName, UploadsWrite, UsersWrite};
 
 use std::marker::PhantomData;
 use std::ops::Deref;
 use std::sync::Arc;
 
 use axum::extract::FromRequestParts;
-use axum::http::header::AUTHORIZATION;
 use axum::http::request::Parts;
+use jiff::Timestamp;
 
+use crate::address::ClientAddress;
+use crate::middleware::body::HasBody;
 use crate::problem::Problem;
 use crate::state::AppState;
 
@@ -71,17 +84,26 @@ impl<S: Scope> FromRequestParts<AppState> for Authorised<S> {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, state: &AppState) -> Result<Self, Problem> {
-        let header = parts
-            .headers
-            .get(AUTHORIZATION)
-            .and_then(|value| value.to_str().ok());
-        let key = header
-            .and_then(|value| PresentedKey::from_authorization(value).ok())
-            .ok_or(Problem::Unauthenticated)?;
-        let caller = state.authenticator.authenticate(key).await?;
+        // In tests of a router alone there is no middleware around it.
+        let record = parts.extensions.get::<AuthRecord>().cloned().unwrap_or_default();
+        let has_body = parts.extensions.get::<HasBody>().is_some_and(|body| body.0);
+        let address = parts.extensions.get::<ClientAddress>().map(|address| address.0);
+        let scheme = state.config.api.public_url.scheme();
+        let now = Timestamp::now().as_second();
+        let credential = Credential::of(parts, has_body, scheme, now)?;
+        let caller = state
+            .authenticator
+            .authenticate(credential, address, &record)
+            .await?;
         tracing::Span::current().record("client_id", &caller.client_id);
         if !caller.may(S::NAME) {
-            tracing::info!(client_id = caller.client_id, key_id = caller.key_id, scope = %S::NAME, "scope missing");
+            tracing::info!(
+                event = "authorisation_failed",
+                client_id = caller.client_id,
+                key_id = caller.key_id,
+                scope = %S::NAME,
+                "scope missing"
+            );
             return Err(Problem::ScopeMissing(S::NAME));
         }
         Ok(Self {

@@ -22,6 +22,9 @@ pub enum ScopeName {
     /// Replace the webhook secret, enable callback addresses and retry callbacks.
     #[serde(rename = "callbacks:write")]
     CallbacksWrite,
+    /// Read the audit log, as far as it is about the client's own keys.
+    #[serde(rename = "audit:read")]
+    AuditRead,
     /// Everything.
     #[serde(rename = "admin")]
     Admin,
@@ -29,12 +32,13 @@ pub enum ScopeName {
 
 impl ScopeName {
     /// Every scope.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Self::JobsRead,
         Self::JobsWrite,
         Self::UploadsWrite,
         Self::UsersWrite,
         Self::CallbacksWrite,
+        Self::AuditRead,
         Self::Admin,
     ];
 
@@ -46,6 +50,7 @@ impl ScopeName {
             Self::UploadsWrite => "uploads:write",
             Self::UsersWrite => "users:write",
             Self::CallbacksWrite => "callbacks:write",
+            Self::AuditRead => "audit:read",
             Self::Admin => "admin",
         }
     }
@@ -83,6 +88,9 @@ pub struct UsersWrite;
 /// Replace the webhook secret, enable callback addresses and retry callbacks.
 #[derive(Debug)]
 pub struct CallbacksWrite;
+/// Read the audit log.
+#[derive(Debug)]
+pub struct AuditRead;
 
 impl Scope for JobsRead {
     const NAME: ScopeName = ScopeName::JobsRead;
@@ -98,6 +106,9 @@ impl Scope for UsersWrite {
 }
 impl Scope for CallbacksWrite {
     const NAME: ScopeName = ScopeName::CallbacksWrite;
+}
+impl Scope for AuditRead {
+    const NAME: ScopeName = ScopeName::AuditRead;
 }
 
 #[cfg(test)]

@@ -1,18 +1,25 @@
 //! A JSON body.
 
+use std::error::Error;
+use std::time::Duration;
+
 use axum::body::Body;
 use axum::extract::{FromRequest, OptionalFromRequest, Request};
 use axum::http::header::CONTENT_LENGTH;
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use hyper::body::Body as _;
 use serde::de::DeserializeOwned;
 use serde_json::error::Category;
 
 use super::MediaType;
+use crate::auth::signature::digest::is_mismatch;
 use crate::problem::Problem;
 use crate::state::AppState;
 use crate::validate::Argument;
+
+/// How long the next piece of a body may take. The time limit of the request bounds the whole.
+const IDLE: Duration = Duration::from_secs(10);
 
 /// A JSON body of the shape `T`, at most as long as the configuration allows.
 #[derive(Debug)]
@@ -31,7 +38,7 @@ impl<T: DeserializeOwned> FromRequest<AppState> for JsonBody<T> {
         if declared.is_some_and(|length| length > limit) {
             return Err(Problem::BodyTooLarge { limit, field: None });
         }
-        let bytes = read(request.into_body(), limit).await?;
+        let bytes = read(request.into_body(), limit, IDLE).await?;
         parse_json(&bytes).map(Self)
     }
 }
@@ -50,13 +57,39 @@ impl<T: DeserializeOwned> OptionalFromRequest<AppState> for JsonBody<T> {
     }
 }
 
-/// The whole body, unless it is longer than `limit` bytes.
-async fn read(body: Body, limit: u64) -> Result<Bytes, Problem> {
-    let body = Limited::new(body, usize::try_from(limit).unwrap_or(usize::MAX));
-    match body.collect().await {
-        Ok(collected) => Ok(collected.to_bytes()),
-        Err(error) if error.is::<LengthLimitError>() => Err(Problem::BodyTooLarge { limit, field: None }),
-        Err(_) => Err(Problem::BodyIncomplete),
+/// The whole body, unless it is longer than `limit` bytes or nothing comes for `idle`.
+async fn read(body: Body, limit: u64, idle: Duration) -> Result<Bytes, Problem> {
+    let mut body = Limited::new(body, usize::try_from(limit).unwrap_or(usize::MAX));
+    let mut first = Bytes::new();
+    let mut rest = BytesMut::new();
+    while let Some(frame) = tokio::time::timeout(idle, body.frame())
+        .await
+        .map_err(|_| Problem::BodyIncomplete)?
+    {
+        let frame = frame.map_err(|error| problem_of_body(error.as_ref(), limit))?;
+        match frame.into_data() {
+            // Most bodies come in one piece, which is then not copied.
+            Ok(piece) if first.is_empty() => first = piece,
+            Ok(piece) => {
+                if rest.is_empty() {
+                    rest.extend_from_slice(&first);
+                }
+                rest.extend_from_slice(&piece);
+            }
+            // Trailers.
+            Err(_) => {}
+        }
+    }
+    Ok(if rest.is_empty() { first } else { rest.freeze() })
+}
+
+fn problem_of_body(error: &(dyn Error + Send + Sync + 'static), limit: u64) -> Problem {
+    if error.is::<LengthLimitError>() {
+        Problem::BodyTooLarge { limit, field: None }
+    } else if is_mismatch(error) {
+        Problem::DigestMismatch
+    } else {
+        Problem::BodyIncomplete
     }
 }
 
@@ -208,6 +241,40 @@ mod tests {
         assert_eq!(
             parse_json::<Argument>(b"[]"),
             Err(Problem::field("body", "is a string, a number or a boolean"))
+        );
+    }
+
+    #[test]
+    fn json_that_is_nested_without_end_is_refused() {
+        let deep = format!("{{\"outer\":{}{}}}", "[".repeat(100_000), "]".repeat(100_000));
+        assert!(parse(&deep).is_err());
+        assert!(matches!(
+            parse_json::<serde_json::Value>(deep.as_bytes()),
+            Err(Problem::InvalidJson { .. })
+        ));
+    }
+
+    #[tokio::test]
+    async fn pieces_are_put_together_and_counted() {
+        let body = |count: usize| {
+            let pieces = (0..count).map(|_| Ok::<_, std::io::Error>(Bytes::from_static(b"abc")));
+            Body::from_stream(futures::stream::iter(pieces))
+        };
+        assert_eq!(read(body(1), 9, IDLE).await, Ok(Bytes::from_static(b"abc")));
+        assert_eq!(read(body(3), 9, IDLE).await, Ok(Bytes::from_static(b"abcabcabc")));
+        let too_large = Problem::BodyTooLarge {
+            limit: 9,
+            field: None,
+        };
+        assert_eq!(read(body(4), 9, IDLE).await, Err(too_large));
+    }
+
+    #[tokio::test]
+    async fn a_body_that_stands_still_is_given_up() {
+        let body = Body::from_stream(futures::stream::pending::<Result<Bytes, std::io::Error>>());
+        assert_eq!(
+            read(body, 9, Duration::from_millis(10)).await,
+            Err(Problem::BodyIncomplete)
         );
     }
 

@@ -7,6 +7,7 @@ use axum::http::{HeaderName, HeaderValue, Method};
 use tower_http::cors::CorsLayer;
 
 use super::trace::X_TRACE_ID;
+use crate::auth::signature::digest::CONTENT_DIGEST;
 use crate::idempotency::{IDEMPOTENCY_KEY, IDEMPOTENT_REPLAYED, X_IDEMPOTENCY_KEY};
 use crate::prefer::{PREFER, PREFERENCE_APPLIED};
 use crate::rate_limit::{RATE_LIMIT, RATE_LIMIT_POLICY};
@@ -41,6 +42,9 @@ pub fn layer(origins: &[String]) -> CorsLayer {
             HeaderName::from_static("traceparent"),
             IDEMPOTENCY_KEY,
             X_IDEMPOTENCY_KEY,
+            CONTENT_DIGEST,
+            HeaderName::from_static("signature"),
+            HeaderName::from_static("signature-input"),
         ])
         .expose_headers([
             LOCATION,

@@ -1,5 +1,7 @@
-//! What surrounds every handler, from the outside in: trace, problem, headers, CORS, panics, waiting.
+//! What surrounds every handler, from the outside in: trace, audit log, problem, headers, CORS, panics, the body, waiting.
 
+pub mod audit;
+pub mod body;
 pub mod cors;
 pub mod headers;
 pub mod panic;

@@ -1,15 +1,19 @@
 //! Writes the body of every [`Problem`]: here, because here the trace id is known.
 
-use axum::Json;
 use axum::extract::Request;
 use axum::http::header::{CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use axum::http::{HeaderMap, HeaderValue};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
+use axum::{Extension, Json};
 use flickrhub_job::model::TraceContext;
 
 use crate::problem::Problem;
 use crate::rate_limit;
+
+/// The code of the problem that was answered, as an extension of the response.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ProblemCode(pub &'static str);
 
 /// RFC 9457 section 3.
 const PROBLEM_JSON: HeaderValue = HeaderValue::from_static("application/problem+json");
@@ -28,7 +32,8 @@ pub async fn problem(request: Request, next: Next) -> Response {
     headers.remove(CONTENT_LENGTH);
     add_headers(&problem, &mut headers);
     let body = Json(problem.document(&trace_id)).into_response().into_body();
-    (problem.status(), headers, body).into_response()
+    let code = Extension(ProblemCode(problem.code()));
+    (problem.status(), code, headers, body).into_response()
 }
 
 fn add_headers(problem: &Problem, headers: &mut HeaderMap) {
@@ -41,7 +46,7 @@ fn add_headers(problem: &Problem, headers: &mut HeaderMap) {
     }
     // RFC 6750 section 3.
     let challenge = match problem {
-        Problem::Unauthenticated => "Bearer realm=\"flickrhub\"".to_owned(),
+        Problem::Unauthenticated | Problem::SignatureRefused(_) => "Bearer realm=\"flickrhub\"".to_owned(),
         Problem::ScopeMissing(scope) => {
             format!("Bearer realm=\"flickrhub\", error=\"insufficient_scope\", scope=\"{scope}\"")
         }

@@ -11,6 +11,8 @@ use flickrhub_job::model::TraceContext;
 use tracing::Instrument;
 
 use super::wait::Waited;
+use crate::address;
+use crate::auth::AuthRecord;
 use crate::problem::Problem;
 use crate::state::AppState;
 
@@ -39,6 +41,8 @@ pub async fn trace(State(state): State<AppState>, mut request: Request, next: Ne
         client_id = tracing::field::Empty
     );
     request.extensions_mut().insert(trace.clone());
+    request.extensions_mut().insert(AuthRecord::default());
+    address::note(&mut request, &state.config.api.trusted_proxies);
 
     let mut response = next.run(request).instrument(span.clone()).await;
 

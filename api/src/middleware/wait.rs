@@ -11,7 +11,7 @@
 //! | --- | --- |
 //! | a job that ends in time | 200 with the finished job |
 //! | a job that does not | what the handler answered, with the job as it is now |
-//! | as many waiting requests as there may be, or a process that stops | what the handler answered, at once and without `Preference-Applied` |
+//! | as many waiting requests as there may be, a process that stops, or a key that was revoked meanwhile | what the handler answered, at once and without `Preference-Applied` |
 
 use std::time::Duration;
 
@@ -26,6 +26,7 @@ use flickrhub_job::progress::look_again;
 use flickrhub_job::view::JobView;
 use tokio::time::{Instant, timeout};
 
+use crate::auth::{AuthRecord, Caller};
 use crate::prefer::{self, PREFERENCE_APPLIED};
 use crate::state::AppState;
 
@@ -61,6 +62,11 @@ pub struct Waited(pub Duration);
 /// Waits as the client prefers.
 pub async fn wait(State(state): State<AppState>, request: Request, next: Next) -> Response {
     let patience = prefer::wait(request.headers());
+    let record = request
+        .extensions()
+        .get::<AuthRecord>()
+        .cloned()
+        .unwrap_or_default();
     let response = next.run(request).await;
     let shown = response.extensions().get::<ShownJob>().cloned();
     let (Some(patience), Some(shown)) = (patience, shown) else {
@@ -73,7 +79,7 @@ pub async fn wait(State(state): State<AppState>, request: Request, next: Next) -
         return response;
     };
     let start = Instant::now();
-    let found = until_over(&state, &shown, start + patience).await;
+    let found = until_over(&state, &shown, record.caller(), start + patience).await;
     drop(seat);
     let mut response = match found {
         Found::Job(view) => applied(showing(response, &view), patience),
@@ -84,17 +90,25 @@ pub async fn wait(State(state): State<AppState>, request: Request, next: Next) -
     response
 }
 
+/// Resolves when the key that the request is by holds no more.
+async fn revoked(state: &AppState, caller: Option<&Caller>) {
+    match caller {
+        Some(caller) => state.authenticator.revoked(caller).await,
+        None => std::future::pending().await,
+    }
+}
+
 /// What a wait ended with.
 enum Found {
     /// The job, over or not.
     Job(Box<JobView>),
     /// MongoDB did not answer, or the job is gone.
     Nothing,
-    /// The process stops.
+    /// The process stops, or the key of the request was revoked.
     Stopping,
 }
 
-async fn until_over(state: &AppState, shown: &ShownJob, deadline: Instant) -> Found {
+async fn until_over(state: &AppState, shown: &ShownJob, caller: Option<&Caller>, deadline: Instant) -> Found {
     let Ok(data) = state.data() else {
         return Found::Nothing;
     };
@@ -117,6 +131,7 @@ async fn until_over(state: &AppState, shown: &ShownJob, deadline: Instant) -> Fo
         tokio::select! {
             () = watch.moved(left.min(look_again())) => {}
             () = state.stopping.cancelled() => return Found::Stopping,
+            () = revoked(state, caller) => return Found::Stopping,
         }
     }
     match timeout(LAST_LOOK, data.jobs.get_for_client(client_id, id)).await {

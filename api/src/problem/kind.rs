@@ -77,7 +77,18 @@ kinds! {
         "A request with the same idempotency key is under way",
         "Its answer is not there yet. Send the same request again after `Retry-After` to have it.";
     Problem::Unauthenticated => "unauthenticated", UNAUTHORIZED, "A valid API key is needed",
-        "`Authorization` is missing or its key does not hold.";
+        "The request has neither `Authorization` nor a signature, or its key does not hold.";
+    Problem::SignatureRefused(_) => "signature_refused", UNAUTHORIZED, "The signature of the request does not hold",
+        "`detail` says what is wrong with it; see [authentication.md](authentication.md).";
+    Problem::DigestMismatch => "content_digest_mismatch", BAD_REQUEST, "The body is not the one of its digest",
+        "The body was changed on its way, or `Content-Digest` (RFC 9530) is of another one. Nothing was done.";
+    Problem::TooManyFailures { .. } => "too_many_failed_authentications", TOO_MANY_REQUESTS,
+        "Too many keys did not hold",
+        "Too many wrong keys came from this address, or claimed to be this key. A key that is at work is not affected.";
+    Problem::AddressNotAllowed => "address_not_allowed", FORBIDDEN, "The client may not call from this address",
+        "The client has a list of networks, and the address of the request is in none of them.";
+    Problem::KeyRateExceeded { .. } => "key_rate_exceeded", TOO_MANY_REQUESTS, "The key makes too many requests",
+        "Requests of every kind count, in each API process by itself. Wait for `Retry-After`.";
     Problem::ScopeMissing(_) => "scope_missing", FORBIDDEN, "The API key does not allow this",
         "The client lacks the scope that the header `WWW-Authenticate` names.";
     Problem::UnknownUser => "unknown_user", UNPROCESSABLE_ENTITY, "The user is not known",

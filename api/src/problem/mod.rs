@@ -15,6 +15,7 @@ use flickrhub_job::limits::RequestClass;
 use flickrhub_job::model::{CallbackState, JobId, JobState};
 
 use crate::auth::ScopeName;
+use crate::auth::signature::SignatureFault;
 use crate::validate::MAX_BATCH;
 
 mod document;
@@ -75,6 +76,22 @@ pub enum Problem {
     IdempotencyKeyInFlight,
     /// Nobody presented a credential that holds.
     Unauthenticated,
+    /// The request is signed, and the signature does not hold.
+    SignatureRefused(SignatureFault),
+    /// The body is not the one of its `Content-Digest`.
+    DigestMismatch,
+    /// Too many credentials that do not hold claimed to be of this key, or came from this address.
+    TooManyFailures {
+        /// When to try again.
+        retry_after: Duration,
+    },
+    /// The credential holds, and its client may not call from this address.
+    AddressNotAllowed,
+    /// The key made as many requests as a key may.
+    KeyRateExceeded {
+        /// When to try again.
+        retry_after: Duration,
+    },
     /// The credential holds, its client may not do this.
     ScopeMissing(ScopeName),
     /// The user does not exist or has not authorised this client. One answer to both, so that a client cannot find out
@@ -229,7 +246,16 @@ impl Problem {
             Self::IdempotencyKeyInFlight => {
                 "Send the same request again after the time in Retry-After to have its answer.".into()
             }
-            Self::Unauthenticated => "Send the header Authorization: Bearer fh_<key id>_<secret>.".into(),
+            Self::Unauthenticated => {
+                "Send the header Authorization: Bearer fh_<key id>_<secret>, or sign the request (RFC 9421).".into()
+            }
+            Self::SignatureRefused(fault) => format!("{fault}.").into(),
+            Self::DigestMismatch => "What arrived is not what Content-Digest is of; nothing was done.".into(),
+            Self::TooManyFailures { .. } => {
+                "Check the key; try again after the time in Retry-After.".into()
+            }
+            Self::AddressNotAllowed => "The client has a list of networks that it may call from.".into(),
+            Self::KeyRateExceeded { .. } => "Try again after the time in Retry-After.".into(),
             Self::ScopeMissing(scope) => format!("The route needs the scope {scope}.").into(),
             Self::UnknownUser => {
                 "The user is not known or has not authorised this client; begin with POST /api/v1/oauth/start.".into()
@@ -311,7 +337,9 @@ impl Problem {
             | Self::UserRateExceeded { retry_after, .. }
             | Self::ClassRateExceeded { retry_after, .. }
             | Self::TooManyPending { retry_after, .. }
-            | Self::QueueFull { retry_after } => Some(*retry_after),
+            | Self::QueueFull { retry_after }
+            | Self::TooManyFailures { retry_after }
+            | Self::KeyRateExceeded { retry_after } => Some(*retry_after),
             Self::IdempotencyKeyInFlight => Some(IN_FLIGHT),
             Self::Unavailable | Self::FlickrUnavailable => Some(FAILOVER),
             Self::TooManyUploads | Self::TooManyStreams => Some(UPLOADS),
@@ -359,6 +387,12 @@ impl Problem {
             } => vec![FieldError::new(field, format!("has more than {limit} bytes"))],
             _ => Vec::new(),
         }
+    }
+}
+
+impl From<SignatureFault> for Problem {
+    fn from(fault: SignatureFault) -> Self {
+        Self::SignatureRefused(fault)
     }
 }
 

@@ -4,6 +4,7 @@
 //! one ended, from the `Last-Event-ID` alone. A state that lasts shorter than it takes to look may be skipped.
 
 use std::convert::Infallible;
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::extract::State;
@@ -17,7 +18,7 @@ use flickrhub_job::view::JobView;
 use futures::{Stream, stream};
 use tokio::time::Instant;
 
-use crate::auth::{Authorised, JobsRead};
+use crate::auth::{Authorised, Caller, JobsRead};
 use crate::extract::PathParam;
 use crate::problem::{Problem, ProblemDocument};
 use crate::seats::Seat;
@@ -27,7 +28,7 @@ use crate::state::AppState;
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
 /// How long a client waits before it connects again.
 const RECONNECT_AFTER: Duration = Duration::from_secs(3);
-/// After this time the client has to connect again, with a key that holds still.
+/// After this time the client has to connect again.
 const LONGEST_STREAM: Duration = Duration::from_hours(1);
 
 /// The event's number that a client has seen last.
@@ -81,7 +82,7 @@ pub async fn events(
         return Ok(StatusCode::NO_CONTENT.into_response());
     }
     let follower = Follower {
-        client_id: caller.client_id.clone(),
+        caller: caller.into_caller(),
         state: state.clone(),
         watch,
         next: Some(job),
@@ -124,7 +125,7 @@ fn last_event_id(headers: &HeaderMap) -> u64 {
 /// Follows one job for one client.
 struct Follower {
     state: AppState,
-    client_id: String,
+    caller: Arc<Caller>,
     id: JobId,
     watch: Watch,
     /// What was read last, and is not sent yet.
@@ -165,9 +166,14 @@ impl Follower {
             tokio::select! {
                 () = self.watch.moved(left.min(look_again())) => {}
                 () = self.state.stopping.cancelled() => return None,
+                () = self.state.authenticator.revoked(&self.caller) => return None,
             }
             let data = self.state.data().ok()?;
-            match data.jobs.get_in_brief_for_client(&self.client_id, self.id).await {
+            match data
+                .jobs
+                .get_in_brief_for_client(&self.caller.client_id, self.id)
+                .await
+            {
                 Ok(Some(job)) => self.next = Some(job),
                 // It was deleted, long after its end.
                 Ok(None) => return None,

@@ -1,6 +1,7 @@
 //! The routes, one file for each resource.
 
 pub mod accepted;
+pub mod audit;
 pub mod batch;
 pub mod cache;
 pub mod callbacks;
@@ -37,6 +38,7 @@ pub fn documented(document: utoipa::openapi::OpenApi) -> OpenApiRouter<AppState>
         .routes(routes!(oauth::callback))
         .routes(routes!(users::remove_token))
         .routes(routes!(usage::usage))
+        .routes(routes!(audit::read_audit_log))
         .routes(routes!(callbacks::rotate_secret))
         .routes(routes!(callbacks::list_endpoints))
         .routes(routes!(callbacks::enable_endpoint))

@@ -8,11 +8,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use axum::body::Body;
+use axum::body::{Body, BodyDataStream};
 use bytes::Bytes;
 use futures::stream::{self, Stream, StreamExt};
+use tokio::sync::Mutex;
 use tokio::time::Instant;
 
+use crate::auth::signature::digest::is_mismatch;
 use crate::problem::Problem;
 use crate::validate::PHOTO_PART;
 
@@ -39,6 +41,8 @@ pub(super) struct Gate {
     patience: Duration,
     deadline: Instant,
     problem: OnceLock<Problem>,
+    /// The body, when the parser is through with it. Locked for one piece at a time, by one reader at a time.
+    source: Mutex<Option<BodyDataStream>>,
 }
 
 impl Gate {
@@ -52,6 +56,7 @@ impl Gate {
             patience,
             deadline: Instant::now() + OVERALL,
             problem: OnceLock::new(),
+            source: Mutex::const_new(None),
         })
     }
 
@@ -66,32 +71,54 @@ impl Gate {
     }
 
     /// The body as it comes through.
-    pub(super) fn watch(
+    pub(super) async fn watch(
         self: &Arc<Self>,
         body: Body,
     ) -> impl Stream<Item = Result<Bytes, Closed>> + Send + use<> {
-        let gate = Arc::clone(self);
-        stream::unfold(Some((body.into_data_stream(), gate)), |state| async move {
-            let (mut source, gate) = state?;
+        *self.source.lock().await = Some(body.into_data_stream());
+        stream::unfold(Some(Arc::clone(self)), |gate| async move {
+            let gate = gate?;
             // The parser reads until its source is not ready: it is not ready once before each piece.
             tokio::task::yield_now().await;
-            let now = Instant::now();
-            let until = gate.deadline.min(now + gate.patience);
-            let verdict = match tokio::time::timeout_at(until, source.next()).await {
-                // What is ready comes through a time limit that is over.
-                _ if now >= gate.deadline => Err(Problem::BodyIncomplete),
-                Ok(Some(Ok(piece))) => gate.admit(piece.len()).map(|()| Some(piece)),
-                Ok(None) => Ok(None),
-                Ok(Some(Err(_))) | Err(_) => Err(Problem::BodyIncomplete),
-            };
-            match verdict {
-                Ok(piece) => piece.map(|piece| (Ok(piece), Some((source, gate)))),
-                Err(problem) => {
-                    // Only one piece is ever under way, so nothing was there before.
-                    let _ = gate.problem.set(problem);
-                    Some((Err(Closed), None))
-                }
+            match gate.next().await {
+                Ok(piece) => piece.map(|piece| (Ok(piece), Some(gate))),
+                Err(Closed) => Some((Err(Closed), None)),
             }
+        })
+    }
+
+    /// Reads what is behind the last part, up to the end of the body: what checks the whole of it says so there.
+    ///
+    /// # Errors
+    /// [`Closed`], also when what is behind the last part is longer than the headers of a part may be.
+    pub(super) async fn finish(&self) -> Result<(), Closed> {
+        while self.next().await?.is_some() {}
+        Ok(())
+    }
+
+    /// The next piece; `None` at the end.
+    async fn next(&self) -> Result<Option<Bytes>, Closed> {
+        let mut source = self.source.lock().await;
+        let Some(body) = source.as_mut() else {
+            return Ok(None);
+        };
+        let now = Instant::now();
+        let until = self.deadline.min(now + self.patience);
+        let verdict = match tokio::time::timeout_at(until, body.next()).await {
+            // What is ready comes through a time limit that is over.
+            _ if now >= self.deadline => Err(Problem::BodyIncomplete),
+            Ok(Some(Ok(piece))) => self.admit(piece.len()).map(|()| Some(piece)),
+            Ok(None) => Ok(None),
+            Ok(Some(Err(error))) if is_mismatch(&error) => Err(Problem::DigestMismatch),
+            Ok(Some(Err(_))) | Err(_) => Err(Problem::BodyIncomplete),
+        };
+        if !matches!(verdict, Ok(Some(_))) {
+            *source = None;
+        }
+        verdict.map_err(|problem| {
+            // Only one piece is ever under way, so nothing was there before.
+            let _ = self.problem.set(problem);
+            Closed
         })
     }
 
@@ -114,11 +141,12 @@ mod tests {
     use std::io;
 
     use super::*;
+    use crate::auth::signature::digest::DigestMismatch;
 
     /// How many bytes come through a gate for `total` bytes, and why it closed.
     async fn through(total: u64, pieces: Vec<io::Result<Bytes>>, progress: bool) -> (usize, Option<Problem>) {
         let gate = Gate::new(total, 7, IDLE);
-        let stream = gate.watch(Body::from_stream(stream::iter(pieces)));
+        let stream = gate.watch(Body::from_stream(stream::iter(pieces))).await;
         let mut stream = Box::pin(stream);
         let mut bytes = 0;
         while let Some(Ok(piece)) = stream.next().await {
@@ -174,7 +202,8 @@ mod tests {
     #[tokio::test]
     async fn a_silent_connection_is_given_up() {
         let gate = Gate::new(100, 7, Duration::from_millis(10));
-        let mut stream = Box::pin(gate.watch(Body::from_stream(stream::pending::<io::Result<Bytes>>())));
+        let body = Body::from_stream(stream::pending::<io::Result<Bytes>>());
+        let mut stream = Box::pin(gate.watch(body).await);
         assert!(matches!(stream.next().await, Some(Err(Closed))));
         assert_eq!(gate.problem(), Some(Problem::BodyIncomplete));
     }
@@ -189,7 +218,7 @@ mod tests {
             tokio::time::sleep(Duration::from_millis(10)).await;
             Some((Ok::<_, io::Error>(Bytes::from_static(b"a")), ()))
         });
-        let mut stream = Box::pin(gate.watch(Body::from_stream(drip)));
+        let mut stream = Box::pin(gate.watch(Body::from_stream(drip)).await);
         let mut pieces = 0;
         while let Some(Ok(_)) = stream.next().await {
             pieces += 1;
@@ -199,9 +228,36 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn what_is_behind_the_form_is_read_to_its_end_and_only_so_far() {
+        let gate = Gate::new(u64::MAX, 7, IDLE);
+        let body = |count| Body::from_stream(stream::iter(pieces(count, 10_000)));
+        let mut stream = Box::pin(gate.watch(body(3)).await);
+        assert!(matches!(stream.next().await, Some(Ok(_))));
+        drop(stream);
+        assert!(gate.finish().await.is_ok());
+        drop(gate.watch(body(200)).await);
+        assert!(gate.finish().await.is_err());
+        assert_eq!(gate.problem(), Some(Problem::InvalidMultipart));
+    }
+
+    #[tokio::test]
+    async fn a_body_that_is_not_the_one_of_its_digest_is_refused_at_its_end() {
+        let pieces = vec![
+            Ok(Bytes::from_static(b"ab")),
+            Err(axum::BoxError::from(DigestMismatch)),
+        ];
+        let gate = Gate::new(100, 7, IDLE);
+        let mut stream = Box::pin(gate.watch(Body::from_stream(stream::iter(pieces))).await);
+        assert!(matches!(stream.next().await, Some(Ok(_))));
+        drop(stream);
+        assert!(gate.finish().await.is_err());
+        assert_eq!(gate.problem(), Some(Problem::DigestMismatch));
+    }
+
+    #[tokio::test]
     async fn it_hands_out_one_piece_at_a_time() {
         let gate = Gate::new(100, 7, IDLE);
-        let mut stream = Box::pin(gate.watch(Body::from_stream(stream::iter(pieces(3, 10)))));
+        let mut stream = Box::pin(gate.watch(Body::from_stream(stream::iter(pieces(3, 10)))).await);
         for _ in 0..3 {
             assert!(futures::poll!(stream.next()).is_pending());
             assert!(matches!(

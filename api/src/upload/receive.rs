@@ -86,7 +86,8 @@ pub async fn receive(
 ) -> Result<Received, Problem> {
     let bodies = &admission.data.bodies;
     let gate = Gate::new(largest_body(limit), limit, IDLE);
-    let request = request.map(|body| HttpBody::from_stream(gate.watch(body)));
+    let (head, body) = request.into_parts();
+    let request = Request::from_parts(head, HttpBody::from_stream(gate.watch(body).await));
     let form = Multipart::from_request(request, &())
         .await
         .map_err(|_| Problem::InvalidMultipart)?;
@@ -98,7 +99,7 @@ pub async fn receive(
         fields,
         photo: None,
     };
-    match reception.parts(form).await {
+    match reception.whole(form).await {
         Ok(()) => Ok(Received {
             fields: reception.fields,
             photo: reception.photo,
@@ -129,6 +130,16 @@ struct Reception<'a> {
 }
 
 impl Reception<'_> {
+    /// Every part, and what is behind the last one: the digest of the body is known at its end.
+    async fn whole(&mut self, form: Multipart) -> Result<(), Problem> {
+        self.parts(form).await?;
+        self.gate.progress();
+        self.gate
+            .finish()
+            .await
+            .map_err(|_| self.gate.problem().unwrap_or(Problem::InvalidMultipart))
+    }
+
     async fn parts(&mut self, mut form: Multipart) -> Result<(), Problem> {
         while let Some(part) = form.next_field().await.map_err(|error| self.broken(&error))? {
             self.gate.progress();

@@ -2,6 +2,7 @@
 //! or name every field that is not.
 
 mod argument;
+mod audit;
 mod batch;
 mod callbacks;
 mod dead_letters;
@@ -17,6 +18,7 @@ mod upload;
 mod user_id;
 
 pub use argument::Argument;
+pub use audit::AuditQuery;
 pub use batch::{BatchItem, BatchSubmission, MAX_BATCH};
 pub use callbacks::{DeliveryQuery, EnableEndpoint, EndpointQuery, RotateSecret};
 pub use dead_letters::{BulkReplay, DeadLettersQuery};

@@ -3,6 +3,8 @@
 //! `FLICKRHUB_TEST_CONFIG` names a configuration whose data tier can be reached.
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs, unreachable_pub)]
 
+mod audit;
+mod authentication;
 mod bad_input;
 mod batch;
 mod cache;
@@ -10,6 +12,7 @@ mod callbacks;
 mod dead_letters;
 mod hub;
 mod idempotency;
+mod isolation;
 mod jobs;
 mod oauth;
 mod progress;

@@ -123,6 +123,28 @@ pub(super) fn callback_deliveries() -> Vec<IndexModel> {
     ]
 }
 
+/// The indexes of `audit`, whose entries are kept for `retention`.
+pub(super) fn audit(retention: Duration) -> Vec<IndexModel> {
+    vec![
+        named(
+            "chain",
+            doc! { "chain": 1, "seq": 1 },
+            IndexOptions::builder().unique(true).build(),
+        ),
+        named(
+            "client_newest",
+            doc! { "client_id": 1, "_id": -1 },
+            IndexOptions::default(),
+        ),
+        named(
+            "event_newest",
+            doc! { "event": 1, "_id": -1 },
+            IndexOptions::default(),
+        ),
+        expiring("purge", "at", retention),
+    ]
+}
+
 fn named(name: &str, keys: Document, mut options: IndexOptions) -> IndexModel {
     options.name = Some(name.to_owned());
     IndexModel::builder().keys(keys).options(options).build()

@@ -7,7 +7,9 @@
 //! update that is guarded by the state before it. A repeated transition answers `None`, except for a dispatch, a claim and
 //! the end of an attempt, which the same [`Holder`] may repeat.
 
+mod api_keys;
 mod attempt_end;
+mod audit;
 mod bodies;
 mod body_stream;
 mod callbacks;
@@ -45,7 +47,9 @@ mod unread;
 mod users;
 mod webhook_secrets;
 
+pub use api_keys::ApiKey;
 pub use attempt_end::AttemptEnd;
+pub use audit::{AUDIT_RETENTION, AuditFilter, AuditId, AuditList, AuditReport, AuditStore, InvalidAuditId};
 pub use bodies::{BodyStore, BodyWriter};
 pub use callbacks::RetryOutcome;
 pub use clients::{Client, ClientKey, ClientStore};

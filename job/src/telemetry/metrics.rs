@@ -69,6 +69,9 @@ pub struct Metrics {
     /// `flickrhub_callback_try_duration_seconds{outcome}`: one try to deliver a callback, by what it came to
     /// ([`TryOutcome`](crate::callback::TryOutcome)).
     pub callback_try_duration: HistogramVec,
+    /// `flickrhub_audit_entries_total{outcome}`: entries of the audit log; outcome is `written`, `left_out` where one sender
+    /// had too many, or `lost` where the queue was full.
+    pub audit_entries: IntCounterVec,
     /// The users that `queue_depth_per_token` names at the moment.
     named_users: Arc<Mutex<BTreeMap<Queue, Vec<String>>>>,
 }
@@ -173,6 +176,11 @@ impl Metrics {
                 "flickrhub_callback_try_duration_seconds",
                 "Time of one try to deliver a callback, by what it came to.",
                 &CALLBACK_BUCKETS,
+                &["outcome"],
+            )?,
+            audit_entries: counter(
+                "flickrhub_audit_entries_total",
+                "Entries of the audit log, by what became of them.",
                 &["outcome"],
             )?,
             named_users: Arc::default(),

@@ -57,6 +57,7 @@ pub fn config(hub: &ValidatedHub) -> Config {
         api: ApiConfig {
             public_url: hub.api.public_url.clone(),
             cors_allowed_origins: hub.api.cors_allowed_origins.clone(),
+            trusted_proxies: hub.api.trusted_proxies.clone(),
             max_upload_bytes: MAX_UPLOAD_BYTES,
             max_body_bytes: MAX_BODY_BYTES,
         },

@@ -14,6 +14,7 @@ const SUBDOMAIN: &str = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 #[schemars(extend("x-kubernetes-validations" = rules([
+    ("self.trustedProxies.all(n, isCIDR(n))", "each of trustedProxies must be a network in CIDR notation, for example 10.20.0.0/16"),
     ("!has(self.publicUrl) || (isURL(self.publicUrl) && url(self.publicUrl).getScheme() in ['http', 'https'])", "publicUrl must be an http or https URL, for example https://photos.example.org"),
 ])))]
 pub struct ApiSpec {
@@ -30,6 +31,11 @@ pub struct ApiSpec {
     pub resources: Option<ResourcesSpec>,
     /// Cross-origin requests from browsers.
     pub cors: CorsSpec,
+    /// Networks (CIDR) of the proxies before the API, such as those of the ingress controller's pods: from these, and only
+    /// from these, `X-Forwarded-For` is believed. Without them every request comes from the address of its connection, which
+    /// behind an Ingress is the same for all.
+    #[schemars(length(max = 32), inner(length(max = 64)), extend("x-kubernetes-list-type" = "set"))]
+    pub trusted_proxies: Vec<String>,
     /// An Ingress for the API; none without it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ingress: Option<IngressSpec>,
@@ -42,6 +48,7 @@ impl Default for ApiSpec {
             public_url: None,
             resources: None,
             cors: CorsSpec::default(),
+            trusted_proxies: Vec::new(),
             ingress: None,
         }
     }

@@ -22,6 +22,8 @@ pub struct ApiPlan {
     pub public_url: Url,
     /// Origins that may call it from a browser.
     pub cors_allowed_origins: Vec<String>,
+    /// Networks of the proxies before it.
+    pub trusted_proxies: Vec<IpNet>,
     /// Its Ingress.
     pub ingress: Option<IngressPlan>,
     /// CPU and memory of one pod.
@@ -97,6 +99,7 @@ pub(super) fn api(spec: &ApiSpec, names: &HubNames) -> Result<ApiPlan, Validatio
         replicas: spec.replicas,
         public_url: http_url("api.publicUrl", &public_url)?,
         cors_allowed_origins: spec.cors.allowed_origins.clone(),
+        trusted_proxies: networks("api.trustedProxies", &spec.trusted_proxies)?,
         ingress: spec.ingress.as_ref().map(ingress),
         resources: DEFAULTS.with(spec.resources.as_ref(), "api.resources")?,
     })
@@ -136,21 +139,21 @@ pub(super) fn dispatcher(spec: &DispatcherSpec) -> Result<DispatcherPlan, Valida
 }
 
 pub(super) fn callbacks(spec: &CallbacksSpec) -> Result<CallbacksPlan, ValidationError> {
+    Ok(CallbacksPlan {
+        replicas: spec.replicas,
+        allowed_networks: networks("callbacks.allowedNetworks", &spec.allowed_networks)?,
+        resources: LIGHT.with(spec.resources.as_ref(), "callbacks.resources")?,
+    })
+}
+
+fn networks(field: &'static str, texts: &[String]) -> Result<Vec<IpNet>, ValidationError> {
     let network = |text: &String| {
         text.parse().map_err(|_| ValidationError::Network {
-            field: "callbacks.allowedNetworks",
+            field,
             value: text.clone(),
         })
     };
-    Ok(CallbacksPlan {
-        replicas: spec.replicas,
-        allowed_networks: spec
-            .allowed_networks
-            .iter()
-            .map(network)
-            .collect::<Result<_, _>>()?,
-        resources: LIGHT.with(spec.resources.as_ref(), "callbacks.resources")?,
-    })
+    texts.iter().map(network).collect()
 }
 
 pub(super) fn queues(spec: &QueuesSpec) -> Result<BTreeMap<Queue, QueuePlan>, ValidationError> {

@@ -1,11 +1,12 @@
 //! The whole router without a data tier: everything that is decided before one is asked.
 
+mod faults;
 mod refusals;
+mod signatures;
 mod surroundings;
 
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
-use async_trait::async_trait;
 use axum::Router;
 use axum::body::Body;
 use axum::http::header::AsHeaderName;
@@ -19,30 +20,20 @@ use serde_json::{Value, json};
 use tower::ServiceExt;
 
 use super::{FLICKR_TIMEOUTS, app};
-use crate::auth::{KeyDirectory, StoredKey};
-use crate::problem::Problem;
+use crate::auth::StoredKey;
+use crate::auth::fixture::{Directory, key};
 use crate::state::{AppState, DataTierSlot};
 
-/// The key `reader` may read jobs, the key `writer` may do everything; the secret of both is `secret`.
-struct TwoKeys;
-
-#[async_trait]
-impl KeyDirectory for TwoKeys {
-    async fn key(&self, key_id: &str) -> Result<Option<StoredKey>, Problem> {
-        static HASH: OnceLock<String> = OnceLock::new();
-        let scope = match key_id {
-            "reader" => "jobs:read",
-            "writer" => "admin",
-            _ => return Ok(None),
-        };
-        Ok(Some(StoredKey {
-            client_id: "client".to_owned(),
-            scopes: vec![scope.to_owned()],
-            hash: HASH
-                .get_or_init(|| bcrypt::hash("secret", 4).unwrap_or_default())
-                .clone(),
-        }))
-    }
+/// The key `reader` may read jobs, the key `writer` may do everything; the secret of both is `secret`, and both sign.
+fn directory() -> Directory {
+    let directory = Directory::default();
+    directory.change(|keys| {
+        for (key_id, scope) in [("reader", "jobs:read"), ("writer", "admin")] {
+            let scopes = vec![scope.to_owned()];
+            keys.insert(key_id.to_owned(), StoredKey { scopes, ..key() });
+        }
+    });
+    directory
 }
 
 fn config() -> Config {
@@ -78,7 +69,7 @@ fn state() -> AppState {
         flickr,
         metrics,
         DataTierSlot::default(),
-        Arc::new(TwoKeys),
+        Arc::new(directory()),
     )
 }
 

@@ -28,6 +28,21 @@ async fn every_answer_has_the_security_headers() {
         assert_eq!(answer.header("x-content-type-options"), "nosniff", "{line}");
         assert_eq!(answer.header("x-frame-options"), "DENY", "{line}");
         assert_eq!(answer.header("cache-control"), "no-store", "{line}");
+        assert_eq!(
+            answer.header("cross-origin-resource-policy"),
+            "same-origin",
+            "{line}"
+        );
+        assert_eq!(
+            answer.header("cross-origin-opener-policy"),
+            "same-origin",
+            "{line}"
+        );
+        assert_eq!(answer.header("referrer-policy"), "no-referrer", "{line}");
+        assert!(
+            answer.header("permissions-policy").contains("camera=()"),
+            "{line}"
+        );
         assert!(
             answer.header("strict-transport-security").contains("max-age"),
             "{line}"
