@@ -136,7 +136,7 @@ async fn hub_of(ctx: &Context, namespace: &str, name: &str) -> Result<HubState, 
     };
     let waits = |reason, message: String| Ok(HubState::Unusable(Outcome::Waiting { reason, message }));
     let references = read_references(ctx, &hub).await?;
-    let Ok(validated) = validate(&hub, &references, &ctx.settings.cluster_domain) else {
+    let Ok(validated) = validate(&hub, &references, &ctx.settings.surroundings) else {
         let message = format!("The spec of FlickrHub {name} is invalid; its status says why.");
         return waits("HubInvalid", message);
     };

@@ -235,9 +235,14 @@ impl Inner {
             .pointer("/metadata/ownerReferences")
             .and_then(Value::as_array);
         for owner in owners.into_iter().flatten() {
-            let blocks = owner["blockOwnerDeletion"] == true && owner["kind"] == "FlickrHub";
+            let finalizers = match owner["kind"].as_str() {
+                Some("FlickrHub") => "flickrhubs/finalizers",
+                Some("FlickrHubClient") => "flickrhubclients/finalizers",
+                _ => continue,
+            };
+            let blocks = owner["blockOwnerDeletion"] == true;
             let name = owner["name"].as_str();
-            if blocks && !self.authorise("flickrhub.dev", "flickrhubs/finalizers", "update", name) {
+            if blocks && !self.authorise("flickrhub.dev", finalizers, "update", name) {
                 return false;
             }
         }

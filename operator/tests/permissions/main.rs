@@ -11,9 +11,10 @@ mod role;
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use flickrhub_operator::api_client::{self, key_secret::KeySecrets};
 use flickrhub_operator::context::{Context, Settings};
 use flickrhub_operator::controller;
-use flickrhub_operator::crd::FlickrHub;
+use flickrhub_operator::crd::{FlickrHub, FlickrHubClient};
 use flickrhub_operator::engine::vault::{KeyStore as _, Keys, SecretKeyStore};
 use flickrhub_operator::leader::Candidate;
 use flickrhub_operator::metrics::Metrics;
@@ -120,6 +121,21 @@ async fn works(server: &ApiServer, ctx: &Context) {
         deployment["spec"]["replicas"] = json!(0);
     });
     bring_on(ctx).await;
+}
+
+/// A client of the hub is declared; the operator fails at MongoDB, after which it would make the Secret.
+async fn declares_a_client(server: &ApiServer, ctx: &Context) {
+    let client = json!({
+        "apiVersion": "flickrhub.dev/v1alpha1",
+        "kind": "FlickrHubClient",
+        "metadata": {"name": "acme", "namespace": NAMESPACE, "uid": "2", "generation": 1},
+        "spec": {"hubRef": {"name": "gallery"}, "scopes": ["jobs:read"]},
+    });
+    server.put("flickrhub.dev", "v1alpha1", "flickrhubclients", client.clone());
+    let _ = Box::pin(api_client::reconcile::reconcile(ctx, NAMESPACE, "acme")).await;
+    let client: FlickrHubClient = serde_json::from_value(client).expect("a client");
+    let secrets = KeySecrets::new(server.client(), &client);
+    secrets.create(None).await.expect("a Secret");
 }
 
 /// One object of every kind is there that no hub has any more.
@@ -260,6 +276,7 @@ async fn every_right_is_used_and_no_other_is_needed() {
     tells(&ctx).await;
     begins(&server, &ctx).await;
     works(&server, &ctx).await;
+    declares_a_client(&server, &ctx).await;
     prunes(&server, &ctx).await;
     grows(&server, &ctx).await;
     bring_on(&ctx).await;

@@ -254,7 +254,7 @@ mod tests {
     fn what_is_raised_is_put_back() {
         let before = json!({
             "flickr": {"apps": [{"name": "main", "requestsPerHour": 3600}]},
-            "limits": {"perUserPerHour": 3500},
+            "limits": {"perUserPerHour": 3500, "classes": {"read": 3000, "write": null, "upload": null}},
             "queues": {"rest": {"minReplicas": 2, "maxReplicas": 10}},
             "paused": false,
         });

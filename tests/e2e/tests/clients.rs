@@ -18,7 +18,7 @@ use serde_json::{Value, json};
 /// How long the operator may take.
 const SOON: Duration = Duration::from_mins(1);
 /// How long a key that was used a moment ago may still be accepted after it is taken out (docs/clients.md), and a little.
-const FORGOTTEN: Duration = Duration::from_secs(30 + 10);
+const FORGOTTEN: Duration = Duration::from_secs(5 + 10);
 
 fn clients(client: &Client) -> Api<DynamicObject> {
     let kind = GroupVersionKind::gvk("flickrhub.dev", "v1alpha1", "FlickrHubClient");
