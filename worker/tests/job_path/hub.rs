@@ -294,11 +294,16 @@ impl Hub {
     }
 
     /// Stops every role, as SIGTERM does, and waits until all have finished.
-    pub(crate) async fn stop(mut self) {
+    pub(crate) async fn stop_roles(&mut self) {
         self.stop.cancel();
         while let Some(role) = self.roles.join_next().await {
             role.unwrap();
         }
+    }
+
+    /// Stops every role and takes the database away.
+    pub(crate) async fn stop(mut self) {
+        self.stop_roles().await;
         self.database.drop().await.unwrap();
         std::fs::remove_dir_all(&self.folder).unwrap();
     }

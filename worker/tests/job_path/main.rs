@@ -280,17 +280,17 @@ async fn a_finished_job_is_told_to_its_client_with_a_signature_that_verifies() {
 #[ignore = "needs the data tier: make test"]
 async fn a_worker_that_is_stopped_finishes_the_job_it_holds() {
     let _turn = TURN.lock().await;
-    let hub = Hub::start().await;
+    let mut hub = Hub::start().await;
     hub.flickr.add_fault(Rule::new(SEARCH, Kind::Slow { ms: 3000 }));
     let job = hub.job(SEARCH, &[("text", "bees")]);
     hub.submit(&job).await;
     hub.once(job.id, |job| job.state == JobState::Running).await;
-    let jobs = hub.jobs.clone();
-    tokio::time::timeout(Duration::from_secs(30), hub.stop())
+    tokio::time::timeout(Duration::from_secs(30), hub.stop_roles())
         .await
         .unwrap();
-    let over = jobs.get(job.id).await.unwrap().unwrap();
+    let over = hub.jobs.get(job.id).await.unwrap().unwrap();
     assert_eq!(over.state, JobState::Succeeded, "{:?}", over.error);
+    hub.stop().await;
 }
 
 /// The next notices of a job, until MongoDB says what was wished.
