@@ -80,32 +80,6 @@ pub struct Release {
     pub next_due: Option<Duration>,
 }
 
-/// How many jobs of a queue may be on their way to a worker or with one.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Window {
-    /// All of them; at least 1.
-    pub size: u32,
-    /// With fewer free places than this nothing is released while more jobs wait than there are places: what is released
-    /// together shares writes to MongoDB and confirmations of RabbitMQ. 1 lets each place be taken as it becomes free.
-    pub refill: u32,
-}
-
-impl Window {
-    /// A window that is refilled by eighths.
-    pub const fn refilled_by_eighths(size: u32) -> Self {
-        Self {
-            size,
-            refill: if size < 16 { 1 } else { size / 8 },
-        }
-    }
-}
-
-impl From<u32> for Window {
-    fn from(size: u32) -> Self {
-        Self { size, refill: 1 }
-    }
-}
-
 /// A job that left its lane and is in the window now.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Released {

@@ -9,7 +9,7 @@ use redis::{Cmd, FromRedisValue, Script, ScriptInvocation};
 use uuid::Uuid;
 
 use super::scripts;
-use super::{LaneDepth, LaneEntry, Release, Released, Window};
+use super::{LaneDepth, LaneEntry, Release, Released};
 use crate::connection::redis::{Redis, RedisError, Waiter, milliseconds};
 use crate::model::JobId;
 use crate::queue::Queue;
@@ -161,8 +161,8 @@ impl Lanes {
         Ok(missing)
     }
 
-    /// Releases up to `max` jobs (at most [`MAX_RELEASE`]) in fair order, as long as `window` and their applications and
-    /// users have room. Whoever gets a job must finish, delay or requeue it within
+    /// Releases up to `max` jobs (at most [`MAX_RELEASE`]) in fair order, as long as fewer than `window` are in the
+    /// window and their applications and users have room. Whoever gets a job must finish, delay or requeue it within
     /// `lease`, or [`extend`](Self::extend) that.
     ///
     /// # Errors
@@ -171,17 +171,15 @@ impl Lanes {
         &self,
         queue: Queue,
         max: usize,
-        window: impl Into<Window>,
+        window: u32,
         lease: Duration,
     ) -> Result<Release, LaneError> {
-        let window = window.into();
         let ticket = Uuid::now_v7().simple().to_string();
         let mut call = self.call(&self.release, queue);
         call.arg(ticket)
             .arg(max.min(MAX_RELEASE))
-            .arg(window.size)
-            .arg(milliseconds(lease))
-            .arg(window.refill);
+            .arg(window)
+            .arg(milliseconds(lease));
         let (wait, released): (i64, Vec<(Vec<u8>, String, String)>) = self.shared.redis.script(&call).await?;
         let jobs = released.into_iter().map(|(job, app, user_id)| {
             Ok(Released {

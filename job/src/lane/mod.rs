@@ -100,5 +100,5 @@ mod retry_after;
 mod scripts;
 
 pub use admission::{Admission, AdmissionLimits, Admitted, MARK, Policy, Quota, Quotas, Submission};
-pub use entry::{LaneDepth, LaneEntry, Release, Released, Window};
+pub use entry::{LaneDepth, LaneEntry, Release, Released};
 pub use lanes::{HEAVIEST, LaneError, Lanes, MAX_RELEASE, RESERVATION};

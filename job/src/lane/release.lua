@@ -3,7 +3,6 @@
 -- milliseconds until something more may be released if nobody wakes a dispatcher before: 0 when there may be more at
 -- once, -1 when nothing will ever come due by itself.
 local ticket, max, window, lease = ARGV[3], tonumber(ARGV[4]), tonumber(ARGV[5]), tonumber(ARGV[6])
-local refill = tonumber(ARGV[7])
 
 -- What one release adds to the pass of a lane of weight 1; one of weight w pays STRIDE / w. That is rounded to a whole
 -- number, wrong by less than 0.05 % for weights up to 1000. Passes begin at 0 whenever nobody waits; they stay below
@@ -188,20 +187,9 @@ local function serve(app)
   return 1
 end
 
--- Free places of the window; none of a few while more jobs wait than could take them.
-local function room_in_window()
-  local held = redis.call('ZCARD', INFLIGHT)
-  local free = window - held
-  if free >= refill then
-    return free
-  end
-  local waiting = queue_size() - redis.call('ZCARD', RESERVED) - redis.call('ZCARD', DELAYED) - held
-  return waiting > free and 0 or free
-end
-
 local function release(apps)
   local app = first_of(apps)
-  local room = app and math.min(max, room_in_window()) or 0
+  local room = app and math.min(max, window - redis.call('ZCARD', INFLIGHT)) or 0
   local parked = 0
   while app and room > 0 and parked < BATCH do
     if has_room(app) then

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use flickrhub_job::lane::{Admission, LaneDepth, LaneEntry, Release, Window};
+use flickrhub_job::lane::{Admission, LaneDepth, LaneEntry, Release};
 use flickrhub_job::model::JobId;
 use flickrhub_job::queue::Queue;
 use jiff::Timestamp;
@@ -155,37 +155,6 @@ async fn a_push_wakes_a_dispatcher_and_silence_does_not() {
     lanes.push(&job).await.unwrap();
     waiting.await.unwrap().unwrap();
     assert!(pushed.elapsed() < Duration::from_secs(10));
-    remove(&redis, &prefix).await;
-}
-
-#[tokio::test]
-#[ignore = "needs the data tier: make test"]
-async fn a_window_that_is_nearly_full_is_refilled_by_several_jobs_at_once() {
-    let redis = connect().await;
-    let (lanes, prefix) = lanes(&redis);
-    let template = jobs().into_iter().find(|job| job.queue == Queue::Rest).unwrap();
-    let job = || LaneEntry {
-        job_id: JobId::new(),
-        ..template.clone()
-    };
-    let window = Window { size: 8, refill: 3 };
-    let release = async || {
-        let release = lanes.release(Queue::Rest, 100, window, HOUR).await.unwrap();
-        release.jobs.into_iter().map(|job| job.job_id).collect::<Vec<_>>()
-    };
-    let jobs: Vec<_> = std::iter::repeat_with(job).take(13).collect();
-    for job in &jobs {
-        lanes.push(job).await.unwrap();
-    }
-    assert_eq!(release().await.len(), 8, "an empty window is filled");
-    // The last two wait for as many places: there is nothing to collect.
-    for (job, released) in jobs.iter().zip([0, 0, 3, 0, 2]) {
-        lanes.done(job).await.unwrap();
-        assert_eq!(release().await.len(), released);
-    }
-    lanes.done(&jobs[5]).await.unwrap();
-    lanes.push(&job()).await.unwrap();
-    assert_eq!(release().await.len(), 1, "nor for one that waits alone");
     remove(&redis, &prefix).await;
 }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 use flickrhub_job::config::QueueConfig;
 use flickrhub_job::envelope::Envelope;
 use flickrhub_job::fail_point;
-use flickrhub_job::lane::{LaneEntry, LaneError, Release, Released, Window};
+use flickrhub_job::lane::{LaneEntry, LaneError, Release, Released};
 use flickrhub_job::model::{DEFAULT_WEIGHT, Job, JobError, JobState, Priority};
 use flickrhub_job::queue::Queue;
 use flickrhub_job::store::{Holder, StoreError};
@@ -166,8 +166,7 @@ impl Dispatcher {
             }
         }
         let lease = lease(settings);
-        let window = Window::refilled_by_eighths(settings.window);
-        let Release { jobs, next_due } = self.lanes.release(queue, BATCH, window, lease).await?;
+        let Release { jobs, next_due } = self.lanes.release(queue, BATCH, settings.window, lease).await?;
         *due = Instant::now() + next_due.unwrap_or(IDLE).min(IDLE);
         Ok((!jobs.is_empty()).then_some(Batch {
             queue,
