@@ -1,9 +1,9 @@
-//! Webhook secrets, decrypted, for as long as their clients' callbacks come.
+//! Secrets, decrypted, for as long as they are asked for.
 //!
-//! The callbacks of one client come together, as jobs do, so a secret stays in memory for [`KEPT`], no longer, and is wiped
-//! when it goes. It is found by its ciphertext and its client: one that was replaced or rewrapped is another, and which
-//! ciphertexts sign is read from MongoDB for every delivery. While Vault is away, the secrets that are kept go on signing;
-//! callbacks that need another are postponed.
+//! Vault takes far longer to decrypt a secret than Redis and MongoDB take for the rest of a job, and the jobs of one user come
+//! together, as the callbacks of one client do. So a secret stays in memory for [`KEPT`], no longer, and is wiped when it goes.
+//! It is found by its ciphertext and context: one that was replaced or rewrapped is another, and which ciphertext counts is
+//! read from MongoDB by whoever asks. While Vault is away, the secrets that are kept go on being used.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -16,39 +16,52 @@ use secrecy::SecretString;
 use tokio::time::{MissedTickBehavior, interval};
 
 /// How long a secret is kept, from when it was decrypted.
-const KEPT: Duration = Duration::from_mins(1);
+pub(crate) const KEPT: Duration = Duration::from_mins(1);
 
-/// The most secrets that are kept.
-const MOST_KEPT: u64 = 10_000;
+/// The most webhook secrets that are kept.
+const MOST_WEBHOOK_SECRETS: u64 = 10_000;
 
 /// How often secrets whose time is up are looked for: so much longer they stay in memory, unused.
 const SWEEP: Duration = Duration::from_secs(5);
 
-/// A ciphertext, and the client it was encrypted for.
+/// A ciphertext, and the context that it was encrypted for.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-struct Sealed {
-    client_id: String,
+pub(crate) struct Sealed {
+    context: String,
     ciphertext: String,
 }
 
-/// Decrypts webhook secrets, and keeps them for a short time.
+/// Decrypts what is encrypted by one key, and keeps it for a short time.
 pub struct OpenSecrets {
     vault: Vault,
-    kept: Cache<Sealed, SecretString>,
+    key: TransitKey,
+    pub(crate) kept: Cache<Sealed, SecretString>,
 }
 
 impl OpenSecrets {
-    /// Decrypts with `vault`.
-    pub fn new(vault: Vault) -> Self {
-        Self::keeping(vault, KEPT)
+    /// Decrypts webhook secrets with `vault`.
+    pub fn webhook_secrets(vault: Vault) -> Self {
+        Self::keeping(vault, TransitKey::AppCredentials, MOST_WEBHOOK_SECRETS, KEPT)
     }
 
-    fn keeping(vault: Vault, kept: Duration) -> Self {
-        let kept = Cache::builder()
-            .max_capacity(MOST_KEPT)
-            .time_to_live(kept)
-            .build();
-        Self { vault, kept }
+    /// Decrypts with `vault` what is encrypted by `key`, and keeps at most `most` secrets, each for the time `kept`.
+    pub(crate) fn keeping(vault: Vault, key: TransitKey, most: u64, kept: Duration) -> Self {
+        let kept = Cache::builder().max_capacity(most).time_to_live(kept).build();
+        Self { vault, key, kept }
+    }
+
+    /// The secret of this ciphertext. Of many that ask for one at once, one asks Vault.
+    pub(crate) async fn decrypt(
+        &self,
+        context: &str,
+        ciphertext: &str,
+    ) -> Result<SecretString, Arc<VaultError>> {
+        let sealed = Sealed {
+            context: context.to_owned(),
+            ciphertext: ciphertext.to_owned(),
+        };
+        let decrypted = self.vault.decrypt(self.key, context, ciphertext);
+        self.kept.try_get_with(sealed, decrypted).await
     }
 
     /// Drops secrets whose time is up, for ever: the cache itself does so only while it is used.
@@ -65,16 +78,8 @@ impl OpenSecrets {
 impl OpenSecret for OpenSecrets {
     type Error = Arc<VaultError>;
 
-    /// Of many that ask for one at once, one asks Vault.
     async fn open(&self, client_id: &str, ciphertext: &str) -> Result<SecretString, Arc<VaultError>> {
-        let sealed = Sealed {
-            client_id: client_id.to_owned(),
-            ciphertext: ciphertext.to_owned(),
-        };
-        let decrypted = self
-            .vault
-            .decrypt(TransitKey::AppCredentials, client_id, ciphertext);
-        self.kept.try_get_with(sealed, decrypted).await
+        self.decrypt(client_id, ciphertext).await
     }
 }
 
@@ -96,7 +101,7 @@ mod tests {
     #[tokio::test]
     async fn many_callbacks_of_a_client_ask_vault_once() {
         let vault = FakeVault::start().await;
-        let secrets = OpenSecrets::new(vault.connect().await);
+        let secrets = OpenSecrets::webhook_secrets(vault.connect().await);
         for _ in 0..50 {
             let opened = open(&secrets, "acme", "vault:v1:a").await;
             assert_eq!(opened.ok(), Some("plain vault:v1:a".to_owned()));
@@ -107,7 +112,7 @@ mod tests {
     #[tokio::test]
     async fn a_rewrapped_secret_and_that_of_another_client_are_others() {
         let vault = FakeVault::start().await;
-        let secrets = OpenSecrets::new(vault.connect().await);
+        let secrets = OpenSecrets::webhook_secrets(vault.connect().await);
         for (client, ciphertext) in [
             ("acme", "vault:v1:a"),
             ("acme", "vault:v2:a"),
@@ -121,7 +126,7 @@ mod tests {
     #[tokio::test]
     async fn while_vault_is_away_what_is_kept_signs_and_anything_else_does_not() {
         let vault = FakeVault::start().await;
-        let secrets = OpenSecrets::new(vault.connect().await);
+        let secrets = OpenSecrets::webhook_secrets(vault.connect().await);
         let now = Timestamp::now();
         let kept = WebhookSecrets {
             present: "vault:v1:a".to_owned(),
@@ -159,7 +164,12 @@ mod tests {
     #[tokio::test]
     async fn a_secret_is_kept_no_longer_than_its_time() {
         let vault = FakeVault::start().await;
-        let secrets = OpenSecrets::keeping(vault.connect().await, Duration::from_millis(20));
+        let secrets = OpenSecrets::keeping(
+            vault.connect().await,
+            TransitKey::AppCredentials,
+            MOST_WEBHOOK_SECRETS,
+            Duration::from_millis(20),
+        );
         assert!(open(&secrets, "acme", "vault:v1:a").await.is_ok());
         tokio::time::sleep(Duration::from_millis(40)).await;
         vault.go_away();
@@ -171,8 +181,8 @@ mod tests {
     #[tokio::test]
     async fn no_more_secrets_are_kept_than_the_bound() {
         let vault = FakeVault::start().await;
-        let secrets = OpenSecrets::new(vault.connect().await);
-        assert_eq!(secrets.kept.policy().max_capacity(), Some(MOST_KEPT));
+        let secrets = OpenSecrets::webhook_secrets(vault.connect().await);
+        assert_eq!(secrets.kept.policy().max_capacity(), Some(MOST_WEBHOOK_SECRETS));
         assert_eq!(secrets.kept.policy().time_to_live(), Some(KEPT));
     }
 }

@@ -160,7 +160,7 @@ async fn deliver_callbacks(
         clients: stores.clients,
         endpoints: stores.endpoints,
         deliveries: stores.deliveries,
-        secrets: OpenSecrets::new(tier.vault(Component::Callbacks).await?),
+        secrets: OpenSecrets::webhook_secrets(tier.vault(Component::Callbacks).await?),
         sender,
         metrics,
     };

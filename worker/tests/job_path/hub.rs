@@ -420,7 +420,7 @@ impl Parts {
             clients: self.clients.clone(),
             endpoints: self.endpoints.clone(),
             deliveries: self.deliveries.clone(),
-            secrets: OpenSecrets::new(self.vault.clone()),
+            secrets: OpenSecrets::webhook_secrets(self.vault.clone()),
             sender: CallbackClient::new(policy, Duration::from_secs(5)).unwrap(),
             metrics: metrics(),
         };
