@@ -10,25 +10,30 @@ use secrecy::SecretString;
 
 use crate::servers::{Folder, Server, free_ports, until_ready};
 
-/// Starts one; its database, as the processes of the hub see it.
-pub(crate) async fn database(folder: &Folder) -> (Server, Database) {
-    const KEY: &str = "c29tZSBrZXkgb2YgdGhlIHRlc3Q";
-    let program = std::env::var("FLICKRHUB_TEST_MONGOD").expect("FLICKRHUB_TEST_MONGOD names mongod");
+/// What members prove by that they belong together.
+pub(crate) const KEY: &str = "c29tZSBrZXkgb2YgdGhlIHRlc3Q";
+
+/// Writes the key file of the members: `key`, as it is.
+pub(crate) fn write_key(folder: &Folder, key: &str) {
     let keyfile = folder.path().join("key");
-    std::fs::write(&keyfile, KEY).expect("the key file can be written");
+    std::fs::write(&keyfile, key).expect("the key file can be written");
     std::fs::set_permissions(&keyfile, std::fs::Permissions::from_mode(0o400))
         .expect("it can be made private");
-    let keyfile = keyfile.display().to_string();
-    let [port] = free_ports();
-    let data = folder.subfolder("data").display().to_string();
-    let listen = port.to_string();
+}
+
+/// Starts a member whose key file is written; its data are in the folder `name`.
+pub(crate) fn start_member(folder: &Folder, name: &str, port: u16) -> Server {
+    let program = std::env::var("FLICKRHUB_TEST_MONGOD").expect("FLICKRHUB_TEST_MONGOD names mongod");
+    let keyfile = folder.path().join("key").display().to_string();
+    let data = folder.subfolder(name).display().to_string();
+    let port = port.to_string();
     let arguments = [
         "--replSet",
         "rs0",
         "--bind_ip",
         "127.0.0.1",
         "--port",
-        &listen,
+        &port,
         "--dbpath",
         &data,
         "--keyFile",
@@ -36,7 +41,14 @@ pub(crate) async fn database(folder: &Folder) -> (Server, Database) {
         "--wiredTigerCacheSizeGB",
         "0.25",
     ];
-    let server = Server::start(&program, &arguments, folder.path(), "mongod");
+    Server::start(&program, &arguments, folder.path(), name)
+}
+
+/// Starts one; its database, as the processes of the hub see it.
+pub(crate) async fn database(folder: &Folder) -> (Server, Database) {
+    let [port] = free_ports();
+    write_key(folder, KEY);
+    let server = start_member(folder, "mongod", port);
     let desired = Desired {
         hosts: vec![format!("127.0.0.1:{port}")],
         replica_set: "rs0".to_owned(),
