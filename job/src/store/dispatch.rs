@@ -1,6 +1,11 @@
 //! Taking jobs out of their lanes: `queued → dispatched`, one or as many as a release has.
 //!
 //! If the process dies in between, any of the jobs may be `dispatched` without a message; their leases end.
+//!
+//! These writes wait for the primary alone. Nothing is promised by them: it is the claim of the worker that the majority
+//! must have, and with it the majority has the dispatch before it. A failover may undo a dispatch whose message is at
+//! RabbitMQ already. The new primary has the job as `queued`, and refuses the claim as it would any other of an attempt that
+//! it does not know; the job's place in the window ends with its lease, and it is released again.
 
 use std::collections::HashMap;
 
@@ -8,6 +13,7 @@ use bson::{RawDocumentBuf, doc};
 use futures::{StreamExt, TryStreamExt, stream};
 use jiff::SignedDuration;
 
+use super::change::change;
 use super::error::within;
 use super::holder::Holder;
 use super::jobs::without_content;
@@ -30,14 +36,18 @@ impl JobStore {
         lease: SignedDuration,
     ) -> Result<Option<Job>, StoreError> {
         let clock = self.clock();
-        if let Some(job) = self
-            .apply(&transition::dispatch(id, holder, lease, clock))
-            .await?
-        {
+        let dispatch = transition::dispatch(id, holder, lease, clock);
+        let moved = change(
+            &self.on_primary,
+            dispatch.filter.clone(),
+            dispatch.update(),
+            without_content(),
+        );
+        if let Some(job) = moved.await? {
             return Ok(Some(job));
         }
         let (filter, update) = transition::take_again(id, JobState::Dispatched, None, holder, lease, clock);
-        self.change(filter, update, without_content()).await
+        change(&self.on_primary, filter, update, without_content()).await
     }
 
     /// [`JobStore::dispatch`] for many jobs by one holder: one update for all, and one read to see which of them it moved.
@@ -60,7 +70,7 @@ impl JobStore {
             [first, ..] => {
                 let clock = self.clock();
                 let dispatch = transition::dispatch(*first, holder, lease, clock).of_all(ids);
-                match within(self.jobs.update_many(dispatch.filter.clone(), dispatch.update())).await {
+                match within(self.on_primary.update_many(dispatch.filter.clone(), dispatch.update())).await {
                     Ok(_) => self.dispatched_until(ids, holder, lease, clock).await?,
                     Err(error) if error.is_transient() => return Err(error),
                     // One document that cannot be updated ends it for all: each by itself, then.
@@ -100,7 +110,7 @@ impl JobStore {
             "holder": holder.to_bson(),
             "lease_until": { "$gte": until },
         };
-        let documents = self.jobs.clone_with_type::<RawDocumentBuf>();
+        let documents = self.on_primary.clone_with_type::<RawDocumentBuf>();
         let mut found = within(documents.find(held).projection(without_content())).await?;
         let mut moved = HashMap::new();
         while let Some(document) = within(found.try_next()).await? {

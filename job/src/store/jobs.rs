@@ -7,6 +7,7 @@ use bson::raw::cstr;
 use bson::{Document, RawDocumentBuf, doc};
 use futures::{Stream, StreamExt, TryStreamExt, stream};
 use jiff::{SignedDuration, Timestamp};
+use mongodb::options::{CollectionOptions, ReadConcern, WriteConcern};
 use mongodb::{Collection, Database};
 
 use super::attempt_end::Ends;
@@ -19,6 +20,17 @@ use super::transition::Clock;
 use super::unread::readable;
 use super::{StoreError, id, index, statement};
 use crate::model::{Job, JobId, JobState};
+
+/// The collection.
+const COLLECTION: &str = "jobs";
+
+/// Writes wait for the primary alone, and reads see what it has, whether the majority has it or not.
+fn primary_alone() -> CollectionOptions {
+    CollectionOptions::builder()
+        .write_concern(WriteConcern::nodes(1))
+        .read_concern(ReadConcern::local())
+        .build()
+}
 
 /// Jobs fetched at a time where all jobs of a state are read.
 const BATCH: u32 = 200;
@@ -36,6 +48,8 @@ const MAX_DOCUMENT_BYTES: usize = 16 * 1024 * 1024;
 #[derive(Clone, Debug)]
 pub struct JobStore {
     pub(super) jobs: Collection<Job>,
+    /// For what a failover may undo; see [`super::dispatch`].
+    pub(super) on_primary: Collection<Job>,
     pub(super) claims: GroupCommit<Claims>,
     pub(super) ends: GroupCommit<Ends>,
     insertion: GroupCommit<Insertion>,
@@ -51,9 +65,10 @@ impl JobStore {
     /// # Errors
     /// When MongoDB cannot be reached or refuses an index.
     pub async fn open(database: &Database, retention_days: u32) -> Result<Self, StoreError> {
-        let jobs = database.collection::<Job>("jobs");
+        let jobs = database.collection::<Job>(COLLECTION);
         within(jobs.create_indexes(index::jobs())).await?;
         Ok(Self {
+            on_primary: database.collection_with_options(COLLECTION, primary_alone()),
             claims: GroupCommit::new(Claims::new(jobs.clone()), statement::LIMITS),
             ends: GroupCommit::new(Ends::new(jobs.clone()), statement::LIMITS),
             insertion: GroupCommit::new(Insertion::new(jobs.clone_with_type()), insertion::LIMITS),

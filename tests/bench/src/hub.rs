@@ -50,6 +50,33 @@ impl Hub {
         self.settled().await
     }
 
+    /// Lets each worker of the REST queue run so many jobs at a time, out of a window of sixteen times as many over all.
+    ///
+    /// # Errors
+    /// When the cluster does not answer.
+    pub(crate) async fn widen(&self, concurrency: u32) -> Result<(), Failure> {
+        self.note().await?;
+        let rest =
+            json!({"concurrency": concurrency, "prefetch": concurrency * 3 / 2, "window": concurrency * 16});
+        self.patch(json!({"queues": {"rest": rest}})).await?;
+        self.settled().await
+    }
+
+    /// Undoes [`widen`](Self::widen).
+    ///
+    /// # Errors
+    /// When the cluster does not answer.
+    pub(crate) async fn narrow(&self) -> Result<(), Failure> {
+        let before = self.noted()?;
+        let mut rest = rest_queue(&before["spec"]);
+        // Still raised, as the other limits are.
+        if let Some(rest) = rest.as_object_mut() {
+            rest.remove("maxReplicas");
+        }
+        self.patch(json!({"queues": {"rest": rest}})).await?;
+        self.settled().await
+    }
+
     /// Replaces the pods of a component.
     async fn replace(&self, component: &str) -> Result<(), Failure> {
         let pods: Api<Pod> = Api::namespaced(self.client.clone(), &cluster::namespace());
@@ -223,12 +250,8 @@ fn raised(spec: &Value) -> Value {
 
 /// The patch that undoes [`raised`] and a stopped dispatcher: what the spec said, and null for what it did not say.
 fn restoring(before: &Value) -> Value {
-    let of = |part: &Value, names: &[&str]| {
-        let fields = names.iter().map(|name| ((*name).to_owned(), part[*name].clone()));
-        Value::Object(fields.collect())
-    };
     let limits = &before["limits"];
-    let mut before_limits = of(
+    let mut before_limits = fields_of(
         limits,
         &[
             "perUserPerHour",
@@ -237,13 +260,27 @@ fn restoring(before: &Value) -> Value {
             "bufferPerQueue",
         ],
     );
-    before_limits["classes"] = of(&limits["classes"], &["read", "write", "upload"]);
+    before_limits["classes"] = fields_of(&limits["classes"], &["read", "write", "upload"]);
     json!({
         "limits": before_limits,
         "flickr": {"apps": before["flickr"]["apps"]},
-        "queues": {"rest": {"maxReplicas": before["queues"]["rest"]["maxReplicas"]}},
+        "queues": {"rest": rest_queue(before)},
         "paused": before["paused"],
     })
+}
+
+/// What benches change of the REST queue, as the spec before said it.
+fn rest_queue(before: &Value) -> Value {
+    fields_of(
+        &before["queues"]["rest"],
+        &["maxReplicas", "concurrency", "prefetch", "window"],
+    )
+}
+
+/// The fields of these names, null where there is none.
+fn fields_of(part: &Value, names: &[&str]) -> Value {
+    let fields = names.iter().map(|name| ((*name).to_owned(), part[*name].clone()));
+    Value::Object(fields.collect())
 }
 
 #[cfg(test)]
@@ -255,7 +292,7 @@ mod tests {
         let before = json!({
             "flickr": {"apps": [{"name": "main", "requestsPerHour": 3600}]},
             "limits": {"perUserPerHour": 3500, "classes": {"read": 3000, "write": null, "upload": null}},
-            "queues": {"rest": {"minReplicas": 2, "maxReplicas": 10}},
+            "queues": {"rest": {"minReplicas": 2, "maxReplicas": 10, "window": 100}},
             "paused": false,
         });
         let raised = raised(&before);
@@ -271,7 +308,8 @@ mod tests {
                 }
             }
         }
-        assert_eq!(back["queues"]["rest"]["maxReplicas"], 10);
+        let rest = json!({"maxReplicas": 10, "concurrency": null, "prefetch": null, "window": 100});
+        assert_eq!(back["queues"]["rest"], rest);
         assert_eq!(back["paused"], false);
     }
 }

@@ -23,8 +23,11 @@ pub(crate) struct Options {
     #[arg(long, default_value_t = 20_000)]
     pub(crate) jobs: usize,
     /// Connections of the benches accept and e2e, each with one request under way.
-    #[arg(long, default_value_t = 64)]
+    #[arg(long, default_value_t = 256)]
     pub(crate) in_flight: usize,
+    /// Jobs that each worker runs at a time in the bench e2e, unless limits are kept.
+    #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..=256))]
+    pub(crate) concurrency: u32,
     /// Numbers of open connections in the bench connections.
     #[arg(long, value_delimiter = ',', default_values_t = [100, 1000, 10_000])]
     pub(crate) connections: Vec<usize>,

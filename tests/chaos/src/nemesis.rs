@@ -205,12 +205,16 @@ impl Nemesis {
                 });
             }
             Fault::Cut(duration) => {
-                let uid = pod.uid().unwrap_or_default();
-                Processes::of_pod(&uid).cut(true).map_err(text)?;
+                let network = Processes::of_pod(&pod.uid().unwrap_or_default())
+                    .network()
+                    .map_err(text)?;
+                network.cut(true).map_err(text)?;
+                let name = name.clone();
                 healing.spawn(async move {
                     sleep(duration).await;
-                    // Asked again: its containers may have been started anew in the same network.
-                    let _ = Processes::of_pod(&uid).cut(false);
+                    if let Err(error) = network.cut(false) {
+                        eprintln!("{name} stays cut off: {error}");
+                    }
                 });
             }
             Fault::Delete | Fault::Flush => {

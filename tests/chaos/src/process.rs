@@ -3,6 +3,7 @@
 
 use std::fs;
 use std::io;
+use std::os::fd::AsRawFd;
 use std::process::Command;
 
 /// Processes that share a container, or all those of a pod.
@@ -51,12 +52,35 @@ impl Processes {
         command.status().map(drop)
     }
 
-    /// Lets nothing in or out of the network that they share, or lets it again. What a container says to itself goes on.
+    /// The network that they share.
+    ///
+    /// # Errors
+    /// None of them is there any more.
+    pub fn network(&self) -> io::Result<Network> {
+        // The first may be a probe of the kubelet that is gone by now.
+        let mut opened = self
+            .0
+            .iter()
+            .map(|id| fs::File::open(format!("/proc/{id}/ns/net")));
+        opened
+            .find_map(Result::ok)
+            .map(Network)
+            .ok_or_else(|| io::Error::other("it has no processes any more"))
+    }
+}
+
+/// The network of a pod. It is held open, so that what was cut can be healed whatever becomes of its processes.
+#[derive(Debug)]
+pub struct Network(fs::File);
+
+impl Network {
+    /// Lets nothing in or out, or lets it again. What a container says to itself goes on.
+    ///
+    /// # Errors
+    /// `nsenter` or `iptables` does not do it; the other direction is tried all the same.
     pub fn cut(&self, cut: bool) -> io::Result<()> {
-        let Some(id) = self.0.first() else {
-            return Ok(());
-        };
-        let network = format!("--net=/proc/{id}/ns/net");
+        let network = format!("--net=/proc/{}/fd/{}", std::process::id(), self.0.as_raw_fd());
+        let mut result = Ok(());
         for (chain, direction) in [("INPUT", "-i"), ("OUTPUT", "-o")] {
             let action = if cut { "-I" } else { "-D" };
             let rule = [
@@ -64,10 +88,10 @@ impl Processes {
             ];
             let status = Command::new("nsenter").arg(&network).args(rule).status()?;
             if !status.success() {
-                return Err(io::Error::other(format!("iptables {action} {chain}: {status}")));
+                result = Err(io::Error::other(format!("iptables {action} {chain}: {status}")));
             }
         }
-        Ok(())
+        result
     }
 }
 
@@ -78,6 +102,8 @@ mod tests {
     #[test]
     fn no_process_is_of_a_container_that_does_not_exist() {
         assert!(Processes::of_container("0123456789abcdef-no-such-container").is_empty());
-        assert!(Processes::of_pod("0123456789abcdef-no-such-pod").is_empty());
+        let of_pod = Processes::of_pod("0123456789abcdef-no-such-pod");
+        assert!(of_pod.is_empty());
+        assert!(of_pod.network().is_err());
     }
 }

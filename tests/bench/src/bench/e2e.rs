@@ -21,6 +21,16 @@ const WARM_UP: usize = 300;
 pub(super) async fn run(scene: &mut Scene, report: &mut Report) -> Result<(), Failure> {
     scene.populate().await?;
     scene.hub.start_dispatcher().await?;
+    if scene.options.keep_limits {
+        return saturate(scene, report).await;
+    }
+    scene.hub.widen(scene.options.concurrency).await?;
+    let outcome = saturate(scene, report).await;
+    scene.hub.narrow().await?;
+    outcome
+}
+
+async fn saturate(scene: &Scene, report: &mut Report) -> Result<(), Failure> {
     let warm_up = Jobs::from_now(&scene.tier, &scene.users);
     let (connections, _) = load::open(&scene.target, scene.options.in_flight).await;
     load::closed(connections, WARM_UP, LIMIT, warm_up.body()).await;
