@@ -12,7 +12,9 @@ use sha2::{Digest, Sha256};
 
 use super::decide::{Action, Decision, Observed, Slot, Wanted, decide};
 use super::key_secret::{ApiKey, KeySecret, KeySecretError, KeySecrets};
-use super::registry::{Registry, RegistryError, SealedWebhookSecret, Settings};
+use super::registry::{
+    Registry, RegistryError, SealedKey, SealedWebhookSecret, SecretKey, Settings, signing_fingerprint,
+};
 use super::status::{Outcome, status};
 use crate::context::{Context, FIELD_MANAGER};
 use crate::crd::{FlickrHub, FlickrHubClient};
@@ -54,7 +56,7 @@ pub enum ClientError {
     /// MongoDB.
     #[error(transparent)]
     Registry(#[from] RegistryError),
-    /// The webhook secret cannot be encrypted.
+    /// The webhook secret or a signing key cannot be encrypted.
     #[error(transparent)]
     Vault(#[from] AccessError),
     /// A secret cannot be hashed.
@@ -283,7 +285,11 @@ fn settings(client: &FlickrHubClient) -> Settings {
     let mut networks = client.spec.allowed_addresses.clone();
     networks.sort();
     networks.dedup();
-    Settings { scopes, networks }
+    Settings {
+        scopes,
+        networks,
+        requests_per_minute: client.spec.requests_per_minute,
+    }
 }
 
 impl Work<'_> {
@@ -320,9 +326,18 @@ impl Work<'_> {
         let vault = vault::transit_identity(self.ctx, self.hub).await?;
         let secret = self.secrets.read().await?;
         let found = self.registry.find(&self.client.name_any()).await?;
-        let keys: Vec<ApiKey> = [Slot::Present, Slot::Next]
+        let keys: Vec<SecretKey> = [Slot::Present, Slot::Next]
             .into_iter()
-            .filter_map(|slot| secret.as_ref()?.key(slot))
+            .filter_map(|slot| {
+                let secret = secret.as_ref()?;
+                let key = secret.key(slot)?;
+                let signing_key = secret.signing_key(slot);
+                Some(SecretKey {
+                    signing_fingerprint: signing_key
+                        .and_then(|signing_key| signing_fingerprint(&key, &signing_key, &vault)),
+                    key,
+                })
+            })
             .collect();
         let webhook_secret = secret.as_ref().and_then(KeySecret::webhook_secret);
         let (settings, of) = (self.settings.clone(), vault.clone());
@@ -365,9 +380,9 @@ impl Work<'_> {
             (Action::Promote, Some(secret)) => self.secrets.promote(secret.clone()).await?,
             (Action::WriteSettings, Some(secret)) => self.write_settings(&look, secret, now).await?,
             (Action::Register(slot), Some(secret)) => {
-                if let Some(key) = secret.key(*slot) {
-                    let hash = hash(key.secret.expose_secret().to_owned()).await?;
-                    self.registry.register(&name, &key.id, &hash, now).await?;
+                if let (Some(key), Some(signing_key)) = (secret.key(*slot), secret.signing_key(*slot)) {
+                    let sealed = self.seal(&key, &signing_key, &look.vault).await?;
+                    self.registry.register(&name, &sealed, now).await?;
                 }
             }
             (Action::Retire(ids, until), _) => self.registry.retire(&name, ids, *until).await?,
@@ -383,6 +398,22 @@ impl Work<'_> {
             ) => {}
         }
         Ok(())
+    }
+
+    async fn seal(
+        &self,
+        key: &ApiKey,
+        signing_key: &SecretString,
+        vault: &str,
+    ) -> Result<SealedKey, ClientError> {
+        let name = self.client.name_any();
+        Ok(SealedKey {
+            id: key.id.clone(),
+            hash: hash(key.secret.expose_secret().to_owned()).await?,
+            signing_key: vault::encrypt_app_credential(self.ctx, self.hub, &name, signing_key).await?,
+            // HMAC takes a key of any length.
+            signing_fingerprint: signing_fingerprint(key, signing_key, vault).unwrap_or_default(),
+        })
     }
 
     async fn write_settings(

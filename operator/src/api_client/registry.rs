@@ -1,14 +1,17 @@
-//! The client's document in MongoDB: hashes of its keys, its scopes and addresses, its encrypted webhook secret.
+//! The client's document in MongoDB: hashes of its keys, its scopes and addresses, its encrypted signing keys and webhook
+//! secret.
 //!
 //! Every change is one update, guarded by what it relies on, so that it can be repeated and cannot undo what came between.
 
 use jiff::Timestamp;
 use mongodb::Collection;
 use mongodb::bson::{Bson, DateTime, Document, doc};
+use secrecy::SecretString;
 
 use super::decide::{ClientSeen, StoredKey};
 use super::key_secret::{ApiKey, verify};
 use crate::engine::ACTION_TIMEOUT;
+use crate::engine::client::fingerprint;
 
 /// The field that tells our clients from others, and its value.
 const MADE_BY: (&str, &str) = ("made_by", "FlickrHubClient");
@@ -32,6 +35,8 @@ pub struct Settings {
     pub scopes: Vec<String>,
     /// The networks that it may call from; any where it is empty.
     pub networks: Vec<String>,
+    /// What one of its keys may ask of one API process in a minute; the default of the API without it.
+    pub requests_per_minute: Option<u32>,
 }
 
 /// A webhook secret as it is written.
@@ -43,6 +48,33 @@ pub struct SealedWebhookSecret {
     pub hash: String,
     /// What tells the Vault that encrypted it.
     pub vault: String,
+}
+
+/// A key in the Secret, and what tells its signing key.
+#[derive(Clone, Debug)]
+pub struct SecretKey {
+    /// The key.
+    pub key: ApiKey,
+    /// What tells its signing key, and the Vault that encrypts it; see [`signing_fingerprint`].
+    pub signing_fingerprint: Option<String>,
+}
+
+/// A key as it is written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SealedKey {
+    /// Its id.
+    pub id: String,
+    /// The bcrypt hash of its secret.
+    pub hash: String,
+    /// The ciphertext of its signing key.
+    pub signing_key: String,
+    /// What tells its signing key.
+    pub signing_fingerprint: String,
+}
+
+/// Tells the signing key of a key, and the Vault that encrypts it, from others: the operator may encrypt and not decrypt.
+pub fn signing_fingerprint(key: &ApiKey, signing_key: &SecretString, vault: &str) -> Option<String> {
+    fingerprint(&key.secret, signing_key, vault)
 }
 
 /// The document as it was found.
@@ -72,7 +104,13 @@ impl Found {
             texts.sort();
             texts
         };
-        list("scopes") == settings.scopes && list("allowed_networks") == settings.networks
+        let rate = self
+            .0
+            .as_ref()
+            .and_then(|document| document.get_i64("requests_per_minute").ok());
+        list("scopes") == settings.scopes
+            && list("allowed_networks") == settings.networks
+            && rate == settings.requests_per_minute.map(i64::from)
     }
 
     /// Whether the webhook secret was encrypted by this Vault, and was last written from the Secret as it is: the client may
@@ -84,7 +122,7 @@ impl Found {
     }
 
     /// What is decided by. `present` and `next` are the keys in the Secret. Takes tens of milliseconds of computation.
-    pub fn seen(&self, settings: &Settings, has_webhook_secret: bool, keys: &[ApiKey]) -> ClientSeen {
+    pub fn seen(&self, settings: &Settings, has_webhook_secret: bool, keys: &[SecretKey]) -> ClientSeen {
         match &self.0 {
             None => ClientSeen::Absent,
             Some(_) if !self.is_ours() => ClientSeen::Foreign,
@@ -96,19 +134,25 @@ impl Found {
     }
 }
 
-fn stored_keys(document: &Document, in_secret: &[ApiKey]) -> Vec<StoredKey> {
+fn stored_keys(document: &Document, in_secret: &[SecretKey]) -> Vec<StoredKey> {
     let keys = document.get_array("keys").map(Vec::as_slice).unwrap_or_default();
     let read = |key: &Bson| {
         let key = key.as_document()?;
         let id = key.get_str("id").ok()?.to_owned();
-        let hash = key.get_str("hash").unwrap_or_default();
-        let same = in_secret.iter().find(|in_secret| in_secret.id == id);
+        let text = |field: &str| key.get_str(field).ok();
+        let signs = |same: &SecretKey| {
+            same.signing_fingerprint.is_some()
+                && same.signing_fingerprint.as_deref() == text("hmac_fingerprint")
+                && text("hmac_secret").is_some()
+        };
+        let same = in_secret.iter().find(|in_secret| in_secret.key.id == id);
         Some(StoredKey {
             created_at: key
                 .get_datetime("created_at")
                 .map_or(Timestamp::UNIX_EPOCH, |time| timestamp(*time)),
             not_after: key.get_datetime("not_after").ok().map(|time| timestamp(*time)),
-            matches: same.is_none_or(|same| verify(same, hash)),
+            matches: same
+                .is_none_or(|same| signs(same) && verify(&same.key, text("hash").unwrap_or_default())),
             id,
         })
     };
@@ -158,6 +202,10 @@ impl Registry {
     ) -> Result<(), RegistryError> {
         let mut set = doc! { "scopes": &settings.scopes, "allowed_networks": &settings.networks };
         let mut unset = doc! { "revoked_at": "" };
+        match settings.requests_per_minute {
+            Some(rate) => set.insert("requests_per_minute", i64::from(rate)),
+            None => unset.insert("requests_per_minute", ""),
+        };
         if let Some(sealed) = webhook_secret {
             set.insert("webhook_secret", &sealed.ciphertext);
             set.insert("webhook_secret_hash", &sealed.hash);
@@ -177,21 +225,26 @@ impl Registry {
     ///
     /// # Errors
     /// When MongoDB fails.
-    pub async fn register(
-        &self,
-        client: &str,
-        key_id: &str,
-        hash: &str,
-        now: Timestamp,
-    ) -> Result<(), RegistryError> {
-        let known = doc! { "_id": client, MADE_BY.0: MADE_BY.1, "keys.id": key_id };
-        let again = doc! { "$set": { "keys.$.hash": hash }, "$unset": { "keys.$.not_after": "" } };
+    pub async fn register(&self, client: &str, key: &SealedKey, now: Timestamp) -> Result<(), RegistryError> {
+        let known = doc! { "_id": client, MADE_BY.0: MADE_BY.1, "keys.id": &key.id };
+        let written = doc! {
+            "keys.$.hash": &key.hash,
+            "keys.$.hmac_secret": &key.signing_key,
+            "keys.$.hmac_fingerprint": &key.signing_fingerprint,
+        };
+        let again = doc! { "$set": written, "$unset": { "keys.$.not_after": "" } };
         let again = self.clients.update_one(known, again);
         if within(async { again.await }).await?.matched_count > 0 {
             return Ok(());
         }
-        let unknown = doc! { "_id": client, MADE_BY.0: MADE_BY.1, "keys.id": { "$ne": key_id } };
-        let key = doc! { "id": key_id, "hash": hash, "created_at": datetime(now) };
+        let unknown = doc! { "_id": client, MADE_BY.0: MADE_BY.1, "keys.id": { "$ne": &key.id } };
+        let key = doc! {
+            "id": &key.id,
+            "hash": &key.hash,
+            "hmac_secret": &key.signing_key,
+            "hmac_fingerprint": &key.signing_fingerprint,
+            "created_at": datetime(now),
+        };
         let first = self
             .clients
             .update_one(unknown, doc! { "$push": { "keys": key } });
@@ -249,6 +302,17 @@ mod tests {
         Settings {
             scopes: vec!["jobs:read".to_owned(), "jobs:write".to_owned()],
             networks: Vec::new(),
+            requests_per_minute: None,
+        }
+    }
+
+    fn secret_key(text: &str, signing_fingerprint: Option<&str>) -> SecretKey {
+        let Some(key) = ApiKey::parse(text) else {
+            panic!("the text is a key");
+        };
+        SecretKey {
+            key,
+            signing_fingerprint: signing_fingerprint.map(str::to_owned),
         }
     }
 
@@ -266,8 +330,7 @@ mod tests {
 
     #[test]
     fn a_document_is_read() {
-        let key = ApiKey::parse("fh_k1_secret");
-        let seen = Found(Some(found())).seen(&settings(), true, key.as_slice());
+        let seen = Found(Some(found())).seen(&settings(), true, &[secret_key("fh_k1_secret", Some("f"))]);
         let expected = ClientSeen::Ours {
             keys: vec![
                 StoredKey {
@@ -286,6 +349,33 @@ mod tests {
             is_current: true,
         };
         assert_eq!(seen, expected);
+    }
+
+    #[test]
+    fn a_key_holds_as_it_is_in_the_secret_with_its_signing_key() {
+        let key = |signing_fingerprint| secret_key("fh_k1_secret", signing_fingerprint);
+        let hash = bcrypt::hash("secret", 4).unwrap_or_default();
+        let stored = doc! { "id": "k1", "hash": hash, "hmac_secret": "vault:v1:a", "hmac_fingerprint": "f" };
+        let matches = |stored: &Document, key: SecretKey| {
+            let document = doc! { "keys": [stored.clone()] };
+            stored_keys(&document, &[key]).first().map(|key| key.matches)
+        };
+        assert_eq!(matches(&stored, key(Some("f"))), Some(true));
+        assert_eq!(
+            matches(&stored, key(Some("g"))),
+            Some(false),
+            "another signing key"
+        );
+        assert_eq!(matches(&stored, key(None)), Some(false));
+        for field in ["hmac_secret", "hmac_fingerprint", "hash"] {
+            let mut without = stored.clone();
+            without.remove(field);
+            assert_eq!(matches(&without, key(Some("f"))), Some(false), "{field}");
+        }
+        assert_eq!(
+            matches(&stored, secret_key("fh_k1_other", Some("f"))),
+            Some(false)
+        );
     }
 
     #[test]
@@ -311,6 +401,11 @@ mod tests {
         };
         assert!(is_current(&settings(), true));
         assert!(!is_current(&other, true) && !is_current(&settings(), false));
+        let slower = Settings {
+            requests_per_minute: Some(60),
+            ..settings()
+        };
+        assert!(!is_current(&slower, true));
     }
 
     #[test]

@@ -161,7 +161,7 @@ mod tests {
         let observed = Observed {
             secret: Some(SecretSeen {
                 key: Some("k2".to_owned()),
-                has_webhook_secret: true,
+                is_complete: true,
                 ..SecretSeen::default()
             }),
             client: ClientSeen::Ours {

@@ -34,8 +34,7 @@ use serde_json::{Value, json};
 pub use api::{ApiSpec, CallbacksSpec, CorsSpec, DispatcherSpec, IngressSpec};
 pub use cache::{CacheSpec, MethodTtlSpec};
 pub use client::{
-    ClientScope, FlickrHubClient, FlickrHubClientSpec, FlickrHubClientStatus, HubRef, KeyRotationSpec,
-    PreviousKeyStatus,
+    FlickrHubClient, FlickrHubClientSpec, FlickrHubClientStatus, HubRef, KeyRotationSpec, PreviousKeyStatus,
 };
 pub use flickr::{FlickrAppSpec, FlickrEndpointsSpec, FlickrSpec, SecretRef};
 pub use images::{ImagesSpec, PullPolicy};

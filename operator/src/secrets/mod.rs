@@ -98,6 +98,8 @@ pub struct RabbitMqSecrets {
 pub struct DefaultClient {
     /// The bearer token, `fh_<key id>_<secret>`.
     pub api_key: SecretString,
+    /// Signs requests in the place of the key (RFC 9421), in base64; `None`: the key does not sign.
+    pub signing_key: Option<SecretString>,
     /// Signs callbacks, `whsec_<base64>` (Standard Webhooks).
     pub webhook_secret: SecretString,
 }

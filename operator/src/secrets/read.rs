@@ -69,6 +69,8 @@ fn rabbitmq_secrets(source: &Source<'_>) -> Result<RabbitMqSecrets, SecretLoss> 
 fn client_secrets(source: &Source<'_>) -> Result<DefaultClient, SecretLoss> {
     Ok(DefaultClient {
         api_key: source.text("api-key")?,
+        // Secrets of versions before signatures have none.
+        signing_key: source.text("signing-key").ok(),
         webhook_secret: source.text("webhook-secret")?,
     })
 }
