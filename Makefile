@@ -39,6 +39,18 @@ chaos: ## kill parts of a hub by a seed and check what it promises (SEED=, SECON
 lint: ## formatting, clippy, dependency rules, generated files
 	@scripts/lint.sh
 
+.PHONY: fuzz
+fuzz: ## fuzz what reads the bytes of strangers (SECONDS= for each target, TARGETS="…", KEEP=1 to add to the corpus)
+	@FUZZ_SECONDS=$(SECONDS) FUZZ_TARGETS="$(TARGETS)" FUZZ_KEEP=$(KEEP) scripts/fuzz.sh
+
+.PHONY: advisories
+advisories: ## check the dependencies against the advisories of RustSec (FLICKRHUB_ADVISORY_DB=copy)
+	@scripts/advisories.sh
+
+.PHONY: sbom
+sbom: ## write a bill of materials for each image, and of a hub, into target/sbom
+	@scripts/sbom.sh
+
 .PHONY: generate
 generate: ## write the CRDs, the chart's copy of them and the OpenAPI document anew
 	@scripts/generate.sh
