@@ -7,6 +7,7 @@ use kube::Client;
 use kube::runtime::events::Recorder;
 use tokio_util::task::TaskTracker;
 
+use crate::data_tier::{DataTier, OverNetwork};
 use crate::validate::Surroundings;
 
 /// The field manager of every server-side apply of the operator.
@@ -33,6 +34,8 @@ pub struct Context {
     pub saves: TaskTracker,
     /// Publishes events.
     pub recorder: Recorder,
+    /// The engines of every hub.
+    pub data_tier: Box<dyn DataTier>,
     /// Settings of the process.
     pub settings: Settings,
     failures: Mutex<HashMap<String, u32>>,
@@ -46,8 +49,18 @@ impl Context {
             watch_client,
             saves: TaskTracker::new(),
             recorder,
+            data_tier: Box::new(OverNetwork),
             settings,
             failures: Mutex::new(HashMap::new()),
+        }
+    }
+
+    /// The same, with other engines.
+    #[must_use]
+    pub fn with_data_tier(self, data_tier: impl DataTier + 'static) -> Self {
+        Self {
+            data_tier: Box::new(data_tier),
+            ..self
         }
     }
 

@@ -13,6 +13,7 @@
 //! | [`build`] | from there to every object; pure |
 //! | [`apply`] | server-side apply, written only where something differs; prunes |
 //! | [`engine`] | the steps inside MongoDB, Redis, RabbitMQ and Vault |
+//! | [`data_tier`] | all of these behind one trait |
 //! | [`parts`], [`rollout`] | where each part stands |
 //! | [`pods`] | why pods do not run |
 //! | [`status`], [`event`] | what is told to people and machines |
@@ -31,6 +32,7 @@ mod client_controller;
 pub mod context;
 pub mod controller;
 pub mod crd;
+pub mod data_tier;
 pub mod engine;
 pub mod event;
 pub mod finalizer;

@@ -7,7 +7,6 @@ use std::time::Duration;
 use crate::apply::Live;
 use crate::build::Kind;
 use crate::context::Context;
-use crate::engine;
 use crate::lack::{Lack, Withheld};
 use crate::part::{Part, PartStatus};
 use crate::rollout::Rollout;
@@ -26,23 +25,23 @@ pub async fn data(
 ) -> BTreeMap<Part, PartStatus> {
     let redis = async {
         match &secrets.redis {
-            Ok(secrets) => engine::redis::reconcile(ctx, hub, secrets).await,
+            Ok(secrets) => ctx.data_tier.redis(ctx, hub, secrets).await,
             Err(loss) => loss.lack().status(),
         }
     };
     let mongodb = async {
         match &secrets.mongodb {
-            Ok(secrets) => engine::mongodb::reconcile(ctx, hub, secrets).await,
+            Ok(secrets) => ctx.data_tier.mongodb(ctx, hub, secrets).await,
             Err(loss) => loss.lack().status(),
         }
     };
     let rabbitmq = async {
         match &secrets.rabbitmq {
-            Ok(secrets) => engine::rabbitmq::reconcile(ctx, hub, secrets).await,
+            Ok(secrets) => ctx.data_tier.rabbitmq(ctx, hub, secrets).await,
             Err(loss) => loss.lack().status(),
         }
     };
-    let vault = engine::vault::reconcile(ctx, hub);
+    let vault = ctx.data_tier.vault(ctx, hub);
     let (redis, mongodb, rabbitmq, vault) = tokio::join!(redis, mongodb, rabbitmq, vault);
     [
         (Part::Redis, redis),

@@ -26,7 +26,7 @@ use crate::part::{Part, PartStatus};
 use crate::secrets::{self, SecretError, Secrets};
 use crate::status::{self, Outcome};
 use crate::validate::{References, SecretDigest, ValidatedHub, referenced_secrets, validate};
-use crate::{backoff, engine, event, parts, pods};
+use crate::{backoff, event, parts, pods};
 
 /// How long a hub at rest is left alone when nothing changes.
 const REST: Duration = Duration::from_mins(5);
@@ -190,7 +190,7 @@ async fn bring_on(
     pods::explain(ctx, validated, &mut all).await;
     let circuits = match &secrets.redis {
         Ok(redis) if all.get(&Part::Redis).is_some_and(|status| status.ready) => {
-            engine::redis::open_circuits(validated, redis).await
+            ctx.data_tier.open_circuits(validated, redis).await
         }
         _ => None,
     };
@@ -214,7 +214,7 @@ async fn add_client(
 ) {
     let works = |part| data.get(&part).is_some_and(|status: &PartStatus| status.ready);
     if works(Part::MongoDb) && works(Part::Vault) {
-        let client = engine::client::reconcile(ctx, hub, secrets).await;
+        let client = ctx.data_tier.default_client(ctx, hub, secrets).await;
         if let Some(api) = processes.remove(&Part::Api) {
             processes.insert(Part::Api, parts::with_client(api, client));
         }
@@ -234,7 +234,8 @@ async fn rotate_keys(
         return None;
     }
     let mongodb = secrets.mongodb.as_ref().ok()?;
-    Some(engine::vault::rotation::reconcile(ctx, validated, mongodb, hub.status.as_ref()).await)
+    let before = hub.status.as_ref();
+    Some(ctx.data_tier.rotate_keys(ctx, validated, mongodb, before).await)
 }
 
 /// Reads the Secrets that the hub refers to; those that do not exist are left out.

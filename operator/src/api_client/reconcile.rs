@@ -12,13 +12,12 @@ use sha2::{Digest, Sha256};
 
 use super::decide::{Action, Decision, Observed, Slot, Wanted, decide};
 use super::key_secret::{ApiKey, KeySecret, KeySecretError, KeySecrets};
-use super::registry::{Registry, RegistryError, SealedWebhookSecret, Settings};
+use super::registry::{ClientRegistry, RegistryError, SealedWebhookSecret, Settings};
 use super::status::{Outcome, status};
 use crate::context::{Context, FIELD_MANAGER};
 use crate::crd::{FlickrHub, FlickrHubClient};
-use crate::engine::hub_database::{self, ConnectError};
-use crate::engine::vault::{self, AccessError};
-use crate::names::MONGODB_DATABASE;
+use crate::engine::hub_database::ConnectError;
+use crate::engine::vault::AccessError;
 use crate::part::Part;
 use crate::reconcile::{ReconcileError, read_references};
 use crate::validate::{ValidatedHub, validate};
@@ -91,7 +90,7 @@ pub async fn reconcile(ctx: &Context, namespace: &str, name: &str) -> Result<Opt
     };
     let hub = hub_of(ctx, namespace, &client.spec.hub_ref.name).await?;
     if client.metadata.deletion_timestamp.is_some() {
-        return leave(&api, &client, hub).await;
+        return leave(ctx, &api, &client, hub).await;
     }
     let usable = match hub {
         HubState::Usable(usable) => usable,
@@ -167,6 +166,7 @@ async fn hub_of(ctx: &Context, namespace: &str, name: &str) -> Result<HubState, 
 /// Revokes the keys of a client that is to go, and lets it. Where there is no hub, or it knows no client yet, there is nothing
 /// to revoke.
 async fn leave(
+    ctx: &Context,
     api: &Api<FlickrHubClient>,
     client: &FlickrHubClient,
     hub: HubState,
@@ -177,10 +177,9 @@ async fn leave(
     match hub {
         HubState::Gone | HubState::Starting(_) => {}
         HubState::Usable(usable) => {
-            let mongodb = hub_database::connect(&usable.hub, &usable.password)?;
-            let registry = Registry::new(&mongodb.database(MONGODB_DATABASE));
+            let registry = ctx.data_tier.registry(&usable.hub, &usable.password)?;
             let revoked = registry.revoke(&client.name_any(), Timestamp::now()).await;
-            mongodb.shutdown().immediate(true).await;
+            registry.close().await;
             revoked?;
             tracing::info!(client_id = client.name_any(), "revoked the keys of a client");
         }
@@ -240,7 +239,7 @@ struct Work<'a> {
     client: &'a FlickrHubClient,
     hub: &'a ValidatedHub,
     secrets: KeySecrets<'a>,
-    registry: Registry,
+    registry: Box<dyn ClientRegistry>,
     settings: Settings,
     wanted: Wanted<'a>,
 }
@@ -251,14 +250,13 @@ async fn bring_on(
     client: &FlickrHubClient,
     usable: &UsableHub,
 ) -> Result<Duration, ClientError> {
-    let mongodb = hub_database::connect(&usable.hub, &usable.password)?;
     let rotation = &client.spec.rotation;
     let work = Work {
         ctx,
         client,
         hub: &usable.hub,
         secrets: KeySecrets::new(ctx.client.clone(), client),
-        registry: Registry::new(&mongodb.database(MONGODB_DATABASE)),
+        registry: ctx.data_tier.registry(&usable.hub, &usable.password)?,
         settings: settings(client),
         wanted: Wanted {
             interval: SignedDuration::from_hours(24 * i64::from(rotation.days)),
@@ -267,7 +265,7 @@ async fn bring_on(
         },
     };
     let done = work.steps(api).await;
-    mongodb.shutdown().immediate(true).await;
+    work.registry.close().await;
     done
 }
 
@@ -317,7 +315,7 @@ impl Work<'_> {
     }
 
     async fn look(&self) -> Result<Look, ClientError> {
-        let vault = vault::transit_identity(self.ctx, self.hub).await?;
+        let vault = self.ctx.data_tier.transit_identity(self.ctx, self.hub).await?;
         let secret = self.secrets.read().await?;
         let found = self.registry.find(&self.client.name_any()).await?;
         let keys: Vec<ApiKey> = [Slot::Present, Slot::Next]
@@ -385,6 +383,13 @@ impl Work<'_> {
         Ok(())
     }
 
+    async fn encrypt(&self, client: &str, secret: &SecretString) -> Result<String, AccessError> {
+        let data_tier = &self.ctx.data_tier;
+        data_tier
+            .encrypt_app_credential(self.ctx, self.hub, client, secret)
+            .await
+    }
+
     async fn write_settings(
         &self,
         look: &Look,
@@ -396,7 +401,7 @@ impl Work<'_> {
         let sealed = match webhook_secret {
             None => None,
             Some(webhook_secret) => Some(SealedWebhookSecret {
-                ciphertext: vault::encrypt_app_credential(self.ctx, self.hub, &name, &webhook_secret).await?,
+                ciphertext: self.encrypt(&name, &webhook_secret).await?,
                 hash: hash(digest(&webhook_secret)).await?,
                 vault: look.vault.clone(),
             }),

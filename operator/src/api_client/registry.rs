@@ -2,6 +2,7 @@
 //!
 //! Every change is one update, guarded by what it relies on, so that it can be repeated and cannot undo what came between.
 
+use async_trait::async_trait;
 use jiff::Timestamp;
 use mongodb::Collection;
 use mongodb::bson::{Bson, DateTime, Document, doc};
@@ -50,6 +51,11 @@ pub struct SealedWebhookSecret {
 pub struct Found(Option<Document>);
 
 impl Found {
+    /// This document; `None` if there is none.
+    pub const fn new(document: Option<Document>) -> Self {
+        Self(document)
+    }
+
     fn text(&self, field: &str) -> Option<&str> {
         self.0.as_ref()?.get_str(field).ok()
     }
@@ -123,7 +129,44 @@ fn datetime(time: Timestamp) -> DateTime {
     DateTime::from_millis(time.as_millisecond())
 }
 
-/// The clients of a hub.
+/// The clients of a hub. Every error says that MongoDB failed, or that somebody else changed the client meanwhile.
+#[async_trait]
+pub trait ClientRegistry: Send + Sync {
+    /// The client.
+    async fn find(&self, client: &str) -> Result<Found, RegistryError>;
+
+    /// Writes scopes and addresses, the webhook secret where there is a new one, and the client if there is none.
+    async fn write_settings(
+        &self,
+        client: &str,
+        settings: &Settings,
+        webhook_secret: Option<&SealedWebhookSecret>,
+        now: Timestamp,
+    ) -> Result<(), RegistryError>;
+
+    /// Lets a key hold, without an end.
+    async fn register(
+        &self,
+        client: &str,
+        key_id: &str,
+        hash: &str,
+        now: Timestamp,
+    ) -> Result<(), RegistryError>;
+
+    /// Lets keys end; those that end already stay as they are.
+    async fn retire(&self, client: &str, ids: &[String], until: Timestamp) -> Result<(), RegistryError>;
+
+    /// Takes keys out that have ended.
+    async fn remove(&self, client: &str, ids: &[String], now: Timestamp) -> Result<(), RegistryError>;
+
+    /// Takes every key of the client. What it has in the hub stays: a client of the same name finds it again.
+    async fn revoke(&self, client: &str, now: Timestamp) -> Result<(), RegistryError>;
+
+    /// Ends the connection.
+    async fn close(self: Box<Self>);
+}
+
+/// The clients in MongoDB.
 pub struct Registry {
     clients: Collection<Document>,
 }
@@ -135,21 +178,16 @@ impl Registry {
             clients: database.collection("clients"),
         }
     }
+}
 
-    /// The client.
-    ///
-    /// # Errors
-    /// When MongoDB fails.
-    pub async fn find(&self, client: &str) -> Result<Found, RegistryError> {
+#[async_trait]
+impl ClientRegistry for Registry {
+    async fn find(&self, client: &str) -> Result<Found, RegistryError> {
         let find = self.clients.find_one(doc! { "_id": client });
         within(async { find.await }).await.map(Found)
     }
 
-    /// Writes scopes and addresses, the webhook secret where there is a new one, and the client if there is none.
-    ///
-    /// # Errors
-    /// When MongoDB fails, or somebody else made a client of this name meanwhile.
-    pub async fn write_settings(
+    async fn write_settings(
         &self,
         client: &str,
         settings: &Settings,
@@ -173,11 +211,7 @@ impl Registry {
         within(async { update.await }).await.map(drop)
     }
 
-    /// Lets a key hold, without an end.
-    ///
-    /// # Errors
-    /// When MongoDB fails.
-    pub async fn register(
+    async fn register(
         &self,
         client: &str,
         key_id: &str,
@@ -198,11 +232,7 @@ impl Registry {
         within(async { first.await }).await.map(drop)
     }
 
-    /// Lets keys end; those that end already stay as they are.
-    ///
-    /// # Errors
-    /// When MongoDB fails.
-    pub async fn retire(&self, client: &str, ids: &[String], until: Timestamp) -> Result<(), RegistryError> {
+    async fn retire(&self, client: &str, ids: &[String], until: Timestamp) -> Result<(), RegistryError> {
         let update = doc! { "$set": { "keys.$[old].not_after": datetime(until) } };
         let old = doc! { "old.id": { "$in": ids }, "old.not_after": null };
         let update = self
@@ -212,11 +242,7 @@ impl Registry {
         within(async { update.await }).await.map(drop)
     }
 
-    /// Takes keys out that have ended.
-    ///
-    /// # Errors
-    /// When MongoDB fails.
-    pub async fn remove(&self, client: &str, ids: &[String], now: Timestamp) -> Result<(), RegistryError> {
+    async fn remove(&self, client: &str, ids: &[String], now: Timestamp) -> Result<(), RegistryError> {
         let ended = doc! { "id": { "$in": ids }, "not_after": { "$lte": datetime(now) } };
         let update = doc! { "$pull": { "keys": ended } };
         let ours = doc! { "_id": client, MADE_BY.0: MADE_BY.1 };
@@ -224,15 +250,16 @@ impl Registry {
         within(async { update.await }).await.map(drop)
     }
 
-    /// Takes every key of the client. What it has in the hub stays: a client of the same name finds it again.
-    ///
-    /// # Errors
-    /// When MongoDB fails.
-    pub async fn revoke(&self, client: &str, now: Timestamp) -> Result<(), RegistryError> {
+    async fn revoke(&self, client: &str, now: Timestamp) -> Result<(), RegistryError> {
         let ours = doc! { "_id": client, MADE_BY.0: MADE_BY.1 };
         let update = doc! { "$set": { "keys": [], "revoked_at": datetime(now) } };
         let update = self.clients.update_one(ours, update);
         within(async { update.await }).await.map(drop)
+    }
+
+    async fn close(self: Box<Self>) {
+        let client = self.clients.client().clone();
+        client.shutdown().immediate(true).await;
     }
 }
 

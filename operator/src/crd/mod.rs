@@ -177,9 +177,23 @@ pub fn definitions() -> Result<Vec<CustomResourceDefinition>, serde_json::Error>
         .map(|definition| {
             let mut definition = serde_json::to_value(definition)?;
             drop_unknown_formats(&mut definition);
+            begin_unobserved(&mut definition);
             serde_json::from_value(definition)
         })
         .collect()
+}
+
+/// Gives a resource that nobody has looked at yet a generation that no resource has: without it kstatus, and what waits by it,
+/// would take a resource without conditions for one that is well.
+fn begin_unobserved(definition: &mut Value) {
+    let versions = definition
+        .pointer_mut("/spec/versions")
+        .and_then(Value::as_array_mut);
+    for version in versions.into_iter().flatten() {
+        if let Some(status) = version.pointer_mut("/schema/openAPIV3Schema/properties/status") {
+            status["default"] = json!({"observedGeneration": -1});
+        }
+    }
 }
 
 /// Removes the formats of unsigned integers, which Kubernetes does not know and warns about; the bounds say the same.

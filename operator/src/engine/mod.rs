@@ -15,7 +15,7 @@
 
 pub mod client;
 mod http;
-pub(crate) mod hub_database;
+pub mod hub_database;
 pub mod mongodb;
 pub mod rabbitmq;
 pub mod redis;

@@ -2,7 +2,9 @@
 
 use flickrhub_operator::api_client::decide::{ClientSeen, StoredKey};
 use flickrhub_operator::api_client::key_secret::ApiKey;
-use flickrhub_operator::api_client::registry::{Registry, SealedWebhookSecret, Settings};
+use flickrhub_operator::api_client::registry::{
+    ClientRegistry as _, Registry, SealedWebhookSecret, Settings,
+};
 use jiff::Timestamp;
 use mongodb::bson::{Document, doc};
 

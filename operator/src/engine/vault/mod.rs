@@ -38,7 +38,7 @@ pub use external::{ExternalFinding, ExternalObserved, KeyPresence, judge_externa
 pub use finding::Finding;
 pub use key_store::{KeyRecord, KeyStore, KeyStoreError, SecretKeyStore};
 pub use login::LoginError;
-pub use managed::{ActionError, INITIALISATION_LIMIT, Managed};
+pub use managed::{ActionError, INITIALISATION_LIMIT, Managed, save_persistently};
 pub use policy::{Grant, Owner};
 pub use settings::{Setting, SettingState, wanted_settings};
 use tokio_util::task::TaskTracker;
@@ -139,9 +139,10 @@ pub async fn reconcile_desired<K: KeyStore>(desired: &Desired, keys: K, saves: &
         Ok(client) => client,
         Err(error) => return http::unusable(&error),
     };
-    let step = Step {
-        vault: Managed::new(&client, desired, keys, saves.clone()),
-        desired,
-    };
-    drive(&step).await
+    bring_on(Managed::new(&client, desired, keys, saves.clone()), desired).await
+}
+
+/// The same, for an OpenBao however it is reached.
+pub async fn bring_on<V: Vault + Sync>(vault: V, desired: &Desired) -> PartStatus {
+    drive(&Step { vault, desired }).await
 }
