@@ -86,12 +86,23 @@ impl Conditions<'_> {
 
     /// Whether the operator has been on its way for so long. A hub that was ready is on its way since it first failed.
     pub(super) fn is_failing_for(&self, patience: Duration) -> bool {
-        let known = self.last(RECONCILING);
-        let failing = known.filter(|condition| condition.status == Truth::True.as_str());
-        failing.is_some_and(|condition| {
-            let since = self.now.duration_since(condition.last_transition_time.0);
-            Duration::try_from(since).is_ok_and(|since| since >= patience)
+        self.last(RECONCILING)
+            .is_some_and(|known| self.lasts_for(known, patience))
+    }
+
+    /// Whether the operator has been on its way for so long, and already failed for this reason before, be it with an older
+    /// generation.
+    pub(super) fn failed_for(&self, reason: &str, patience: Duration) -> bool {
+        let mut known = self.known.iter();
+        known.any(|known| {
+            known.type_ == RECONCILING && known.reason == reason && self.lasts_for(known, patience)
         })
+    }
+
+    fn lasts_for(&self, condition: &Condition, patience: Duration) -> bool {
+        let since = self.now.duration_since(condition.last_transition_time.0);
+        condition.status == Truth::True.as_str()
+            && Duration::try_from(since).is_ok_and(|since| since >= patience)
     }
 
     /// The conditions of the parts. Of one that was never looked at nothing is said.

@@ -120,10 +120,7 @@ pub fn status(
                 format!("{message} It is tried again."),
             );
             conditions.add(STALLED, Truth::False, "NotStalled", String::new());
-            let failed_before = conditions
-                .last(RECONCILING)
-                .is_some_and(|known| known.reason == *reason);
-            let unseen = if failed_before && conditions.is_failing_for(KEEP_READY) {
+            let unseen = if conditions.failed_for(reason, KEEP_READY) {
                 Unseen::Unknown(
                     NOT_OBSERVED,
                     "Nobody could look at it for some time; see Reconciling.",

@@ -261,7 +261,12 @@ impl Cluster {
         let mut claim = set.data["spec"]["volumeClaimTemplates"][0].clone();
         claim["metadata"]["name"] = json!(name);
         claim["status"] = Value::Null;
-        self.create(&ApiResource::erase::<PersistentVolumeClaim>(&()), claim)
+        let made = self
+            .create(&ApiResource::erase::<PersistentVolumeClaim>(&()), claim)
+            .await;
+        // Only one that is bound can grow.
+        let status = json!({"phase": "Bound"});
+        self.set_status(&ApiResource::erase::<PersistentVolumeClaim>(&()), &made, status)
             .await;
     }
 

@@ -34,9 +34,16 @@ pub(crate) struct Asked {
     pub(crate) method: Method,
     /// Its path and query.
     pub(crate) address: String,
+    /// Whether the API server understood it and did not want it, so that nothing changed.
+    pub(crate) is_refused: bool,
 }
 
 impl Asked {
+    /// Whether it changed anything that lasts.
+    pub(crate) fn is_write(&self) -> bool {
+        !self.is_read() && !self.is_event() && !self.is_refused
+    }
+
     /// Whether it changes nothing.
     pub(crate) fn is_read(&self) -> bool {
         self.method == Method::GET
@@ -150,7 +157,10 @@ impl Line {
 
     /// Takes what was asked since the last time.
     pub(crate) fn take_asked(&self) -> Vec<Asked> {
-        std::mem::take(&mut self.lock().asked)
+        let mut state = self.lock();
+        // Faults are of one round.
+        state.planned = None;
+        std::mem::take(&mut state.asked)
     }
 
     /// Takes what was answered to reads since the last time, the last answer of each.
@@ -166,19 +176,20 @@ impl Line {
         let asked = Asked {
             method: request.method().clone(),
             address: request.uri().to_string(),
+            is_refused: false,
         };
-        let course = self.course(&asked);
+        let (number, course) = self.course(&asked);
         match course {
             Course::Never => std::future::pending().await,
             Course::Instead(answer) => Ok(answer),
             Course::NoAnswer => Err(no_answer()),
-            Course::Straight => self.answer(&asked, server, request).await,
+            Course::Straight => self.answer(number, &asked, server, request).await,
             Course::ThenNoAnswer => {
-                let _ = self.answer(&asked, server, request).await;
+                let _ = self.answer(number, &asked, server, request).await;
                 Err(no_answer())
             }
             Course::ThenDeath => {
-                let _ = self.answer(&asked, server, request).await;
+                let _ = self.answer(number, &asked, server, request).await;
                 self.lock().dead = true;
                 self.crashed.notify_one();
                 std::future::pending().await
@@ -186,46 +197,33 @@ impl Line {
         }
     }
 
-    fn course(&self, asked: &Asked) -> Course {
+    /// The number of a request, and what becomes of it.
+    fn course(&self, asked: &Asked) -> (usize, Course) {
         let mut state = self.lock();
-        if state.dead {
-            return Course::Never;
-        }
         let number = state.asked.len();
+        if state.dead {
+            return (number, Course::Never);
+        }
         state.asked.push(asked.clone());
-        let Some((planned, fault)) = state.planned else {
-            return Course::Straight;
-        };
-        if fault == Fault::StaleFromNow && number >= planned {
-            return state.stale(asked);
-        }
-        if number != planned || state.struck {
-            return Course::Straight;
-        }
-        if fault == Fault::Stale {
-            return state.stale(asked);
-        }
-        state.struck = true;
-        match fault {
-            Fault::Refused(code) => Course::Instead(refusal(code)),
-            Fault::TimedOut => Course::NoAnswer,
-            Fault::AnswerLost => Course::ThenNoAnswer,
-            Fault::Crash => Course::ThenDeath,
-            Fault::Stale | Fault::StaleFromNow => Course::Straight,
-        }
+        (number, state.course_of(number, asked))
     }
 
     async fn answer(
         &self,
+        number: usize,
         asked: &Asked,
         server: Client,
         request: Request<Body>,
     ) -> Result<Response<Body>, kube::Error> {
         let response = server.send(request).await?;
+        let status = response.status();
         if !asked.is_read() {
+            let is_refused = matches!(status.as_u16(), 400 | 422);
+            if let Some(asked) = self.lock().asked.get_mut(number) {
+                asked.is_refused = is_refused;
+            }
             return Ok(response);
         }
-        let status = response.status();
         let body = response.into_body().collect_bytes().await?;
         let answer = Answer { status, body };
         let response = answer.response();
@@ -235,6 +233,29 @@ impl Line {
 }
 
 impl State {
+    fn course_of(&mut self, number: usize, asked: &Asked) -> Course {
+        let Some((planned, fault)) = self.planned else {
+            return Course::Straight;
+        };
+        if fault == Fault::StaleFromNow && number >= planned {
+            return self.stale(asked);
+        }
+        if number != planned || self.struck {
+            return Course::Straight;
+        }
+        if fault == Fault::Stale {
+            return self.stale(asked);
+        }
+        self.struck = true;
+        match fault {
+            Fault::Refused(code) => Course::Instead(refusal(code)),
+            Fault::TimedOut => Course::NoAnswer,
+            Fault::AnswerLost => Course::ThenNoAnswer,
+            Fault::Crash => Course::ThenDeath,
+            Fault::Stale | Fault::StaleFromNow => Course::Straight,
+        }
+    }
+
     fn stale(&mut self, asked: &Asked) -> Course {
         match self.older.get(&asked.address).filter(|_| asked.is_read()) {
             Some(older) => {

@@ -91,8 +91,9 @@ impl Mutator {
     }
 
     fn change_one(&mut self, spec: &mut Value) {
-        let schema = self.schema.clone();
+        let schema = std::mem::take(&mut self.schema);
         self.descend(spec, &schema);
+        self.schema = schema;
     }
 
     /// Goes down by chance, and changes what is there.

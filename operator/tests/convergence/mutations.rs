@@ -92,10 +92,14 @@ fn condition<'a>(hub: &'a Value, type_: &str) -> Option<&'a Value> {
 }
 
 /// What is wrong after a change that was stored.
-fn judge(hub: &Value, before: &Ending, after: &Ending) -> Result<String, String> {
+fn judge(hub: &Value, before: &Ending, after: &Ending, smuggled: bool) -> Result<String, String> {
     let generation = &hub["metadata"]["generation"];
     let ready = condition(hub, "Ready").ok_or("there is no condition Ready")?;
     if hub["status"]["observedGeneration"] != *generation || ready["observedGeneration"] != *generation {
+        if smuggled && before.data_tier() == after.data_tier() {
+            // A spec that does not fit its schema keeps the API server from taking any status.
+            return Ok("(not told)".to_owned());
+        }
         return Err("the status is of another generation".to_owned());
     }
     let is_stalled = condition(hub, "Stalled").is_some_and(|stalled| stalled["status"] == "True");
@@ -128,6 +132,7 @@ async fn chain(world: &World, sound: &Sound, mutator: &mut Mutator, tally: &mut 
             continue;
         }
         tally.tried += 1;
+        let mut smuggled = false;
         if world.replace_spec(&changed).await.is_err() {
             if mutator.below(8) > 0 {
                 tally.refused += 1;
@@ -135,13 +140,14 @@ async fn chain(world: &World, sound: &Sound, mutator: &mut Mutator, tally: &mut 
             }
             world.smuggle_spec(&changed).await;
             tally.smuggled += 1;
+            smuggled = true;
         }
         trace.push(difference(&spec, &changed));
         let told = |why: String| format!("{why}\nafter {}", trace.join("\nthen "));
         rest(world).await.map_err(told)?;
         let hub = world.hub().await.ok_or("the hub is gone")?;
         let after = world.ending(true).await;
-        let reason = judge(&hub, &before, &after).map_err(told)?;
+        let reason = judge(&hub, &before, &after, smuggled).map_err(told)?;
         *tally.reasons.entry(reason).or_default() += 1;
         (before, spec) = (after, changed);
     }
@@ -270,7 +276,7 @@ async fn no_change_of_a_hub_wedges_the_operator_or_breaks_its_data_tier() {
 }
 
 /// Specs that are drawn without any server.
-const DRAWN: usize = 20_000;
+const DRAWN: usize = 5000;
 
 #[test]
 fn a_spec_of_any_shape_is_refused_or_built_and_nothing_panics() {
@@ -301,5 +307,8 @@ fn a_spec_of_any_shape_is_refused_or_built_and_nothing_panics() {
         }
     }
     println!("specs: {DRAWN} drawn, {readable} readable, {built} built");
-    assert!(built > DRAWN / 20, "the generator draws hardly anything that works");
+    assert!(
+        built > DRAWN / 20,
+        "the generator draws hardly anything that works"
+    );
 }

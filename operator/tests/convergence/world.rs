@@ -67,7 +67,7 @@ pub(crate) struct Round {
 impl Round {
     /// Whether nothing was written and nothing failed.
     pub(crate) fn is_quiet(&self) -> bool {
-        !self.failed && self.asked.iter().all(|asked| asked.is_read() || asked.is_event())
+        !self.failed && !self.asked.iter().any(Asked::is_write)
     }
 }
 
@@ -159,7 +159,7 @@ impl World {
             if std::env::var_os("FLICKRHUB_TEST_VERBOSE").is_some() {
                 eprintln!("{:?} {:?}", hub.as_ref().err(), client.as_ref().err());
             }
-            hub.is_err() || client.is_err()
+            hub.is_err_and(|error| !is_told_in_vain(&error)) || client.is_err()
         };
         let failed = tokio::select! {
             failed = work => failed,
@@ -198,7 +198,7 @@ impl World {
                 return Ok(asked);
             }
         }
-        let last = asked.iter().rev().filter(|asked| !asked.is_read()).take(5);
+        let last = asked.iter().rev().filter(|asked| asked.is_write()).take(5);
         Err(format!(
             "it does not come to rest; the last writes are {:?}",
             last.collect::<Vec<_>>()
@@ -266,6 +266,12 @@ impl World {
             .await;
         merged.expect("merged").name_any();
     }
+}
+
+/// Whether the API server refuses the status of a hub because the hub itself fits its schema no longer. The operator can do
+/// nothing about that.
+fn is_told_in_vain(error: &ReconcileError) -> bool {
+    matches!(error, ReconcileError::Status(kube::Error::Api(status)) if matches!(status.code, 400 | 422 | 500))
 }
 
 /// Worlds of their own on one API server.
