@@ -325,7 +325,7 @@ pub async fn report_unreadable(
     if before.as_ref() == Some(&after) {
         return Ok(Some(REST));
     }
-    write_status(ctx, &namespace, &name, &after).await?;
+    merge_status(ctx, &namespace, &name, &after).await?;
     // It may have been the status that could not be read.
     Ok(Some(SOON))
 }
@@ -363,14 +363,40 @@ async fn write_status(
     name: &str,
     status: &FlickrHubStatus,
 ) -> Result<(), ReconcileError> {
-    let api = untyped(ctx, namespace);
     let patch = json!({
         "apiVersion": FlickrHub::api_version(&()),
         "kind": FlickrHub::kind(&()),
         "status": status,
     });
     let params = PatchParams::apply(FIELD_MANAGER).force();
-    match api.patch_status(name, &params, &Patch::Apply(patch)).await {
+    patch_status(ctx, namespace, name, &params, &Patch::Apply(patch)).await
+}
+
+/// Writes the status of a hub that does not fit its schema: the API server cannot take the fields of such an object apart, and
+/// so refuses every apply to it.
+async fn merge_status(
+    ctx: &Context,
+    namespace: &str,
+    name: &str,
+    status: &FlickrHubStatus,
+) -> Result<(), ReconcileError> {
+    let params = PatchParams {
+        field_manager: Some(FIELD_MANAGER.to_owned()),
+        ..PatchParams::default()
+    };
+    let patch = Patch::Merge(json!({"status": status}));
+    patch_status(ctx, namespace, name, &params, &patch).await
+}
+
+/// That the hub is gone is no error.
+async fn patch_status(
+    ctx: &Context,
+    namespace: &str,
+    name: &str,
+    params: &PatchParams,
+    patch: &Patch<Value>,
+) -> Result<(), ReconcileError> {
+    match untyped(ctx, namespace).patch_status(name, params, patch).await {
         Ok(_) => Ok(()),
         Err(kube::Error::Api(status)) if status.code == 404 => Ok(()),
         Err(error) => Err(ReconcileError::Status(error)),

@@ -68,7 +68,7 @@ impl Members {
         store: SecretKeyStore,
         saves: TaskTracker,
     ) -> Self {
-        let hosts = desired.members.iter().map(|member| member.to_string()).collect();
+        let hosts = desired.members.iter().map(ToString::to_string).collect();
         Self {
             tier,
             set: set.to_owned(),

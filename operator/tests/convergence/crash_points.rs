@@ -169,7 +169,7 @@ async fn attempt(world: &World, course: &Course, point: Point) -> Result<Outcome
     let mut outcome = Outcome::Same;
     let mut ending = world.ending(!course.turn.makes_up_secrets()).await;
     if ending.reason("VaultReady") == Some(KEYS_DIED) && point.fault == Fault::Crash {
-        world.give_up_bao().await;
+        world.give_up_bao();
         asked.extend(world.until_quiet(world.operator(Line::default())).await?);
         ending = world.ending(!course.turn.makes_up_secrets()).await;
         outcome = Outcome::KeysDied;

@@ -30,7 +30,7 @@ impl Ending {
         for resource in kinds() {
             for object in cluster.list(&resource).await {
                 let name = format!("{} {}", resource.kind, object.name_any());
-                objects.insert(name, plain(object, with_secrets));
+                objects.insert(name, plain(&object, with_secrets));
             }
         }
         let holding = tier.data().holding_keys();
@@ -137,8 +137,8 @@ pub(crate) async fn keepsakes(cluster: &Cluster) -> Keepsakes {
 }
 
 /// The object without what differs by chance.
-fn plain(object: DynamicObject, with_secrets: bool) -> Value {
-    let mut value = serde_json::to_value(&object).expect("JSON");
+fn plain(object: &DynamicObject, with_secrets: bool) -> Value {
+    let mut value = serde_json::to_value(object).expect("JSON");
     let meta = value["metadata"].as_object_mut().expect("metadata");
     for field in [
         "uid",

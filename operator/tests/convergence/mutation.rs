@@ -224,7 +224,7 @@ impl Mutator {
             Some("integer" | "number") => {
                 let mut numbers = NUMBERS.to_vec();
                 for end in ["minimum", "maximum"] {
-                    if let Some(end) = schema[end].as_f64().map(|end| end.round()) {
+                    if let Some(end) = schema[end].as_f64().map(f64::round) {
                         #[expect(clippy::cast_possible_truncation, reason = "bounds of schemas are small")]
                         let end = end as i64;
                         numbers.extend([end - 1, end, end + 1]);

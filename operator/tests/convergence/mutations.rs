@@ -92,14 +92,10 @@ fn condition<'a>(hub: &'a Value, type_: &str) -> Option<&'a Value> {
 }
 
 /// What is wrong after a change that was stored.
-fn judge(hub: &Value, before: &Ending, after: &Ending, smuggled: bool) -> Result<String, String> {
+fn judge(hub: &Value, before: &Ending, after: &Ending) -> Result<String, String> {
     let generation = &hub["metadata"]["generation"];
     let ready = condition(hub, "Ready").ok_or("there is no condition Ready")?;
     if hub["status"]["observedGeneration"] != *generation || ready["observedGeneration"] != *generation {
-        if smuggled && before.data_tier() == after.data_tier() {
-            // A spec that does not fit its schema keeps the API server from taking any status.
-            return Ok("(not told)".to_owned());
-        }
         return Err("the status is of another generation".to_owned());
     }
     let is_stalled = condition(hub, "Stalled").is_some_and(|stalled| stalled["status"] == "True");
@@ -132,7 +128,6 @@ async fn chain(world: &World, sound: &Sound, mutator: &mut Mutator, tally: &mut 
             continue;
         }
         tally.tried += 1;
-        let mut smuggled = false;
         if world.replace_spec(&changed).await.is_err() {
             if mutator.below(8) > 0 {
                 tally.refused += 1;
@@ -140,14 +135,13 @@ async fn chain(world: &World, sound: &Sound, mutator: &mut Mutator, tally: &mut 
             }
             world.smuggle_spec(&changed).await;
             tally.smuggled += 1;
-            smuggled = true;
         }
         trace.push(difference(&spec, &changed));
         let told = |why: String| format!("{why}\nafter {}", trace.join("\nthen "));
         rest(world).await.map_err(told)?;
         let hub = world.hub().await.ok_or("the hub is gone")?;
         let after = world.ending(true).await;
-        let reason = judge(&hub, &before, &after, smuggled).map_err(told)?;
+        let reason = judge(&hub, &before, &after).map_err(told)?;
         *tally.reasons.entry(reason).or_default() += 1;
         (before, spec) = (after, changed);
     }
@@ -155,7 +149,7 @@ async fn chain(world: &World, sound: &Sound, mutator: &mut Mutator, tally: &mut 
         return Ok(());
     }
     let told = |why: String| format!("{why}\nafter {}", trace.join("\nthen "));
-    if world.losses().first().is_some() {
+    if !world.losses().is_empty() {
         return Err(told(format!("data is lost: {:?}", world.losses())));
     }
     let now = world.keepsakes().await;
@@ -276,7 +270,7 @@ async fn no_change_of_a_hub_wedges_the_operator_or_breaks_its_data_tier() {
 }
 
 /// Specs that are drawn without any server.
-const DRAWN: usize = 5000;
+const DRAWN: usize = 2000;
 
 #[test]
 fn a_spec_of_any_shape_is_refused_or_built_and_nothing_panics() {

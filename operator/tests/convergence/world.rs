@@ -103,7 +103,7 @@ impl World {
     pub(crate) async fn go_back(&self, moment: &Moment) {
         self.etcd.put_back(&self.namespace, &moment.stored).await;
         *self.tier.data() = moment.data.clone();
-        *self.cluster.owners_seen() = moment.owners.clone();
+        self.cluster.owners_seen().clone_from(&moment.owners);
     }
 
     /// What it has come to.
@@ -122,7 +122,7 @@ impl World {
     }
 
     /// The person gives up an OpenBao whose keys were lost before it was ever used, as the condition says.
-    pub(crate) async fn give_up_bao(&self) {
+    pub(crate) fn give_up_bao(&self) {
         self.tier.data().bao = crate::bao::Bao::default();
     }
 
@@ -159,7 +159,7 @@ impl World {
             if std::env::var_os("FLICKRHUB_TEST_VERBOSE").is_some() {
                 eprintln!("{:?} {:?}", hub.as_ref().err(), client.as_ref().err());
             }
-            hub.is_err_and(|error| !is_told_in_vain(&error)) || client.is_err()
+            hub.is_err() || client.is_err()
         };
         let failed = tokio::select! {
             failed = work => failed,
@@ -175,10 +175,10 @@ impl World {
     async fn reconcile_hub(&self, ctx: &Context) -> Result<(), ReconcileError> {
         let watched: Api<DeserializeGuard<FlickrHub>> = Api::namespaced(self.client.clone(), &self.namespace);
         let watched = watched.get_opt(HUB).await.expect("the API server answers");
-        match watched.map(|hub| hub.0) {
+        match watched {
             None => Ok(()),
-            Some(Ok(_)) => reconcile(ctx, &self.namespace, HUB).await.map(drop),
-            Some(Err(invalid)) => report_unreadable(ctx, &invalid).await.map(drop),
+            Some(DeserializeGuard(Ok(_))) => reconcile(ctx, &self.namespace, HUB).await.map(drop),
+            Some(DeserializeGuard(Err(invalid))) => report_unreadable(ctx, &invalid).await.map(drop),
         }
     }
 
@@ -266,12 +266,6 @@ impl World {
             .await;
         merged.expect("merged").name_any();
     }
-}
-
-/// Whether the API server refuses the status of a hub because the hub itself fits its schema no longer. The operator can do
-/// nothing about that.
-fn is_told_in_vain(error: &ReconcileError) -> bool {
-    matches!(error, ReconcileError::Status(kube::Error::Api(status)) if matches!(status.code, 400 | 422 | 500))
 }
 
 /// Worlds of their own on one API server.
