@@ -13,6 +13,7 @@
 //! | [`build`] | from there to every object; pure |
 //! | [`apply`] | server-side apply, written only where something differs; prunes |
 //! | [`engine`] | the steps inside MongoDB, Redis, RabbitMQ and Vault |
+//! | [`rolling`] | a change of the engines' pods, member by member |
 //! | [`parts`], [`rollout`] | where each part stands |
 //! | [`pods`] | why pods do not run |
 //! | [`status`], [`event`] | what is told to people and machines |
@@ -45,6 +46,7 @@ pub mod part;
 pub mod parts;
 pub mod pods;
 pub mod reconcile;
+pub mod rolling;
 pub mod rollout;
 pub mod secrets;
 pub mod shutdown;

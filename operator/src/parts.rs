@@ -7,15 +7,22 @@ use std::time::Duration;
 use crate::apply::Live;
 use crate::build::Kind;
 use crate::context::Context;
-use crate::engine;
+use crate::engine::{self, Size};
 use crate::lack::{Lack, Withheld};
 use crate::part::{Part, PartStatus};
+use crate::rolling::{self, Progress};
 use crate::rollout::Rollout;
 use crate::secrets::Secrets;
 use crate::validate::{ValidatedHub, VaultPlan};
 
 /// When to look again at pods that are not as they should be; mostly their watch is faster.
 const SOON: Duration = Duration::from_secs(5);
+/// When to look again at pods that are replaced one after the other.
+const STEP: Duration = Duration::from_secs(1);
+/// The reason of a part whose pods are not all there, or run old settings.
+const ROLLING_OUT: &str = "RollingOut";
+/// The reason of a part that serves while some of its members do not.
+const DEGRADED: &str = "Degraded";
 
 /// The parts that hold data, after their engines were brought a step on.
 pub async fn data(
@@ -25,24 +32,54 @@ pub async fn data(
     live: &Live,
 ) -> BTreeMap<Part, PartStatus> {
     let redis = async {
+        let (name, wanted) = (hub.names.redis(), hub.redis.replicas);
+        let size = Size::of(live, &name, wanted);
         match &secrets.redis {
-            Ok(secrets) => engine::redis::reconcile(ctx, hub, secrets).await,
-            Err(loss) => loss.lack().status(),
+            Ok(secrets) => {
+                let desired = engine::redis::Desired::of(hub, secrets, size);
+                let status = engine::redis::reconcile_desired(&desired).await;
+                let progress = rolling::advance(ctx, hub, live, &name, size, &desired).await;
+                (status, progress)
+            }
+            Err(loss) => (loss.lack().status(), Progress::Idle),
         }
     };
     let mongodb = async {
+        let (name, wanted) = (hub.names.mongodb(), hub.mongodb.members);
+        let size = Size::of(live, &name, wanted);
         match &secrets.mongodb {
-            Ok(secrets) => engine::mongodb::reconcile(ctx, hub, secrets).await,
-            Err(loss) => loss.lack().status(),
+            Ok(secrets) => {
+                let desired = engine::mongodb::Desired::of(hub, secrets, size);
+                let status = engine::mongodb::reconcile_desired(&desired).await;
+                let progress = rolling::advance(ctx, hub, live, &name, size, &desired).await;
+                (status, progress)
+            }
+            Err(loss) => (loss.lack().status(), Progress::Idle),
         }
     };
     let rabbitmq = async {
+        let (name, wanted) = (hub.names.rabbitmq(), hub.rabbitmq.replicas);
+        let size = Size::of(live, &name, wanted);
         match &secrets.rabbitmq {
-            Ok(secrets) => engine::rabbitmq::reconcile(ctx, hub, secrets).await,
-            Err(loss) => loss.lack().status(),
+            Ok(secrets) => match engine::rabbitmq::Desired::of(hub, secrets, size) {
+                Ok(desired) => {
+                    let status = engine::rabbitmq::reconcile_desired(&desired).await;
+                    let progress = rolling::advance(ctx, hub, live, &name, size, &desired).await;
+                    (status, progress)
+                }
+                Err(error) => (engine::rabbitmq::unaddressable(error), Progress::Idle),
+            },
+            Err(loss) => (loss.lack().status(), Progress::Idle),
         }
     };
-    let vault = engine::vault::reconcile(ctx, hub);
+    let vault = async {
+        let status = engine::vault::reconcile(ctx, hub).await;
+        let progress = match &hub.vault {
+            VaultPlan::Managed(plan) => engine::vault::advance(ctx, hub, live, plan).await,
+            VaultPlan::External(_) => Progress::Idle,
+        };
+        (status, progress)
+    };
     let (redis, mongodb, rabbitmq, vault) = tokio::join!(redis, mongodb, rabbitmq, vault);
     [
         (Part::Redis, redis),
@@ -51,13 +88,40 @@ pub async fn data(
         (Part::Vault, vault),
     ]
     .into_iter()
-    .map(|(part, engine)| {
+    .map(|(part, (engine, progress))| {
         let rollout = data_set(hub, part).map_or(Rollout::Complete, |set| {
             Rollout::of(live, Kind::StatefulSet, &set)
         });
-        (part, with_rollout(engine, &rollout, hub.is_settled(part)))
+        let status = with_rollout(engine, &rollout, hub.is_settled(part));
+        (part, with_progress(status, &progress))
     })
     .collect()
+}
+
+/// A part whose pods are being replaced says what that waits for. One that has stopped is looked at again in a while: what
+/// it waits for is not of the operator's making.
+fn with_progress(status: PartStatus, progress: &Progress) -> PartStatus {
+    match progress {
+        Progress::Idle => status,
+        Progress::Working(what) => PartStatus {
+            ready: false,
+            reason: if status.ready { ROLLING_OUT } else { status.reason },
+            message: format!("{} The change of its pods goes on: {what}.", status.message),
+            requeue_after: Some(STEP),
+            ..status
+        },
+        Progress::Blocked(why) => PartStatus {
+            ready: false,
+            reason: if status.ready || status.reason == ROLLING_OUT {
+                "RolloutBlocked"
+            } else {
+                status.reason
+            },
+            message: format!("{} The change of its pods has stopped: {why}.", status.message),
+            requeue_after: status.requeue_after.or(Some(SOON)),
+            ..status
+        },
+    }
 }
 
 /// The StatefulSet of a part; none for a Vault that the user runs.
@@ -78,6 +142,12 @@ fn with_rollout(engine: PartStatus, rollout: &Rollout, is_settled: bool) -> Part
         return engine;
     }
     match rollout {
+        // New members have started, and the engine has not taken all of them in yet.
+        Rollout::Complete if engine.reason == DEGRADED && !is_settled => PartStatus {
+            ready: false,
+            reason: ROLLING_OUT,
+            ..engine
+        },
         Rollout::Complete => engine,
         Rollout::Serving(_) if is_settled => engine,
         Rollout::Serving(clause) | Rollout::Incomplete(clause) => rolling_out(clause),
@@ -85,7 +155,7 @@ fn with_rollout(engine: PartStatus, rollout: &Rollout, is_settled: bool) -> Part
 }
 
 fn rolling_out(clause: &str) -> PartStatus {
-    PartStatus::waiting("RollingOut", format!("Waits for pods: {clause}."), SOON)
+    PartStatus::waiting(ROLLING_OUT, format!("Waits for pods: {clause}."), SOON)
 }
 
 /// Whether an object waits for the data tier: a process that does not exist, of a hub whose data tier never worked. It
@@ -211,6 +281,42 @@ mod tests {
     fn a_part_whose_pods_run_old_settings_is_not_ready_even_if_it_was() {
         let status = with_rollout(well(), &Rollout::Incomplete(clause()), true);
         assert_eq!((status.ready, status.reason), (false, "RollingOut"));
+    }
+
+    #[test]
+    fn a_change_that_has_stopped_says_why() {
+        let rolling = with_rollout(well(), &Rollout::Incomplete(clause()), true);
+        let working = with_progress(rolling.clone(), &Progress::Working("redis-2 stops".to_owned()));
+        assert_eq!((working.reason, working.requeue_after), (ROLLING_OUT, Some(STEP)));
+        let why = Progress::Blocked("redis-2 is not restarted now: no other replica".to_owned());
+        let blocked = with_progress(rolling, &why);
+        assert_eq!((blocked.ready, blocked.reason), (false, "RolloutBlocked"));
+        assert!(blocked.message.ends_with(
+            "The change of its pods has stopped: redis-2 is not restarted now: no other replica."
+        ));
+        let engine = PartStatus::waiting("NoMaster", "There is no master.", SOON);
+        assert_eq!(with_progress(engine, &why).reason, "NoMaster");
+    }
+
+    #[test]
+    fn a_part_that_gets_smaller_is_not_ready_before_it_has_the_wanted_size() {
+        for progress in [
+            Progress::Working("stops".to_owned()),
+            Progress::Blocked("no".to_owned()),
+        ] {
+            assert!(!with_progress(well(), &progress).ready);
+        }
+        assert!(with_progress(well(), &Progress::Idle).ready);
+    }
+
+    #[test]
+    fn members_that_have_not_joined_keep_a_new_generation_from_being_ready() {
+        let degraded = PartStatus {
+            reason: DEGRADED,
+            ..well()
+        };
+        assert!(!with_rollout(degraded.clone(), &Rollout::Complete, false).ready);
+        assert!(with_rollout(degraded, &Rollout::Complete, true).ready);
     }
 
     #[test]

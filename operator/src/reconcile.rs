@@ -26,7 +26,7 @@ use crate::part::{Part, PartStatus};
 use crate::secrets::{self, SecretError, Secrets};
 use crate::status::{self, Outcome};
 use crate::validate::{References, SecretDigest, ValidatedHub, referenced_secrets, validate};
-use crate::{backoff, engine, event, parts, pods};
+use crate::{backoff, engine, event, parts, pods, rolling};
 
 /// How long a hub at rest is left alone when nothing changes.
 const REST: Duration = Duration::from_mins(5);
@@ -157,8 +157,9 @@ async fn bring_on(
         .await;
     }
     let secrets = ensured.secrets;
-    let objects = build(validated, secrets.checksums());
+    let mut objects = build(validated, secrets.checksums());
     let (mut live, unread) = apply::read(ctx, validated).await;
+    rolling::keep_members(validated, &mut objects, &live);
     let mut failures = ensured.failures;
     failures.extend(unread);
 
@@ -172,7 +173,8 @@ async fn bring_on(
     failures.extend(apply::apply(ctx, validated, at_once, &mut live).await);
     failures.extend(apply::prune(ctx, validated, &objects, &mut live).await);
 
-    let mut all = parts::data(ctx, validated, &secrets, &live).await;
+    // The steps of four engines are large, and this function waits for others, too.
+    let mut all = Box::pin(parts::data(ctx, validated, &secrets, &live)).await;
     if parts::all_ready(&all) {
         failures.extend(apply::apply(ctx, validated, held, &mut live).await);
     }

@@ -96,8 +96,8 @@ fn acknowledge_seconds<'a>(queues: impl Iterator<Item = &'a QueuePlan>) -> u64 {
 fn pod_spec(hub: &ValidatedHub) -> PodSpec {
     PodSpec {
         containers: vec![node(hub)],
-        // Up to 40 s to hand over, then the node closes its queues.
-        termination_grace_period_seconds: Some(90),
+        // Up to 40 s to hand over and 40 s to leave the cluster, then the node closes its queues.
+        termination_grace_period_seconds: Some(120),
         volumes: Some(vec![
             stateful::config_volume(hub.names.rabbitmq()),
             stateful::auth_volume(hub.names.rabbitmq_auth(), &["password", "erlang-cookie"]),

@@ -11,6 +11,7 @@
 //! | [`redis`] | tells whether master, replicas and Sentinels agree |
 //! | [`rabbitmq`] | tells whether the cluster is whole, declares the queues |
 //! | [`vault`] | initialises, unseals and configures OpenBao; checks an external Vault; rotates the transit keys |
+//! | [`roster`] | what each says of its members before one of them is restarted |
 //! | [`client`] | registers the API client that every hub starts with |
 
 pub mod client;
@@ -19,11 +20,15 @@ pub(crate) mod hub_database;
 pub mod mongodb;
 pub mod rabbitmq;
 pub mod redis;
+pub mod roster;
+mod size;
 pub mod vault;
 
 use std::error::Error;
 use std::fmt;
 use std::time::Duration;
+
+pub use size::Size;
 
 use crate::part::PartStatus;
 

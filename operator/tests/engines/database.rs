@@ -51,6 +51,7 @@ pub(crate) async fn database(folder: &Folder) -> (Server, Database) {
     let server = start_member(folder, "mongod", port);
     let desired = Desired {
         hosts: vec![format!("127.0.0.1:{port}")],
+        kept: 1,
         replica_set: "rs0".to_owned(),
         database: "flickrhub".to_owned(),
         keyfile: SecretString::from(KEY),

@@ -153,6 +153,10 @@ impl Inner {
                     "metadata": {}, "spec": {"audiences": []},
                     "status": {"token": "token", "expirationTimestamp": "2030-01-01T00:00:00Z"}}),
             ),
+            "create" if asked.subresource.as_deref() == Some("eviction") => {
+                self.objects.remove(place);
+                success(&json!({"apiVersion": "v1", "kind": "Status", "metadata": {}, "status": "Success"}))
+            }
             "create" => self.create(place, sent),
             "patch" if asked.subresource.as_deref() == Some("scale") => {
                 success(&json!({"apiVersion": "autoscaling/v1", "kind": "Scale", "metadata": {}, "spec": {}}))

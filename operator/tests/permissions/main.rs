@@ -166,6 +166,19 @@ async fn prunes(server: &ApiServer, ctx: &Context) {
     }
 }
 
+/// A pod runs an old template and does not work, so it is replaced whatever its engine says.
+async fn replaces(server: &ApiServer, ctx: &Context) {
+    server.change("statefulsets", "gallery-redis", |set| {
+        set["status"] = json!({"updateRevision": "new", "replicas": 3, "updatedReplicas": 2});
+    });
+    let pod = json!({"apiVersion": "v1", "kind": "Pod", "metadata": {
+        "name": "gallery-redis-2", "namespace": NAMESPACE, "labels": labels("redis"),
+    }});
+    server.put("", "v1", "pods", pod);
+    bring_on(ctx).await;
+    assert_eq!(server.names("pods"), [""; 0]);
+}
+
 /// Volumes grow, which makes a set anew.
 async fn grows(server: &ApiServer, ctx: &Context) {
     put_claim(server, "data-gallery-redis-0");
@@ -278,6 +291,7 @@ async fn every_right_is_used_and_no_other_is_needed() {
     works(&server, &ctx).await;
     declares_a_client(&server, &ctx).await;
     prunes(&server, &ctx).await;
+    replaces(&server, &ctx).await;
     grows(&server, &ctx).await;
     bring_on(&ctx).await;
     put_former_set(&server);

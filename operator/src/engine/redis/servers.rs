@@ -9,11 +9,40 @@ use redis::{AsyncConnectionConfig, Client, ErrorKind, IntoConnectionInfo, RedisC
 use secrecy::{ExposeSecret, SecretString};
 
 use super::Desired;
-use super::decide::{Observed, Sentinel, SentinelState, Server, ServerState};
-use crate::engine::OBSERVE_TIMEOUT;
+use super::decide::{Action, Observed, Sentinel, SentinelState, Server, ServerState};
+use crate::engine::{ACTION_TIMEOUT, OBSERVE_TIMEOUT};
 
 /// How long a connection may take.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// An action failed; observing again tells whether it had an effect.
+#[derive(Debug, thiserror::Error)]
+pub enum ActionError {
+    /// The Sentinel refused, or the connection was lost.
+    #[error("the Sentinel said: {}", short(.0))]
+    Sentinel(#[from] RedisError),
+    /// No answer in time.
+    #[error("the Sentinel did not answer in {} s", ACTION_TIMEOUT.as_secs())]
+    TimedOut,
+}
+
+/// Does what was decided.
+pub(super) async fn perform(desired: &Desired, action: &Action) -> Result<(), ActionError> {
+    match action {
+        Action::Forget { sentinel: address } => {
+            let forget = async {
+                let mut connection = connect(address, &desired.password).await?;
+                sentinel("RESET", &desired.master_name)
+                    .query_async::<redis::Value>(&mut connection)
+                    .await
+            };
+            tokio::time::timeout(ACTION_TIMEOUT, forget)
+                .await
+                .map_err(|_| ActionError::TimedOut)??;
+            Ok(())
+        }
+    }
+}
 
 /// Asks every Redis and every Sentinel at the same time.
 pub async fn observe(desired: &Desired) -> Observed {
@@ -73,7 +102,7 @@ async fn observe_sentinel(address: &str, master_name: &str, password: &SecretStr
     }
 }
 
-fn sentinel(command: &str, master_name: &str) -> redis::Cmd {
+pub(super) fn sentinel(command: &str, master_name: &str) -> redis::Cmd {
     let mut invocation = redis::cmd("SENTINEL");
     invocation.arg(command).arg(master_name);
     invocation
@@ -126,6 +155,7 @@ fn read_master(fields: &HashMap<String, String>, quorum: bool) -> SentinelState 
             .any(|flag| matches!(flag, "s_down" | "o_down" | "disconnected")),
         quorum,
         replicas: field("num-slaves").parse().unwrap_or(0),
+        others: field("num-other-sentinels").parse().unwrap_or(0),
     }
 }
 
@@ -140,7 +170,7 @@ fn is_unknown_master(error: &RedisError) -> bool {
 }
 
 /// Redis answers with a code that says enough; the rest of an error may hold an address or an argument.
-fn short(error: &RedisError) -> String {
+pub(super) fn short(error: &RedisError) -> String {
     if error.is_timeout() {
         "no answer in time".to_owned()
     } else if let Some(code) = error.code() {
@@ -181,6 +211,7 @@ mod tests {
                     ("port", "6379"),
                     ("flags", flags),
                     ("num-slaves", "2"),
+                    ("num-other-sentinels", "2"),
                 ]
                 .map(|(name, value)| (name.to_owned(), value.to_owned())),
             )
@@ -190,6 +221,7 @@ mod tests {
             down,
             quorum: true,
             replicas: 2,
+            others: 2,
         };
         assert_eq!(read_master(&fields("master"), true), monitors(false));
         assert_eq!(read_master(&fields("master,s_down,o_down"), true), monitors(true));

@@ -25,6 +25,7 @@ mod key_store;
 mod login;
 mod managed;
 mod policy;
+mod roster;
 pub mod rotation;
 mod settings;
 #[cfg(test)]
@@ -44,10 +45,12 @@ pub use settings::{Setting, SettingState, wanted_settings};
 use tokio_util::task::TaskTracker;
 use url::Url;
 
-use super::{Decision, Engine, Standard, drive, http};
+use super::{Decision, Engine, Size, Standard, drive, http};
+use crate::apply::Live;
 use crate::context::Context;
 use crate::names;
 use crate::part::{Part, PartStatus};
+use crate::rolling::{self, Progress};
 use crate::validate::{ManagedVaultPlan, ValidatedHub, VaultPlan};
 
 /// The OpenBao that is wanted.
@@ -144,4 +147,23 @@ pub async fn reconcile_desired<K: KeyStore>(desired: &Desired, keys: K, saves: &
         desired,
     };
     drive(&step).await
+}
+
+/// Takes the next step of a change of the pods of a managed OpenBao.
+pub async fn advance(
+    context: &Context,
+    hub: &ValidatedHub,
+    live: &Live,
+    plan: &ManagedVaultPlan,
+) -> Progress {
+    match Desired::of(hub, plan) {
+        Ok(desired) => {
+            let raft = roster::Raft::new(&desired, SecretKeyStore::of(context, hub));
+            let name = hub.names.vault();
+            let size = Size::settled(plan.replicas);
+            rolling::advance(context, hub, live, &name, size, &raft).await
+        }
+        // The step of the engine tells it.
+        Err(_) => Progress::Idle,
+    }
 }
