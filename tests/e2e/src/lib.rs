@@ -16,6 +16,7 @@ pub mod cluster;
 pub mod database;
 pub mod exposition;
 pub mod gateway;
+pub mod load;
 pub mod mock;
 pub mod processes;
 pub mod scene;
