@@ -7,10 +7,16 @@ use kube::Client;
 use kube::runtime::events::Recorder;
 use tokio_util::task::TaskTracker;
 
+use crate::autoscaling::{ClusterView, ScaledHubs};
+use crate::backlogs::Backlogs;
+use crate::external_metrics::ServiceAddress;
 use crate::validate::Surroundings;
 
 /// The field manager of every server-side apply of the operator.
 pub const FIELD_MANAGER: &str = "flickrhub-operator";
+
+/// The field manager of numbers of workers, which belong to an autoscaler, and of marks on their pods.
+pub const SCALE_MANAGER: &str = "flickrhub-operator-scale";
 
 /// Settings of the operator process.
 #[derive(Clone, Debug)]
@@ -21,6 +27,8 @@ pub struct Settings {
     pub namespace: Option<String>,
     /// Hubs that are reconciled at the same time.
     pub concurrency: u16,
+    /// The Service behind which the operator serves external metrics; `None` if it does not.
+    pub external_metrics: Option<ServiceAddress>,
 }
 
 /// What every step of the reconciliation shares.
@@ -35,6 +43,12 @@ pub struct Context {
     pub recorder: Recorder,
     /// Settings of the process.
     pub settings: Settings,
+    /// Who serves external metrics in the cluster.
+    pub cluster: ClusterView,
+    /// Tells the backlogs of hubs.
+    pub backlogs: Backlogs,
+    /// The hubs whose workers are scaled.
+    pub scaled: ScaledHubs,
     failures: Mutex<HashMap<String, u32>>,
 }
 
@@ -42,6 +56,9 @@ impl Context {
     /// The context of one process.
     pub fn new(client: Client, watch_client: Client, recorder: Recorder, settings: Settings) -> Self {
         Self {
+            cluster: ClusterView::new(settings.external_metrics.clone()),
+            backlogs: Backlogs::new(client.clone(), &settings.surroundings.cluster_domain),
+            scaled: ScaledHubs::default(),
             client,
             watch_client,
             saves: TaskTracker::new(),

@@ -13,7 +13,7 @@ use std::fmt::Debug;
 use std::sync::Arc;
 use std::time::Instant;
 
-use futures::future::join;
+use futures::future::join3;
 use futures::{FutureExt, Stream, StreamExt};
 use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::apps::v1::{Deployment, StatefulSet};
@@ -29,6 +29,7 @@ use kube::runtime::{Controller, Predicate, PredicateConfig, WatchStreamExt, pred
 use kube::{Api, Resource, ResourceExt};
 use serde::de::DeserializeOwned;
 
+use crate::autoscaling::scaler;
 use crate::backoff;
 use crate::build::labels::{HUB_NAMESPACE, INSTANCE, MANAGED_BY};
 use crate::client_controller;
@@ -69,6 +70,8 @@ pub async fn run(ctx: Context, metrics: Metrics, shutdown: impl Future<Output = 
     let store = reader.clone();
     let shutdown = shutdown.shared();
     let clients = client_controller::run(Arc::clone(&shared), shutdown.clone());
+    let scaling = Arc::clone(&shared);
+    let scaling = scaler::run(&scaling.ctx, shutdown.clone());
     let hubs = Controller::for_stream(hubs, reader)
         .with_config(config)
         .owns_stream(children::<ConfigMap>(&shared, &ours))
@@ -88,7 +91,7 @@ pub async fn run(ctx: Context, metrics: Metrics, shutdown: impl Future<Output = 
         .run(step, on_error, shared)
         // Failures were logged and counted where they happened.
         .for_each(|_| std::future::ready(()));
-    join(hubs, clients).await;
+    join3(hubs, clients, scaling).await;
 }
 
 /// What of a resource triggers it: its spec (the generation), what is written into its metadata, and that it is to go.
@@ -201,7 +204,7 @@ async fn step(hub: Arc<Hub>, shared: Arc<Shared>) -> Result<Action, ReconcileErr
     let result = match &hub.0 {
         Ok(hub) => {
             let (namespace, name) = (hub.namespace().unwrap_or_default(), hub.name_any());
-            reconcile(&shared.ctx, &namespace, &name).await
+            Box::pin(reconcile(&shared.ctx, &namespace, &name)).await
         }
         Err(invalid) => report_unreadable(&shared.ctx, invalid).await,
     };

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::Secret;
 
+use crate::autoscaling::cluster::Facts;
 use crate::crd::FlickrHub;
 use crate::secrets::SecretsChecksums;
 use crate::validate::{References, SecretDigest, Surroundings, ValidatedHub, validate};
@@ -65,9 +66,20 @@ pub(crate) fn surroundings() -> Surroundings {
     }
 }
 
-/// The hub, validated with every Secret there.
+/// A cluster in which the operator serves external metrics and KEDA is installed.
+pub(crate) fn cluster() -> Facts {
+    Facts {
+        served: true,
+        other_adapter: None,
+        keda: true,
+    }
+}
+
+/// The hub, validated with every Secret there, in that cluster.
 pub(crate) fn validated(hub: &FlickrHub) -> ValidatedHub {
-    validate(hub, &references(), &surroundings()).unwrap()
+    let mut validated = validate(hub, &references(), &surroundings()).unwrap();
+    validated.autoscaling = validated.autoscaling.within(&cluster());
+    validated
 }
 
 /// Checksums of made-up Secrets.

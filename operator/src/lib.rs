@@ -18,12 +18,16 @@
 //! | [`status`], [`event`] | what is told to people and machines |
 //! | [`reconcile`] | the steps in their order |
 //! | [`api_client`] | the same for `FlickrHubClient`, from the resource to a key that holds |
+//! | [`external_metrics`], [`backlogs`] | tells autoscalers the backlog of the queues |
+//! | [`autoscaling`] | what the autoscalers leave to do |
 //! | [`controller`], [`leader`] | when they run, and in which process |
 //! | [`shutdown`] | how the process ends without losing what exists nowhere else |
 //! | [`finalizer`] | what goes by hand when a hub is deleted |
 
 pub mod api_client;
 pub mod apply;
+pub mod autoscaling;
+pub mod backlogs;
 pub mod backoff;
 mod brought;
 pub mod build;
@@ -33,6 +37,7 @@ pub mod controller;
 pub mod crd;
 pub mod engine;
 pub mod event;
+pub mod external_metrics;
 pub mod finalizer;
 #[cfg(test)]
 mod fixtures;

@@ -5,13 +5,16 @@ use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{ArgAction, Args, Parser, Subcommand};
 use flickrhub_job::telemetry::{self, Readiness};
+use flickrhub_operator::backlogs::Backlogs;
 use flickrhub_operator::context::{Context, Settings};
+use flickrhub_operator::external_metrics::ServiceAddress;
+use flickrhub_operator::external_metrics::registration::Registration;
 use flickrhub_operator::leader::{Candidate, LeaderError};
 use flickrhub_operator::metrics::Metrics;
 use flickrhub_operator::validate::Surroundings;
-use flickrhub_operator::{controller, crd, shutdown};
+use flickrhub_operator::{controller, crd, external_metrics, shutdown};
 use kube::runtime::events::{Recorder, Reporter};
 use kube::{Client, Config};
 use prometheus::Registry;
@@ -22,6 +25,9 @@ use tokio_util::sync::CancellationToken;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long the Kubernetes API may leave a request without an answer; admission webhooks may take half a minute.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(35);
+
+/// The pause between two tries to withdraw external metrics.
+const WITHDRAWAL_PAUSE: Duration = Duration::from_secs(10);
 
 /// Runs FlickrHub installations on Kubernetes.
 #[derive(Parser)]
@@ -34,7 +40,7 @@ struct Cli {
 #[derive(Subcommand)]
 enum Command {
     /// Reconciles FlickrHub resources until told to stop.
-    Run(RunArgs),
+    Run(Box<RunArgs>),
     /// Prints the CustomResourceDefinitions as YAML.
     Crds {
         /// Only that of this plural, such as `flickrhubs`.
@@ -65,6 +71,19 @@ struct RunArgs {
     /// The name of that lease.
     #[arg(long, default_value = "flickrhub-operator")]
     lease_name: String,
+    /// The Service, in the namespace of this pod, whose port 443 leads to this program's external metrics; without it, none
+    /// are served.
+    #[arg(long)]
+    external_metrics_service: Option<String>,
+    /// Whether external metrics are served. If not, they are withdrawn from the Kubernetes API where they were.
+    #[arg(long, default_value_t = true, action = ArgAction::Set)]
+    external_metrics: bool,
+    /// Where external metrics are served.
+    #[arg(long, default_value = "0.0.0.0:8443")]
+    external_metrics_address: SocketAddr,
+    /// The `ClusterRole` that was installed with this program: the registration of external metrics goes with it.
+    #[arg(long, default_value = "flickrhub-operator")]
+    cluster_role: String,
 }
 
 /// Why the program ends.
@@ -87,7 +106,7 @@ enum ProgramError {
 #[tokio::main]
 async fn main() -> ExitCode {
     let result = match Cli::parse().command {
-        Command::Run(args) => run(args).await,
+        Command::Run(args) => Box::pin(run(*args)).await,
         Command::Crds { plural } => print_definitions(plural.as_deref()),
     };
     match result {
@@ -125,6 +144,10 @@ async fn run(args: RunArgs) -> Result<(), ProgramError> {
         controller: "flickrhub-operator".to_owned(),
         instance: Some(args.pod_name),
     };
+    let service = args.external_metrics_service.map(|name| ServiceAddress {
+        namespace: args.lease_namespace.clone(),
+        name,
+    });
     let settings = Settings {
         surroundings: Surroundings {
             cluster_domain: args.cluster_domain,
@@ -132,9 +155,19 @@ async fn run(args: RunArgs) -> Result<(), ProgramError> {
         },
         namespace: args.namespace,
         concurrency: args.concurrency,
+        external_metrics: service.clone().filter(|_| args.external_metrics),
     };
     let recorder = Recorder::new(client.clone(), reporter);
     let context = Context::new(client.clone(), watch_client, recorder, settings);
+    let backlogs = context.backlogs.clone();
+    let registration = service.map(|service| Registration::new(client.clone(), service, args.cluster_role));
+    let external_metrics = serve_external_metrics(
+        args.external_metrics_address,
+        registration,
+        args.external_metrics,
+        client.clone(),
+        backlogs,
+    );
     let candidate = Candidate::new(client, &args.lease_namespace, args.lease_name, identity);
 
     let stop = CancellationToken::new();
@@ -151,8 +184,32 @@ async fn run(args: RunArgs) -> Result<(), ProgramError> {
 
     tokio::select! {
         served = telemetry::serve(args.metrics_address, registry, Readiness::new()) => Ok(served?),
+        served = external_metrics => Ok(served?),
         led = lead(context, metrics, candidate, stopped) => led,
     }
+}
+
+/// Serves external metrics, or withdraws them; whether this process leads or not. Never ends but by a failure.
+async fn serve_external_metrics(
+    address: SocketAddr,
+    registration: Option<Registration>,
+    is_wanted: bool,
+    client: Client,
+    backlogs: Backlogs,
+) -> std::io::Result<()> {
+    match registration {
+        Some(registration) if is_wanted => {
+            return external_metrics::server::run(address, registration, client, backlogs).await;
+        }
+        Some(registration) => {
+            while let Err(error) = registration.withdraw().await {
+                tracing::warn!(%error, "external metrics cannot be withdrawn yet");
+                tokio::time::sleep(WITHDRAWAL_PAUSE).await;
+            }
+        }
+        None => {}
+    }
+    std::future::pending().await
 }
 
 /// Stands by, leads, and hands the lease back.

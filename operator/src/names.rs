@@ -213,9 +213,14 @@ impl HubNames {
         self.child("worker")
     }
 
-    /// Deployment, autoscaler and PodDisruptionBudget of the workers of a queue.
+    /// Deployment, autoscaler (of whatever kind) and PodDisruptionBudget of the workers of a queue.
     pub fn queue_worker(&self, queue: Queue) -> String {
         self.child(&format!("worker-{}", queue.short_name()))
+    }
+
+    /// `TriggerAuthentication` by which KEDA logs in to Redis.
+    pub fn keda_login(&self) -> String {
+        self.child("keda-login")
     }
 
     /// Deployment, ServiceAccount and PodDisruptionBudget of the dispatcher, which has no role in Vault.

@@ -91,7 +91,7 @@ fn rolling_out(clause: &str) -> PartStatus {
 /// Whether an object waits for the data tier: a process that does not exist, of a hub whose data tier never worked. It
 /// could do nothing but fail until then.
 pub fn is_held(hub: &ValidatedHub, live: &Live, kind: Kind, name: &str) -> bool {
-    let is_process = matches!(kind, Kind::Deployment | Kind::HorizontalPodAutoscaler);
+    let is_process = kind == Kind::Deployment || kind.is_autoscaler();
     is_process && !hub.data_was_ready() && live.get(kind, name).is_none()
 }
 

@@ -4,8 +4,10 @@
 //! is continued by the next one from what it reads.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
+use flickrhub_job::queue::Queue;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Secret;
 use kube::api::{Api, DynamicObject, Patch, PatchParams};
@@ -13,7 +15,8 @@ use kube::core::error_boundary::InvalidObject;
 use kube::{Resource, ResourceExt};
 use serde_json::{Value, json};
 
-use crate::apply;
+use crate::apply::{self, Live};
+use crate::autoscaling::scaled::ScaledHub;
 use crate::brought::{APPLY_FAILED, Brought, sentence};
 use crate::build::{Kind, Object, build};
 use crate::context::{Context, FIELD_MANAGER};
@@ -26,7 +29,7 @@ use crate::part::{Part, PartStatus};
 use crate::secrets::{self, SecretError, Secrets};
 use crate::status::{self, Outcome};
 use crate::validate::{References, SecretDigest, ValidatedHub, referenced_secrets, validate};
-use crate::{backoff, engine, event, parts, pods};
+use crate::{autoscaling, backoff, engine, event, parts, pods};
 
 /// How long a hub at rest is left alone when nothing changes.
 const REST: Duration = Duration::from_mins(5);
@@ -89,21 +92,25 @@ pub async fn reconcile(
         source,
     })?;
     let Some(hub) = found else {
+        ctx.scaled.remove(namespace, name);
         return Ok(None);
     };
     if hub.metadata.deletion_timestamp.is_some() {
+        ctx.scaled.remove(namespace, name);
         let policy = hub.spec.deletion_policy;
         let leaving = Leaving::new(&hub.metadata, policy, &ctx.settings.surroundings.cluster_domain);
         return Ok(finalizer::clean_up(&ctx.client, &leaving).await?);
     }
     if hub.spec.paused {
+        ctx.scaled.remove(namespace, name);
         report(ctx, &hub, None, &Outcome::Paused, Findings::default()).await?;
         return Ok(Some(REST));
     }
     let references = read_references(ctx, &hub).await?;
-    let validated = match validate(&hub, &references, &ctx.settings.surroundings) {
+    let mut validated = match validate(&hub, &references, &ctx.settings.surroundings) {
         Ok(validated) => validated,
         Err(error) => {
+            ctx.scaled.remove(namespace, name);
             let outcome = Outcome::Stalled {
                 reason: error.reason(),
                 message: error.to_string(),
@@ -113,6 +120,10 @@ pub async fn reconcile(
             return Ok(Some(REST));
         }
     };
+    match ctx.cluster.facts(&ctx.client).await {
+        Ok(facts) => validated.autoscaling = validated.autoscaling.within(&facts),
+        Err(error) => tracing::warn!(%error, "it is not known what can scale the workers"),
+    }
     let url = Some(validated.api.public_url.as_str().trim_end_matches('/').to_owned());
     match bring_on(ctx, &hub, &validated).await {
         Ok(mut brought) => {
@@ -123,6 +134,7 @@ pub async fn reconcile(
             let findings = Findings {
                 flickr: flickr.map(|open| reachability(&open, Timestamp::now())),
                 keys: brought.keys.take(),
+                autoscaling: Some(&validated.autoscaling.finding),
             };
             report(ctx, &hub, url, &brought.outcome(), findings).await?;
             error.map_or_else(|| Ok(Some(wait.unwrap_or_else(|| backoff::jittered(REST)))), Err)
@@ -184,6 +196,7 @@ async fn bring_on(
         let raised = apply::raise_replicas(ctx, validated, &name, plan.min_replicas, &live).await;
         failures.extend(raised.err());
     }
+    note_scaled(ctx, validated, &secrets, &live);
     let mut processes = parts::processes(validated, &live, &all, &withheld);
     add_client(ctx, validated, &secrets, &all, &mut processes).await;
     all.extend(processes);
@@ -202,6 +215,28 @@ async fn bring_on(
         failures,
         circuits,
     })
+}
+
+/// Tells those who scale workers what there is to scale.
+fn note_scaled(ctx: &Context, validated: &ValidatedHub, secrets: &Secrets, live: &Live) {
+    let Ok(mongodb) = &secrets.mongodb else {
+        return ctx
+            .scaled
+            .remove(validated.names.namespace(), validated.names.hub());
+    };
+    let replicas = |queue: &Queue| {
+        let deployment = live.get(Kind::Deployment, &validated.names.queue_worker(*queue))?;
+        let replicas = deployment
+            .pointer("/spec/replicas")
+            .and_then(Value::as_u64)
+            .unwrap_or(1);
+        Some((*queue, u32::try_from(replicas).ok()?))
+    };
+    ctx.scaled.insert(ScaledHub {
+        hub: Arc::new(validated.clone()),
+        replicas: validated.queues.keys().filter_map(replicas).collect(),
+        mongodb_password: mongodb.app_password.clone(),
+    });
 }
 
 /// Registers the client that every hub starts with, which the API is not ready without.
@@ -255,9 +290,10 @@ pub(crate) async fn read_references(ctx: &Context, hub: &FlickrHub) -> Result<Re
 
 /// What was found that is no part of `Ready`.
 #[derive(Default)]
-struct Findings {
+struct Findings<'a> {
     flickr: Option<Reachability>,
     keys: Option<RotationReport>,
+    autoscaling: Option<&'a autoscaling::plan::Finding>,
 }
 
 /// Writes the status, if it changed, and tells what is worth an event.
@@ -266,13 +302,14 @@ async fn report(
     hub: &FlickrHub,
     api_url: Option<String>,
     outcome: &Outcome,
-    findings: Findings,
+    findings: Findings<'_>,
 ) -> Result<(), ReconcileError> {
     let generation = hub.metadata.generation.unwrap_or_default();
     let before = hub.status.as_ref();
     let after = status::status(before, generation, api_url, outcome, Timestamp::now());
     let after = status::with_flickr(after, before, findings.flickr.as_ref(), Timestamp::now());
     let after = status::with_keys(after, before, findings.keys.as_ref(), Timestamp::now());
+    let after = status::with_autoscaling(after, before, findings.autoscaling, Timestamp::now());
     for key in findings.keys.iter().flat_map(|keys| &keys.rotated) {
         event::publish(ctx, &hub.object_ref(&()), &event::key_rotated(key)).await;
     }

@@ -10,6 +10,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 
+use crate::autoscaling::plan::{Finding, WORKERS_AUTOSCALED};
 use crate::crd::FlickrHubStatus;
 use crate::engine::vault::rotation::{KEYS_ROTATED, RotationReport};
 use crate::flickr_reachable::{FLICKR_REACHABLE, Reachability};
@@ -153,6 +154,17 @@ pub fn with_keys(
     }
     let finding = keys.map(|keys| (keys.holds, keys.reason, keys.message.clone()));
     with_condition(status, previous, KEYS_ROTATED, finding, now)
+}
+
+/// The status with what scales the workers; without a look, as that was.
+pub fn with_autoscaling(
+    status: FlickrHubStatus,
+    previous: Option<&FlickrHubStatus>,
+    autoscaling: Option<&Finding>,
+    now: Timestamp,
+) -> FlickrHubStatus {
+    let finding = autoscaling.map(|found| (found.holds, found.reason, found.message.clone()));
+    with_condition(status, previous, WORKERS_AUTOSCALED, finding, now)
 }
 
 /// The status with a condition that is no part of `Ready`: whether it holds, the reason, and a sentence.

@@ -84,7 +84,7 @@ pub async fn read(ctx: &Context, hub: &ValidatedHub) -> (Live, Vec<ApplyError>) 
     let params = ListParams::default().labels(&selector);
     let mut live = Live::default();
     let mut failures = Vec::new();
-    for kind in Kind::ALL {
+    for kind in Kind::ALL.iter().filter(|kind| hub.autoscaling.looks_at(**kind)) {
         if let Err(error) = read_kind(ctx, hub, *kind, &params, &mut live).await {
             live.unread.insert(*kind);
             failures.push(error);

@@ -18,7 +18,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 use crate::build::{Kind, Object};
-use crate::context::{Context, FIELD_MANAGER};
+use crate::context::{Context, FIELD_MANAGER, SCALE_MANAGER};
 use crate::validate::ValidatedHub;
 use live::Ownership;
 
@@ -327,7 +327,7 @@ pub async fn raise_replicas(
         return Ok(());
     }
     let params = PatchParams {
-        field_manager: Some(format!("{FIELD_MANAGER}-scale")),
+        field_manager: Some(SCALE_MANAGER.to_owned()),
         ..PatchParams::default()
     };
     api(&ctx.client, Kind::Deployment, hub.names.namespace())

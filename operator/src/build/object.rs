@@ -12,6 +12,8 @@ use kube::ResourceExt;
 use kube::api::ApiResource;
 use serde::Serialize;
 
+use super::keda::{ScaledObject, TriggerAuthentication};
+
 macro_rules! objects {
     ($($(#[$doc:meta])* $kind:ident,)*) => {
         /// A kind of object that a hub consists of.
@@ -84,6 +86,10 @@ objects! {
     Deployment,
     /// The number of workers.
     HorizontalPodAutoscaler,
+    /// How KEDA logs in to Redis.
+    TriggerAuthentication,
+    /// The number of workers, where KEDA scales them.
+    ScaledObject,
     /// The way in from outside.
     Ingress,
 }
@@ -115,6 +121,11 @@ fn secrets_of(volume: &Volume) -> impl Iterator<Item = &str> {
 }
 
 impl Kind {
+    /// Whether its objects scale a Deployment of the same name.
+    pub const fn is_autoscaler(self) -> bool {
+        matches!(self, Self::HorizontalPodAutoscaler | Self::ScaledObject)
+    }
+
     /// Whether its objects belong to a namespace.
     pub const fn is_namespaced(self) -> bool {
         !matches!(self, Self::ClusterRoleBinding)

@@ -396,7 +396,7 @@ fn any_queue() -> impl Strategy<Value = QueueSpec> {
     (
         1_u32..=256,
         0_u16..100,
-        1_u32..100,
+        0_u32..100,
         0_u32..100,
         proptest::option::of(1_u32..3600),
     )
@@ -405,7 +405,7 @@ fn any_queue() -> impl Strategy<Value = QueueSpec> {
                 concurrency,
                 prefetch: u16::try_from(concurrency).unwrap() + ahead,
                 min_replicas,
-                max_replicas: min_replicas + more,
+                max_replicas: (min_replicas + more).max(1),
                 timeout_seconds,
                 ..QueueSpec::default()
             },

@@ -9,6 +9,7 @@
 )]
 
 mod api;
+mod autoscaling;
 mod cache;
 mod client;
 mod flickr;
@@ -32,6 +33,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 pub use api::{ApiSpec, CallbacksSpec, CorsSpec, DispatcherSpec, IngressSpec};
+pub use autoscaling::{AutoscalingProvider, AutoscalingSpec};
 pub use cache::{CacheSpec, MethodTtlSpec};
 pub use client::{
     ClientScope, FlickrHubClient, FlickrHubClientSpec, FlickrHubClientStatus, HubRef, KeyRotationSpec,
@@ -117,6 +119,9 @@ pub struct FlickrHubSpec {
     /// The workers of each queue.
     #[serde(default)]
     pub queues: QueuesSpec,
+    /// By what the workers are scaled.
+    #[serde(default)]
+    pub autoscaling: AutoscalingSpec,
     /// What users and clients may ask of the hub.
     #[serde(default)]
     pub limits: LimitsSpec,

@@ -31,6 +31,7 @@ pub use references::{References, SecretDigest, referenced_secrets};
 pub use resources::ContainerResources;
 pub use vault::{ExternalVaultPlan, ManagedVaultPlan, VaultAuthPlan, VaultPlan};
 
+use crate::autoscaling::AutoscalingPlan;
 use crate::crd::{FlickrHub, LimitsSpec};
 use crate::lack::Lack;
 use crate::names::{HubNames, MAX_HUB_NAME};
@@ -59,6 +60,8 @@ pub struct ValidatedHub {
     pub callbacks: CallbacksPlan,
     /// The workers of each queue.
     pub queues: BTreeMap<Queue, QueuePlan>,
+    /// By what the workers are scaled.
+    pub autoscaling: AutoscalingPlan,
     /// What users may ask of the hub.
     pub limits: LimitsSpec,
     /// Answers of Flickr that are kept.
@@ -181,6 +184,7 @@ pub fn validate(
         dispatcher: processes::dispatcher(&spec.dispatcher)?,
         callbacks: processes::callbacks(&spec.callbacks)?,
         queues: processes::queues(&spec.queues)?,
+        autoscaling: AutoscalingPlan::of(&spec.autoscaling),
         limits: spec.limits.clone(),
         cache: processes::cache(&spec.cache)?,
         redis: data::redis(&spec.redis)?,

@@ -76,6 +76,8 @@ pub struct QueuePlan {
     pub min_replicas: u32,
     /// Most workers.
     pub max_replicas: u32,
+    /// Jobs, running and waiting, that are enough for one worker.
+    pub jobs_per_replica: u32,
     /// Attempts before a job is dead.
     pub max_attempts: u32,
     /// Seconds until one attempt is given up.
@@ -177,6 +179,7 @@ fn queue_plan(queue: Queue, spec: &QueuesSpec) -> Result<QueuePlan, ValidationEr
         window: spec.window,
         min_replicas: spec.min_replicas,
         max_replicas: spec.max_replicas,
+        jobs_per_replica: spec.jobs_per_replica.unwrap_or(spec.concurrency),
         max_attempts: spec.max_attempts,
         timeout_seconds: spec.timeout_seconds.unwrap_or(default_timeout),
         resources: DEFAULTS.with(spec.resources.as_ref(), &field)?,

@@ -3,11 +3,14 @@
 //! The Sentinels choose the master and the pods find their role by themselves, so the operator only looks: an action of
 //! its own would compete with a failover that is under way.
 
+mod backlog;
 mod circuits;
 mod decide;
 mod finding;
 mod servers;
 
+pub use backlog::LookError;
+pub(crate) use backlog::look_at_backlogs;
 pub use circuits::OpenCircuit;
 pub use decide::{Observed, Sentinel, SentinelState, Server, ServerState, decide};
 pub use finding::Finding;
