@@ -50,3 +50,7 @@ images: ## build the images and load them into the lab
 .PHONY: bench-engine
 bench-engine: ## measure the job engine; all benches, or BENCH="accept latency …" (see docs/benchmarks.md)
 	@scripts/bench-engine.sh $(BENCH) $(ARGS)
+
+.PHONY: bench-scale-in
+bench-scale-in: ## let workers come and go under load and count what has to be done again (see docs/autoscaling.md)
+	@scripts/bench-engine.sh scale-in $(ARGS)

@@ -77,6 +77,16 @@ impl Hub {
         self.settled().await
     }
 
+    /// Has the workers of the queue `rest` be so many, no fewer and no more.
+    ///
+    /// # Errors
+    /// When the cluster does not answer.
+    pub(crate) async fn set_workers(&self, workers: u32) -> Result<(), Failure> {
+        self.note().await?;
+        let rest = json!({"minReplicas": workers, "maxReplicas": workers});
+        self.patch(json!({"queues": {"rest": rest}})).await
+    }
+
     /// Replaces the pods of a component.
     async fn replace(&self, component: &str) -> Result<(), Failure> {
         let pods: Api<Pod> = Api::namespaced(self.client.clone(), &cluster::namespace());
@@ -273,7 +283,7 @@ fn restoring(before: &Value) -> Value {
 fn rest_queue(before: &Value) -> Value {
     fields_of(
         &before["queues"]["rest"],
-        &["maxReplicas", "concurrency", "prefetch", "window"],
+        &["minReplicas", "maxReplicas", "concurrency", "prefetch", "window"],
     )
 }
 
