@@ -45,6 +45,8 @@ pub(crate) struct Brought {
     pub(crate) circuits: Option<Vec<OpenCircuit>>,
     /// The transit keys, if they were looked at.
     pub(crate) keys: Option<RotationReport>,
+    /// When to look again at certificates that are being replaced.
+    pub(crate) certificates: Option<Duration>,
 }
 
 impl Brought {
@@ -64,7 +66,7 @@ impl Brought {
     pub(crate) fn look_again(&self) -> Option<Duration> {
         let parts = self.parts.values().filter_map(|status| status.requeue_after);
         let keys = self.keys.iter().filter_map(|keys| keys.look_again);
-        parts.chain(keys).min()
+        parts.chain(keys).chain(self.certificates).min()
     }
 
     /// Everything that somebody has to know, each once.
@@ -159,6 +161,7 @@ mod tests {
             failures,
             circuits: None,
             keys: None,
+            certificates: None,
         }
     }
 

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 
+use flickrhub_job::connection::trust::Trust;
 use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::Secret;
 
@@ -12,6 +13,9 @@ use crate::validate::{References, SecretDigest, Surroundings, ValidatedHub, vali
 
 const MINIMAL: &str = include_str!("../../manifests/samples/flickrhub.yaml");
 const FULL: &str = include_str!("../../manifests/samples/flickrhub-full.yaml");
+
+/// A certificate authority, without its key.
+const AUTHORITY: &str = include_str!("fixtures/ca.pem");
 
 /// The value of every key of every Secret that hubs refer to.
 pub(crate) const SECRET_VALUE: &str = "value-of-a-secret";
@@ -65,9 +69,12 @@ pub(crate) fn surroundings() -> Surroundings {
     }
 }
 
-/// The hub, validated with every Secret there.
+/// The hub, validated with every Secret there, and with an authority.
 pub(crate) fn validated(hub: &FlickrHub) -> ValidatedHub {
-    validate(hub, &references(), &surroundings()).unwrap()
+    ValidatedHub {
+        trust: Some(Trust::from_pem(AUTHORITY).unwrap()),
+        ..validate(hub, &references(), &surroundings()).unwrap()
+    }
 }
 
 /// Checksums of made-up Secrets.

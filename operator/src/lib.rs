@@ -10,6 +10,7 @@
 //! | [`validate`] | from the raw spec to a [`validate::ValidatedHub`] from which building cannot fail |
 //! | [`secrets`] | passwords and keys that are made up once and kept |
 //! | [`lack`] | what waits for a Secret that is missing; pure |
+//! | [`pki`] | the certificates inside of a hub, and their authority |
 //! | [`build`] | from there to every object; pure |
 //! | [`apply`] | server-side apply, written only where something differs; prunes |
 //! | [`engine`] | the steps inside MongoDB, Redis, RabbitMQ and Vault |
@@ -43,6 +44,7 @@ pub mod metrics;
 pub mod names;
 pub mod part;
 pub mod parts;
+pub mod pki;
 pub mod pods;
 pub mod reconcile;
 pub mod rollout;

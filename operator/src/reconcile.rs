@@ -23,6 +23,7 @@ use crate::finalizer::{self, FinalizerError, Leaving};
 use crate::flickr_reachable::{Reachability, reachability};
 use crate::lack::withheld;
 use crate::part::{Part, PartStatus};
+use crate::pki::{self, PkiError};
 use crate::secrets::{self, SecretError, Secrets};
 use crate::status::{self, Outcome};
 use crate::validate::{References, SecretDigest, ValidatedHub, referenced_secrets, validate};
@@ -50,6 +51,9 @@ pub enum ReconcileError {
     /// A made-up Secret cannot be had.
     #[error(transparent)]
     Secret(#[from] SecretError),
+    /// The certificates of the hub cannot be had.
+    #[error(transparent)]
+    Pki(#[from] PkiError),
     /// Some objects cannot be brought to what they should be; everything else was.
     #[error("{message}")]
     Partly {
@@ -68,7 +72,7 @@ impl ReconcileError {
     pub const fn look_again(&self) -> Option<Duration> {
         match self {
             Self::Partly { look_again, .. } => *look_again,
-            Self::Secret(_) | Self::Read { .. } | Self::Status(_) | Self::Finalizer(_) => None,
+            Self::Secret(_) | Self::Pki(_) | Self::Read { .. } | Self::Status(_) | Self::Finalizer(_) => None,
         }
     }
 }
@@ -148,17 +152,19 @@ async fn bring_on(
 ) -> Result<Brought, ReconcileError> {
     finalizer::ensure(&ctx.client, hub).await?;
     let ensured = secrets::ensure(ctx, validated).await?;
-    if !ensured.created.is_empty() {
-        event::publish(
-            ctx,
-            &hub.object_ref(&()),
-            &event::secrets_created(&ensured.created),
-        )
-        .await;
+    let (mut live, unread) = apply::read(ctx, validated).await;
+    let wish = hub.annotations().get(pki::ROTATE).map(String::as_str);
+    let certificates = pki::ensure(ctx, validated, &live, wish).await?;
+    let created = [ensured.created, certificates.created.clone()].concat();
+    if !created.is_empty() {
+        event::publish(ctx, &hub.object_ref(&()), &event::secrets_created(&created)).await;
     }
+    let validated = &ValidatedHub {
+        trust: Some(certificates.trust.clone()),
+        ..validated.clone()
+    };
     let secrets = ensured.secrets;
     let objects = build(validated, secrets.checksums());
-    let (mut live, unread) = apply::read(ctx, validated).await;
     let mut failures = ensured.failures;
     failures.extend(unread);
 
@@ -195,13 +201,34 @@ async fn bring_on(
         _ => None,
     };
     let keys = rotate_keys(ctx, hub, validated, &secrets, &all).await;
+    let certificates = renew_certificates(validated, &secrets, &certificates, &all).await;
     Ok(Brought {
         keys,
+        certificates,
         parts: all,
         lacks,
         failures,
         circuits,
     })
+}
+
+/// Has the servers that do not look by themselves take up their certificates. Returns when to look again.
+async fn renew_certificates(
+    hub: &ValidatedHub,
+    secrets: &Secrets,
+    certificates: &pki::Ensured,
+    parts: &BTreeMap<Part, PartStatus>,
+) -> Option<Duration> {
+    let works = parts.get(&Part::MongoDb).is_some_and(|status| status.ready);
+    let leaf = certificates.leaves.get(&pki::Server::MongoDb).filter(|_| works);
+    let told = match (&secrets.mongodb, leaf) {
+        (Ok(secrets), Some(leaf)) => {
+            engine::certificates::renew_mongodb(hub, secrets, leaf, &certificates.trust).await
+        }
+        _ => None,
+    };
+    // What an authority waits for is not told by Kubernetes.
+    told.or_else(|| certificates.rotating.then_some(engine::LATER))
 }
 
 /// Registers the client that every hub starts with, which the API is not ready without.

@@ -20,6 +20,7 @@ use crate::engine::hub_database::{self, ConnectError};
 use crate::engine::vault::{self, AccessError};
 use crate::names::MONGODB_DATABASE;
 use crate::part::Part;
+use crate::pki::{self, PkiError};
 use crate::reconcile::{ReconcileError, read_references};
 use crate::validate::{ValidatedHub, validate};
 
@@ -45,6 +46,9 @@ pub enum ClientError {
     /// The hub cannot be read.
     #[error(transparent)]
     Hub(#[from] ReconcileError),
+    /// The authorities of the hub cannot be read.
+    #[error(transparent)]
+    Pki(#[from] PkiError),
     /// The Secret.
     #[error(transparent)]
     Secret(#[from] KeySecretError),
@@ -136,7 +140,7 @@ async fn hub_of(ctx: &Context, namespace: &str, name: &str) -> Result<HubState, 
     };
     let waits = |reason, message: String| Ok(HubState::Unusable(Outcome::Waiting { reason, message }));
     let references = read_references(ctx, &hub).await?;
-    let Ok(validated) = validate(&hub, &references, &ctx.settings.surroundings) else {
+    let Ok(mut validated) = validate(&hub, &references, &ctx.settings.surroundings) else {
         let message = format!("The spec of FlickrHub {name} is invalid; its status says why.");
         return waits("HubInvalid", message);
     };
@@ -145,6 +149,7 @@ async fn hub_of(ctx: &Context, namespace: &str, name: &str) -> Result<HubState, 
         let reason = "HubNotReady";
         return Ok(HubState::Starting(Outcome::Waiting { reason, message }));
     }
+    validated.trust = pki::trust(ctx, &validated).await?;
     let secrets: Api<Secret> = Api::namespaced(ctx.client.clone(), namespace);
     let secret_name = validated.names.mongodb_auth();
     let secret = secrets.get_opt(&secret_name).await?;

@@ -37,6 +37,12 @@ impl Live {
         self.objects.get(&(kind, name.to_owned()))
     }
 
+    /// The objects of a kind, by name.
+    pub fn of_kind(&self, kind: Kind) -> impl Iterator<Item = (&str, &Value)> {
+        let of_kind = self.objects.iter().filter(move |((found, _), _)| *found == kind);
+        of_kind.map(|((_, name), object)| (name.as_str(), object))
+    }
+
     /// Takes in what the API server answered.
     ///
     /// # Errors
@@ -55,7 +61,7 @@ impl Live {
     }
 
     /// Whether the objects of a kind could not be read.
-    pub(super) fn is_unread(&self, kind: Kind) -> bool {
+    pub(crate) fn is_unread(&self, kind: Kind) -> bool {
         self.unread.contains(&kind)
     }
 

@@ -6,6 +6,7 @@
 //! | `redis`, `mongodb`, `rabbitmq`, `vault` | the data tier: StatefulSet, Services, settings and scripts |
 //! | `api`, `worker`, `dispatcher` | the processes of FlickrHub |
 //! | `network` | who may talk to whom |
+//! | `tls` | the authorities that everybody trusts |
 //! | [`config`] | the configuration that these read |
 //! | [`limits`] | the limits, which these read again while they run |
 //! | `pod`, `process`, `stateful`, `labels`, `checksum` | what they have in common |
@@ -24,6 +25,7 @@ mod process;
 mod rabbitmq;
 mod redis;
 mod stateful;
+mod tls;
 mod vault;
 mod worker;
 
@@ -36,6 +38,7 @@ pub use object::{Kind, Object};
 pub fn build(hub: &ValidatedHub, secrets: &SecretsChecksums) -> Vec<Object> {
     let mut objects = [
         network::objects(hub),
+        tls::objects(hub),
         redis::objects(hub, secrets),
         mongodb::objects(hub, secrets),
         rabbitmq::objects(hub, secrets),

@@ -180,6 +180,7 @@ fn given(object: &Object) -> (Vec<String>, String) {
             .cloned()
             .unwrap_or_default()
     });
+    let sources = sources.filter(|source| source["configMap"].is_null());
     let names = sources.map(|source| match source["secret"]["name"].as_str() {
         Some(name) => name.to_owned(),
         None => "token".to_owned(),

@@ -11,14 +11,17 @@
 //! | [`redis`] | tells whether master, replicas and Sentinels agree |
 //! | [`rabbitmq`] | tells whether the cluster is whole, declares the queues |
 //! | [`vault`] | initialises, unseals and configures OpenBao; checks an external Vault; rotates the transit keys |
+//! | [`certificates`] | what the servers show, and telling them to show another one |
 //! | [`client`] | registers the API client that every hub starts with |
 
+pub mod certificates;
 pub mod client;
 mod http;
 pub(crate) mod hub_database;
 pub mod mongodb;
 pub mod rabbitmq;
 pub mod redis;
+mod trust_file;
 pub mod vault;
 
 use std::error::Error;

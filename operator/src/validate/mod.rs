@@ -18,6 +18,7 @@ use std::collections::BTreeMap;
 
 use flickrhub_job::cache::CacheConfig;
 use flickrhub_job::config::FlickrEndpoints;
+use flickrhub_job::connection::trust::Trust;
 use flickrhub_job::queue::Queue;
 use kube::ResourceExt;
 
@@ -79,6 +80,9 @@ pub struct ValidatedHub {
     pub user_secrets: BTreeMap<String, String>,
     /// Secrets that the user has to give and that are not there.
     pub lacks: Vec<Lack>,
+    /// The authorities by which the servers of the hub are known. Not of the spec: they are looked up before anything is built
+    /// or connected to.
+    pub trust: Option<Trust>,
     /// The parts that have ever been ready, each with the last generation in which it was.
     pub ready_generations: BTreeMap<Part, i64>,
 }
@@ -191,6 +195,7 @@ pub fn validate(
         key_rotation_days: spec.vault.key_rotation_days,
         user_secrets: references.checksums(),
         lacks: missing::lacks(spec, references),
+        trust: None,
         ready_generations: ready_generations(hub),
         names,
     })

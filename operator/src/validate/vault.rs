@@ -84,7 +84,7 @@ fn managed_plan(spec: &ManagedVaultSpec, names: &HubNames) -> Result<ManagedVaul
         memory: ("96Mi", "384Mi"),
     };
     let field = "vault.managed.resources";
-    let address = format!("http://{}:{VAULT_PORT}", names.service_host(&names.vault()));
+    let address = format!("https://{}:{VAULT_PORT}", names.service_host(&names.vault()));
     Ok(ManagedVaultPlan {
         address: http_url("the address of the managed Vault", &address)?,
         replicas: spec.replicas,

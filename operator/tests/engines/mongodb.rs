@@ -23,6 +23,7 @@ async fn blank_members_become_a_replica_set_with_its_users_that_survives_the_los
         admin_password: SecretString::from("admin's"),
         app_password: SecretString::from("application's"),
         election_timeout_ms: ELECTION_TIMEOUT_MS,
+        trust: None,
         standard: Standard::Complete,
     };
     let status = until_ready(async || reconcile_desired(&desired).await).await;

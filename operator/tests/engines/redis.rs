@@ -59,6 +59,7 @@ async fn redis_is_ready_with_its_sentinels_and_stays_ready_through_a_failover() 
         sentinels: addresses(sentinels),
         master_name: "flickrhub".to_owned(),
         password: SecretString::from("p"),
+        trust: None,
         standard: Standard::Complete,
     };
     let status = until_ready(async || look(&desired).await).await;

@@ -1,10 +1,12 @@
 //! What the hub under test has in MongoDB, looked at as MongoDB's administrator.
 
+use std::path::PathBuf;
+
 use futures::TryStreamExt;
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::api::Api;
 use mongodb::bson::{Document, RawDocumentBuf, doc};
-use mongodb::options::{ClientOptions, Credential, ServerAddress};
+use mongodb::options::{ClientOptions, Credential, ServerAddress, TlsOptions};
 use mongodb::{Client, Database};
 use serde_yaml_ng::Value;
 
@@ -23,6 +25,8 @@ pub async fn of_the_hub(client: &kube::Client) -> Database {
         .password(password.trim().to_owned())
         .source("admin".to_owned())
         .build();
+    let authorities = PathBuf::from(text(&mongodb["caFile"]));
+    let tls = TlsOptions::builder().ca_file_path(authorities).build();
     let options = ClientOptions::builder()
         .hosts(
             hosts
@@ -32,6 +36,7 @@ pub async fn of_the_hub(client: &kube::Client) -> Database {
         )
         .repl_set_name(text(&mongodb["replicaSet"]).to_owned())
         .credential(credential)
+        .tls(tls)
         .build();
     let server = Client::with_options(options).expect("a client of MongoDB");
     server.database(&name(client).await)

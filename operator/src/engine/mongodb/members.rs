@@ -12,6 +12,7 @@ use secrecy::{ExposeSecret, SecretString};
 use super::answers::{first_document, integer, read_configuration, same_roles, state_name};
 use super::decide::{Account, AccountState, Accounts, Action, Member, MemberState, Observed, Role};
 use super::{Desired, ReplicaSet};
+use crate::engine::trust_file::tls_of;
 use crate::engine::{ACTION_TIMEOUT, OBSERVE_TIMEOUT};
 use crate::names;
 
@@ -34,6 +35,9 @@ pub enum ActionError {
     // The driver's text can hold the whole answer of the server, its kind alone says enough.
     #[error("the member said: {}", .0.kind)]
     Member(#[from] Error),
+    /// The authorities cannot be handed to the driver.
+    #[error("the file with the certificate authorities cannot be written: {0}")]
+    Trust(#[source] std::io::Error),
     /// No answer in time; it may yet have an effect.
     #[error("the member did not answer in {} s", ACTION_TIMEOUT.as_secs())]
     TimedOut,
@@ -63,7 +67,7 @@ impl<'a> Members<'a> {
     /// The stored configuration is read from its collection, not asked of the running set: a member that has just
     /// started has not loaded it yet and would say that it has none.
     async fn look_at(&self, host: &str) -> Result<MemberState, ActionError> {
-        let client = connect(host, self.system())?;
+        let client = self.connect(host, self.system())?;
         let stored = client
             .database("local")
             .run_command(doc! { "find": "system.replset", "limit": 1, "singleBatch": true })
@@ -81,7 +85,7 @@ impl<'a> Members<'a> {
 
     async fn observe_accounts(&self, primary: &str) -> Option<Accounts> {
         let look = async {
-            let client = connect(primary, self.system())?;
+            let client = self.connect(primary, self.system())?;
             let admin = self.look_at_account(&client, primary, Account::Admin).await?;
             let app = self.look_at_account(&client, primary, Account::App).await?;
             client.shutdown().immediate(true).await;
@@ -117,7 +121,7 @@ impl<'a> Members<'a> {
         if !same_roles(user, &self.roles(account)) {
             return Ok(AccountState::Differs);
         }
-        let login = connect(
+        let login = self.connect(
             primary,
             credential(account_name(account), "admin", self.password(account)),
         )?;
@@ -141,7 +145,7 @@ impl<'a> Members<'a> {
             "members": members,
             "settings": { "electionTimeoutMillis": self.desired.election_timeout_ms },
         };
-        let client = connect(host, self.system())?;
+        let client = self.connect(host, self.system())?;
         let outcome = client
             .database("admin")
             .run_command(doc! { "replSetInitiate": configuration })
@@ -158,10 +162,44 @@ impl<'a> Members<'a> {
             "mechanisms": ["SCRAM-SHA-256"],
             "writeConcern": { "w": "majority", "wtimeout": 4000 },
         };
-        let client = connect(primary, self.system())?;
+        let client = self.connect(primary, self.system())?;
         let outcome = client.database("admin").run_command(command).await;
         client.shutdown().immediate(true).await;
         ignore(outcome, USER_ALREADY_EXISTS)
+    }
+
+    /// Has a member read its certificate again. Connections that are open stay so.
+    ///
+    /// # Errors
+    /// When it refuses, for example since the certificate has ended, or does not answer in time.
+    pub async fn rotate_certificate(&self, host: &str) -> Result<(), ActionError> {
+        let rotate = async {
+            let client = self.connect(host, self.system())?;
+            let outcome = client
+                .database("admin")
+                .run_command(doc! { "rotateCertificates": 1 })
+                .await;
+            client.shutdown().immediate(true).await;
+            Ok(outcome.map(drop)?)
+        };
+        tokio::time::timeout(ACTION_TIMEOUT, rotate)
+            .await
+            .map_err(|_| ActionError::TimedOut)?
+    }
+
+    fn connect(&self, host: &str, credential: Credential) -> Result<Client, ActionError> {
+        let address = ServerAddress::parse(host).map_err(|_| ActionError::Address(host.to_owned()))?;
+        let options = ClientOptions::builder()
+            .hosts(vec![address])
+            .direct_connection(true)
+            .credential(credential)
+            .tls(tls_of(self.desired.trust.as_ref()).map_err(ActionError::Trust)?)
+            .app_name("flickrhub-operator".to_owned())
+            .connect_timeout(CONNECT_TIMEOUT)
+            .server_selection_timeout(CONNECT_TIMEOUT)
+            .max_pool_size(1_u32)
+            .build();
+        Ok(Client::with_options(options)?)
     }
 
     /// The login of the members among themselves; its password is the key file without its white space.
@@ -241,20 +279,6 @@ fn credential(user: &str, database: &str, password: &SecretString) -> Credential
         .password(password.expose_secret().to_owned())
         .mechanism(AuthMechanism::ScramSha256)
         .build()
-}
-
-fn connect(host: &str, credential: Credential) -> Result<Client, ActionError> {
-    let address = ServerAddress::parse(host).map_err(|_| ActionError::Address(host.to_owned()))?;
-    let options = ClientOptions::builder()
-        .hosts(vec![address])
-        .direct_connection(true)
-        .credential(credential)
-        .app_name("flickrhub-operator".to_owned())
-        .connect_timeout(CONNECT_TIMEOUT)
-        .server_selection_timeout(CONNECT_TIMEOUT)
-        .max_pool_size(1_u32)
-        .build();
-    Ok(Client::with_options(options)?)
 }
 
 /// What the member does at present. One that has not loaded its configuration yet has no status.

@@ -20,6 +20,7 @@ pub use decide::{
     Account, AccountState, Accounts, Action, Configuration, Member, MemberState, Observed, Role, decide,
 };
 pub use finding::Finding;
+use flickrhub_job::connection::trust::Trust;
 pub use members::{ActionError, Members};
 use secrecy::SecretString;
 
@@ -48,6 +49,8 @@ pub struct Desired {
     pub admin_password: SecretString,
     /// The password of the application's user.
     pub app_password: SecretString,
+    /// The authorities by which the members are known; without any, there is no TLS.
+    pub trust: Option<Trust>,
     /// See [`ELECTION_TIMEOUT_MS`].
     pub election_timeout_ms: i64,
     /// What it takes to be ready.
@@ -69,6 +72,7 @@ impl Desired {
             keyfile: secrets.keyfile.clone(),
             admin_password: secrets.admin_password.clone(),
             app_password: secrets.app_password.clone(),
+            trust: hub.trust.clone(),
             election_timeout_ms: ELECTION_TIMEOUT_MS,
             standard: Standard::of(hub.was_ready(Part::MongoDb)),
         }

@@ -17,6 +17,7 @@ fn desired(standard: Standard) -> Desired {
         admin_password: SecretString::from("admin"),
         app_password: SecretString::from("app"),
         election_timeout_ms: ELECTION_TIMEOUT_MS,
+        trust: None,
         standard,
     }
 }

@@ -220,7 +220,8 @@ mod tests {
                 .into_iter()
                 .filter_map(parse)
                 .collect(),
-            amqp: ["a:5672", "b:5672", "c:5672"].map(str::to_owned).to_vec(),
+            amqp: ["a:5671", "b:5671", "c:5671"].map(str::to_owned).to_vec(),
+            trust: None,
             username: "flickrhub".to_owned(),
             password: SecretString::from("password"),
             vhost: "/".to_owned(),

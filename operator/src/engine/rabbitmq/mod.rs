@@ -9,6 +9,7 @@ mod nodes;
 
 pub use decide::{Action, Node, Observed, Peer, View, decide};
 pub use finding::Finding;
+use flickrhub_job::connection::trust::Trust;
 pub use nodes::{ActionError, Nodes};
 use secrecy::SecretString;
 use url::Url;
@@ -27,6 +28,8 @@ pub struct Desired {
     pub management: Vec<Url>,
     /// The AMQP address of every node, as `host:port`.
     pub amqp: Vec<String>,
+    /// The authorities by which they are known; without any, there is no TLS.
+    pub trust: Option<Trust>,
     /// The user.
     pub username: String,
     /// Its password.
@@ -49,12 +52,13 @@ impl Desired {
         Ok(Self {
             management: hosts
                 .iter()
-                .map(|host| Url::parse(&format!("http://{host}:{}", names::RABBITMQ_MANAGEMENT_PORT)))
+                .map(|host| Url::parse(&format!("https://{host}:{}", names::RABBITMQ_MANAGEMENT_PORT)))
                 .collect::<Result<_, _>>()?,
             amqp: hosts
                 .iter()
                 .map(|host| format!("{host}:{}", names::AMQP_PORT))
                 .collect(),
+            trust: hub.trust.clone(),
             username: names::RABBITMQ_USER.to_owned(),
             password: secrets.password.clone(),
             vhost: names::RABBITMQ_VHOST.to_owned(),
@@ -105,7 +109,7 @@ pub async fn reconcile(_context: &Context, hub: &ValidatedHub, secrets: &RabbitM
 
 /// The same, for a cluster described in full.
 pub async fn reconcile_desired(desired: &Desired) -> PartStatus {
-    let client = match http::client() {
+    let client = match http::client(desired.trust.as_ref()) {
         Ok(client) => client,
         Err(error) => return http::unusable(&error),
     };

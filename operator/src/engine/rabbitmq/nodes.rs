@@ -2,10 +2,11 @@
 
 use std::collections::BTreeSet;
 
+use flickrhub_job::connection::rabbitmq::dial;
 use flickrhub_job::topology::declare_missing;
 use futures::future::join_all;
+use lapin::ConnectionProperties;
 use lapin::uri::{AMQPAuthority, AMQPQueryString, AMQPScheme, AMQPUri, AMQPUserInfo};
-use lapin::{Connection, ConnectionProperties};
 use reqwest::StatusCode;
 use secrecy::ExposeSecret;
 use serde::Deserialize;
@@ -136,13 +137,14 @@ impl<'a> Nodes<'a> {
     async fn declare(&self) -> Result<(), ActionError> {
         for address in &self.desired.amqp {
             let Some(uri) = self.uri(address) else { continue };
-            let connection = match Connection::connect_uri(uri, ConnectionProperties::default()).await {
-                Ok(connection) => connection,
-                Err(error) => {
-                    tracing::debug!(%address, %error, "no AMQP connection");
-                    continue;
-                }
-            };
+            let connection =
+                match dial(uri, ConnectionProperties::default(), self.desired.trust.as_ref()).await {
+                    Ok(connection) => connection,
+                    Err(error) => {
+                        tracing::debug!(%address, %error, "no AMQP connection");
+                        continue;
+                    }
+                };
             let declared = declare_missing(|| connection.create_channel(), self.desired.group_size).await;
             // What was declared stays; the connection is of no use any more, however its end goes.
             let _ = connection.close(200, "OK".into()).await;
@@ -154,6 +156,7 @@ impl<'a> Nodes<'a> {
     fn uri(&self, address: &str) -> Option<AMQPUri> {
         let (host, port) = address.rsplit_once(':')?;
         Some(AMQPUri {
+            // Of the library's own TLS, which is not used.
             scheme: AMQPScheme::AMQP,
             authority: AMQPAuthority {
                 userinfo: AMQPUserInfo {

@@ -195,6 +195,7 @@ mod tests {
             sentinels: (0..3).map(|index| format!("r-{index}:26379")).collect(),
             master_name: "flickrhub".to_owned(),
             password: SecretString::from("password"),
+            trust: None,
             standard,
         }
     }

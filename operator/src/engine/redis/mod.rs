@@ -11,6 +11,7 @@ mod servers;
 pub use circuits::OpenCircuit;
 pub use decide::{Observed, Sentinel, SentinelState, Server, ServerState, decide};
 pub use finding::Finding;
+use flickrhub_job::connection::trust::Trust;
 use secrecy::SecretString;
 pub use servers::observe;
 
@@ -32,6 +33,8 @@ pub struct Desired {
     pub master_name: String,
     /// The password of Redis and its Sentinels.
     pub password: SecretString,
+    /// The authorities by which they are known; without any, there is no TLS.
+    pub trust: Option<Trust>,
     /// What it takes to be ready.
     pub standard: Standard,
 }
@@ -46,6 +49,7 @@ impl Desired {
             sentinels: at(names::SENTINEL_PORT),
             master_name: names::REDIS_MASTER.to_owned(),
             password: secrets.password.clone(),
+            trust: hub.trust.clone(),
             standard: Standard::of(hub.was_ready(Part::Redis)),
         }
     }

@@ -3,10 +3,11 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
+use flickrhub_job::connection::redis::client;
 use futures::future::{join, join_all};
 use redis::aio::MultiplexedConnection;
-use redis::{AsyncConnectionConfig, Client, ErrorKind, IntoConnectionInfo, RedisConnectionInfo, RedisError};
-use secrecy::{ExposeSecret, SecretString};
+use redis::{AsyncConnectionConfig, ErrorKind, RedisConnectionInfo, RedisError};
+use secrecy::ExposeSecret;
 
 use super::Desired;
 use super::decide::{Observed, Sentinel, SentinelState, Server, ServerState};
@@ -20,22 +21,22 @@ pub async fn observe(desired: &Desired) -> Observed {
     let servers = join_all(desired.servers.iter().map(|address| async move {
         Server {
             address: address.clone(),
-            state: observe_server(address, &desired.password).await,
+            state: observe_server(address, desired).await,
         }
     }));
     let sentinels = join_all(desired.sentinels.iter().map(|address| async move {
         Sentinel {
             address: address.clone(),
-            state: observe_sentinel(address, &desired.master_name, &desired.password).await,
+            state: observe_sentinel(address, desired).await,
         }
     }));
     let (servers, sentinels) = join(servers, sentinels).await;
     Observed { servers, sentinels }
 }
 
-async fn observe_server(address: &str, password: &SecretString) -> ServerState {
+async fn observe_server(address: &str, desired: &Desired) -> ServerState {
     let ask = async {
-        let mut connection = connect(address, password).await?;
+        let mut connection = connect(address, desired).await?;
         redis::cmd("INFO")
             .arg("replication")
             .query_async::<String>(&mut connection)
@@ -51,14 +52,14 @@ async fn observe_server(address: &str, password: &SecretString) -> ServerState {
     }
 }
 
-async fn observe_sentinel(address: &str, master_name: &str, password: &SecretString) -> SentinelState {
+async fn observe_sentinel(address: &str, desired: &Desired) -> SentinelState {
     let ask = async {
-        let mut connection = connect(address, password).await?;
-        let master = sentinel("MASTER", master_name)
+        let mut connection = connect(address, desired).await?;
+        let master = sentinel("MASTER", &desired.master_name)
             .query_async::<HashMap<String, String>>(&mut connection)
             .await?;
         // An error is the answer that there is no quorum.
-        let quorum = sentinel("CKQUORUM", master_name)
+        let quorum = sentinel("CKQUORUM", &desired.master_name)
             .query_async::<String>(&mut connection)
             .await
             .is_ok();
@@ -79,25 +80,18 @@ fn sentinel(command: &str, master_name: &str) -> redis::Cmd {
     invocation
 }
 
-pub(super) async fn connect(
-    address: &str,
-    password: &SecretString,
-) -> Result<MultiplexedConnection, RedisError> {
+pub(super) async fn connect(address: &str, desired: &Desired) -> Result<MultiplexedConnection, RedisError> {
     let invalid = || RedisError::from((ErrorKind::InvalidClientConfig, "the address is not host:port"));
     let (host, port) = address.rsplit_once(':').ok_or_else(invalid)?;
     let port: u16 = port.parse().map_err(|_| invalid())?;
     let settings = RedisConnectionInfo::default()
-        .set_password(password.expose_secret())
+        .set_password(desired.password.expose_secret())
         .set_skip_set_lib_name();
-    let target = (host.to_owned(), port)
-        .into_connection_info()?
-        .set_redis_settings(settings);
+    let client = client((host.to_owned(), port), settings, desired.trust.as_ref())?;
     let config = AsyncConnectionConfig::new()
         .set_connection_timeout(Some(CONNECT_TIMEOUT))
         .set_response_timeout(Some(CONNECT_TIMEOUT));
-    Client::open(target)?
-        .get_multiplexed_async_connection_with_config(&config)
-        .await
+    client.get_multiplexed_async_connection_with_config(&config).await
 }
 
 /// Reads the answer of `INFO replication`: lines of `name:value`.

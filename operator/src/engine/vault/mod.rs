@@ -36,6 +36,7 @@ pub use decide::{Action, KeyState, Member, MemberState, Observed, SettingsState,
 pub use encrypt::{encrypt_app_credential, transit_identity};
 pub use external::{ExternalFinding, ExternalObserved, KeyPresence, judge_external};
 pub use finding::Finding;
+use flickrhub_job::connection::trust::Trust;
 pub use key_store::{KeyRecord, KeyStore, KeyStoreError, SecretKeyStore};
 pub use login::LoginError;
 pub use managed::{ActionError, INITIALISATION_LIMIT, Managed};
@@ -55,6 +56,8 @@ use crate::validate::{ManagedVaultPlan, ValidatedHub, VaultPlan};
 pub struct Desired {
     /// Every member, each at its own address.
     pub members: Vec<Url>,
+    /// The authorities by which they are known; without any, they speak plain HTTP.
+    pub trust: Option<Trust>,
     /// The name of the hub, the prefix of policies and roles.
     pub hub: String,
     /// Its namespace, where the service accounts are.
@@ -77,8 +80,9 @@ impl Desired {
         Ok(Self {
             members: hosts
                 .iter()
-                .map(|host| Url::parse(&format!("http://{host}:{}", names::VAULT_PORT)))
+                .map(|host| Url::parse(&format!("https://{host}:{}", names::VAULT_PORT)))
                 .collect::<Result<_, _>>()?,
+            trust: hub.trust.clone(),
             hub: hub.names.hub().to_owned(),
             namespace: hub.names.namespace().to_owned(),
             kubernetes_host: "https://kubernetes.default.svc".to_owned(),
@@ -135,7 +139,7 @@ pub async fn reconcile(context: &Context, hub: &ValidatedHub) -> PartStatus {
 
 /// The same, for an OpenBao described in full. What must not end before it has stored the keys is added to `saves`.
 pub async fn reconcile_desired<K: KeyStore>(desired: &Desired, keys: K, saves: &TaskTracker) -> PartStatus {
-    let client = match http::client() {
+    let client = match http::client(desired.trust.as_ref()) {
         Ok(client) => client,
         Err(error) => return http::unusable(&error),
     };
