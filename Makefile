@@ -50,3 +50,7 @@ images: ## build the images and load them into the lab
 .PHONY: bench-engine
 bench-engine: ## measure the job engine; all benches, or BENCH="accept latency …" (see docs/benchmarks.md)
 	@scripts/bench-engine.sh $(BENCH) $(ARGS)
+
+.PHONY: bench-operator
+bench-operator: ## measure the operator; all benches, or BENCH="rest repair …" (see docs/benchmarks.md)
+	@scripts/bench-operator.sh $(BENCH) $(ARGS)

@@ -7,6 +7,7 @@ use kube::Client;
 use kube::runtime::events::Recorder;
 use tokio_util::task::TaskTracker;
 
+use crate::apply::children::Children;
 use crate::validate::Surroundings;
 
 /// The field manager of every server-side apply of the operator.
@@ -31,6 +32,8 @@ pub struct Context {
     pub watch_client: Client,
     /// Tasks that hold what exists nowhere else; the process must not end before them.
     pub saves: TaskTracker,
+    /// What is known of the children of all hubs without reading them.
+    pub children: Children,
     /// Publishes events.
     pub recorder: Recorder,
     /// Settings of the process.
@@ -45,6 +48,7 @@ impl Context {
             client,
             watch_client,
             saves: TaskTracker::new(),
+            children: Children::default(),
             recorder,
             settings,
             failures: Mutex::new(HashMap::new()),

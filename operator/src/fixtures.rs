@@ -62,6 +62,7 @@ pub(crate) fn surroundings() -> Surroundings {
     Surroundings {
         cluster_domain: "cluster.local".to_owned(),
         operator_namespace: "flickrhub-system".to_owned(),
+        version: "0.1.0".to_owned(),
     }
 }
 

@@ -12,6 +12,8 @@
 //! | [`lack`] | what waits for a Secret that is missing; pure |
 //! | [`build`] | from there to every object; pure |
 //! | [`apply`] | server-side apply, written only where something differs; prunes |
+//! | [`consent`] | whether a new version of the operator may restart pods; pure |
+//! | [`hibernation`] | in which order a hub goes to sleep and wakes; pure |
 //! | [`engine`] | the steps inside MongoDB, Redis, RabbitMQ and Vault |
 //! | [`parts`], [`rollout`] | where each part stands |
 //! | [`pods`] | why pods do not run |
@@ -19,6 +21,7 @@
 //! | [`reconcile`] | the steps in their order |
 //! | [`api_client`] | the same for `FlickrHubClient`, from the resource to a key that holds |
 //! | [`controller`], [`leader`] | when they run, and in which process |
+//! | [`plan`] | what a change would do, without doing it |
 //! | [`shutdown`] | how the process ends without losing what exists nowhere else |
 //! | [`finalizer`] | what goes by hand when a hub is deleted |
 
@@ -28,6 +31,7 @@ pub mod backoff;
 mod brought;
 pub mod build;
 mod client_controller;
+pub mod consent;
 pub mod context;
 pub mod controller;
 pub mod crd;
@@ -37,12 +41,14 @@ pub mod finalizer;
 #[cfg(test)]
 mod fixtures;
 pub mod flickr_reachable;
+pub mod hibernation;
 pub mod lack;
 pub mod leader;
 pub mod metrics;
 pub mod names;
 pub mod part;
 pub mod parts;
+pub mod plan;
 pub mod pods;
 pub mod reconcile;
 pub mod rollout;

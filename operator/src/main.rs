@@ -1,17 +1,19 @@
-//! The operator's program: `run` reconciles, `crds` prints the CustomResourceDefinitions.
+//! The operator's program: `run` reconciles, `plan` tells what a change would do, `crds` prints the CustomResourceDefinitions.
 
 use std::io::Write;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 use flickrhub_job::telemetry::{self, Readiness};
 use flickrhub_operator::context::{Context, Settings};
 use flickrhub_operator::leader::{Candidate, LeaderError};
 use flickrhub_operator::metrics::Metrics;
+use flickrhub_operator::plan::PlanError;
 use flickrhub_operator::validate::Surroundings;
-use flickrhub_operator::{controller, crd, shutdown};
+use flickrhub_operator::{controller, crd, plan, shutdown};
 use kube::runtime::events::{Recorder, Reporter};
 use kube::{Client, Config};
 use prometheus::Registry;
@@ -35,6 +37,8 @@ struct Cli {
 enum Command {
     /// Reconciles FlickrHub resources until told to stop.
     Run(RunArgs),
+    /// Tells what applying a FlickrHub would do, as the user of the current kubeconfig, and does none of it.
+    Plan(PlanArgs),
     /// Prints the CustomResourceDefinitions as YAML.
     Crds {
         /// Only that of this plural, such as `flickrhubs`.
@@ -53,6 +57,9 @@ struct RunArgs {
     /// The DNS domain of the cluster.
     #[arg(long, env = "CLUSTER_DOMAIN", default_value = "cluster.local")]
     cluster_domain: String,
+    /// The version of FlickrHub that hubs run which name no images: that of the operator.
+    #[arg(long, env = "HUB_VERSION", default_value = env!("CARGO_PKG_VERSION"))]
+    hub_version: String,
     /// Resources that are reconciled at the same time.
     #[arg(long, env = "CONCURRENCY", default_value_t = 8)]
     concurrency: u16,
@@ -65,6 +72,37 @@ struct RunArgs {
     /// The name of that lease.
     #[arg(long, default_value = "flickrhub-operator")]
     lease_name: String,
+}
+
+#[derive(Args)]
+struct PlanArgs {
+    /// The file with the FlickrHub as it should become; `-` is the standard input.
+    #[arg(long, short)]
+    file: PathBuf,
+    /// The namespace of a FlickrHub that names none; that of the kubeconfig without it.
+    #[arg(long, short)]
+    namespace: Option<String>,
+    /// How the plan is written.
+    #[arg(long, short, value_enum, default_value_t = Format::Text)]
+    output: Format,
+    /// The namespace that the operator runs in.
+    #[arg(long, env = "POD_NAMESPACE", default_value = "flickrhub-system")]
+    operator_namespace: String,
+    /// The DNS domain of the cluster.
+    #[arg(long, env = "CLUSTER_DOMAIN", default_value = "cluster.local")]
+    cluster_domain: String,
+    /// The version of FlickrHub that hubs run which name no images: that of the operator.
+    #[arg(long, env = "HUB_VERSION", default_value = env!("CARGO_PKG_VERSION"))]
+    hub_version: String,
+}
+
+/// How a plan is written.
+#[derive(Clone, Copy, ValueEnum)]
+enum Format {
+    /// For people.
+    Text,
+    /// For programs.
+    Json,
 }
 
 /// Why the program ends.
@@ -82,12 +120,15 @@ enum ProgramError {
     Metrics(#[from] prometheus::Error),
     #[error("{0}")]
     Leader(#[from] LeaderError),
+    #[error("{0}")]
+    Plan(#[from] PlanError),
 }
 
 #[tokio::main]
 async fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Run(args) => run(args).await,
+        Command::Plan(args) => tell_plan(args).await,
         Command::Crds { plural } => print_definitions(plural.as_deref()),
     };
     match result {
@@ -106,11 +147,47 @@ fn print_definitions(plural: Option<&str>) -> Result<(), ProgramError> {
     Ok(())
 }
 
-async fn run(args: RunArgs) -> Result<(), ProgramError> {
-    telemetry::init_logging("operator", "");
+async fn tell_plan(args: PlanArgs) -> Result<(), ProgramError> {
+    install_cryptography()?;
+    let client = Client::try_default().await?;
+    let text = if args.file.as_os_str() == "-" {
+        std::io::read_to_string(std::io::stdin())?
+    } else {
+        std::fs::read_to_string(&args.file)?
+    };
+    let namespace = args
+        .namespace
+        .unwrap_or_else(|| client.default_namespace().to_owned());
+    let wanted = plan::read_file(&text, &namespace)?;
+    let settings = Settings {
+        surroundings: Surroundings {
+            cluster_domain: args.cluster_domain,
+            operator_namespace: args.operator_namespace,
+            version: args.hub_version,
+        },
+        namespace: None,
+        concurrency: 1,
+    };
+    let recorder = Recorder::new(client.clone(), "flickrhub-plan".into());
+    let context = Context::new(client.clone(), client, recorder, settings);
+    let plan = plan::plan(&context, wanted).await?;
+    let mut output = std::io::stdout();
+    match args.output {
+        Format::Text => write!(output, "{plan}")?,
+        Format::Json => writeln!(output, "{:#}", plan.json())?,
+    }
+    Ok(())
+}
+
+fn install_cryptography() -> Result<(), ProgramError> {
     rustls::crypto::ring::default_provider()
         .install_default()
-        .map_err(|_| ProgramError::Cryptography)?;
+        .map_err(|_| ProgramError::Cryptography)
+}
+
+async fn run(args: RunArgs) -> Result<(), ProgramError> {
+    telemetry::init_logging("operator", "");
+    install_cryptography()?;
     let mut config = Config::infer().await.map_err(kube::Error::InferConfig)?;
     config.connect_timeout = Some(CONNECT_TIMEOUT);
     let watch_client = Client::try_from(config.clone())?;
@@ -129,6 +206,7 @@ async fn run(args: RunArgs) -> Result<(), ProgramError> {
         surroundings: Surroundings {
             cluster_domain: args.cluster_domain,
             operator_namespace: args.lease_namespace.clone(),
+            version: args.hub_version,
         },
         namespace: args.namespace,
         concurrency: args.concurrency,

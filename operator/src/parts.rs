@@ -4,15 +4,23 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use serde_json::Value;
+
 use crate::apply::Live;
 use crate::build::Kind;
 use crate::context::Context;
 use crate::engine;
+use crate::hibernation::{self, Stage};
 use crate::lack::{Lack, Withheld};
 use crate::part::{Part, PartStatus};
 use crate::rollout::Rollout;
 use crate::secrets::Secrets;
 use crate::validate::{ValidatedHub, VaultPlan};
+
+/// The reason of a part whose workloads have no pods.
+const NO_PODS: &str = "NoPods";
+/// The reason of a part that still rests while the hub wakes.
+const WAKING: &str = "Waking";
 
 /// When to look again at pods that are not as they should be; mostly their watch is faster.
 const SOON: Duration = Duration::from_secs(5);
@@ -23,26 +31,48 @@ pub async fn data(
     hub: &ValidatedHub,
     secrets: &Secrets,
     live: &Live,
+    stage: Stage,
 ) -> BTreeMap<Part, PartStatus> {
+    let has_no_pods = |part| {
+        let set = data_set(hub, part)?;
+        if stage.rests(part) {
+            return Some(hibernation::resting());
+        }
+        without_pods(live, Kind::StatefulSet, &set)
+    };
     let redis = async {
+        if let Some(status) = has_no_pods(Part::Redis) {
+            return status;
+        }
         match &secrets.redis {
             Ok(secrets) => engine::redis::reconcile(ctx, hub, secrets).await,
             Err(loss) => loss.lack().status(),
         }
     };
     let mongodb = async {
+        if let Some(status) = has_no_pods(Part::MongoDb) {
+            return status;
+        }
         match &secrets.mongodb {
             Ok(secrets) => engine::mongodb::reconcile(ctx, hub, secrets).await,
             Err(loss) => loss.lack().status(),
         }
     };
     let rabbitmq = async {
+        if let Some(status) = has_no_pods(Part::RabbitMq) {
+            return status;
+        }
         match &secrets.rabbitmq {
             Ok(secrets) => engine::rabbitmq::reconcile(ctx, hub, secrets).await,
             Err(loss) => loss.lack().status(),
         }
     };
-    let vault = engine::vault::reconcile(ctx, hub);
+    let vault = async {
+        match has_no_pods(Part::Vault) {
+            Some(status) => status,
+            None => engine::vault::reconcile(ctx, hub).await,
+        }
+    };
     let (redis, mongodb, rabbitmq, vault) = tokio::join!(redis, mongodb, rabbitmq, vault);
     [
         (Part::Redis, redis),
@@ -71,6 +101,22 @@ fn data_set(hub: &ValidatedHub, part: Part) -> Option<String> {
     }
 }
 
+/// That a workload has no pods yet, or any more: there is nobody to ask, and what changes that is seen by its watch.
+fn without_pods(live: &Live, kind: Kind, name: &str) -> Option<PartStatus> {
+    let object = live.get(kind, name)?;
+    let number = |path: &str| object.pointer(path).and_then(Value::as_u64).unwrap_or(0);
+    (number("/status/replicas") == 0).then(|| PartStatus {
+        requeue_after: None,
+        ..PartStatus::waiting(
+            NO_PODS,
+            format!(
+                "Waits for Kubernetes to make the pods of {name}; if that does not happen, its events tell why."
+            ),
+            SOON,
+        )
+    })
+}
+
 /// An engine that is well is ready once all of its pods run the current settings. A part that has settled stays so while
 /// a pod is away: the engine has judged whether the others suffice.
 fn with_rollout(engine: PartStatus, rollout: &Rollout, is_settled: bool) -> PartStatus {
@@ -90,9 +136,13 @@ fn rolling_out(clause: &str) -> PartStatus {
 
 /// Whether an object waits for the data tier: a process that does not exist, of a hub whose data tier never worked. It
 /// could do nothing but fail until then.
+///
+/// So does one that rests, of a hub that wakes.
 pub fn is_held(hub: &ValidatedHub, live: &Live, kind: Kind, name: &str) -> bool {
     let is_process = matches!(kind, Kind::Deployment | Kind::HorizontalPodAutoscaler);
-    is_process && !hub.data_was_ready() && live.get(kind, name).is_none()
+    let is_first = !hub.data_was_ready() && live.get(kind, name).is_none();
+    let wakes = !hub.hibernated && hibernation::is_at_rest(live, kind, name);
+    is_process && (is_first || wakes)
 }
 
 /// The parts that hold no data. `withheld` are the workloads that wait for a Secret.
@@ -101,6 +151,7 @@ pub fn processes(
     live: &Live,
     data: &BTreeMap<Part, PartStatus>,
     withheld: &Withheld,
+    stage: Stage,
 ) -> BTreeMap<Part, PartStatus> {
     [
         (Part::Api, vec![hub.names.api()]),
@@ -118,8 +169,12 @@ pub fn processes(
     ]
     .into_iter()
     .map(|(part, deployments)| {
-        let status = waits_for_secret(withheld, &deployments)
-            .unwrap_or_else(|| process(hub, live, data, part, &deployments));
+        let status = if stage.rests(part) {
+            hibernation::resting()
+        } else {
+            waits_for_secret(withheld, &deployments)
+                .unwrap_or_else(|| process(hub, live, data, part, &deployments))
+        };
         (part, status)
     })
     .collect()
@@ -147,10 +202,26 @@ fn process(
     {
         return wait;
     }
+    if deployments
+        .iter()
+        .any(|name| hibernation::is_at_rest(live, Kind::Deployment, name))
+    {
+        return PartStatus::waiting(WAKING, "Wakes after what it needs.", SOON);
+    }
     let worst = deployments
         .iter()
         .map(|name| Rollout::of(live, Kind::Deployment, name))
         .max();
+    let without = deployments
+        .iter()
+        .filter_map(|name| without_pods(live, Kind::Deployment, name));
+    let without: Vec<PartStatus> = without.collect();
+    if worst.as_ref().is_some_and(|worst| *worst != Rollout::Complete)
+        && without.len() == deployments.len()
+        && let Some(status) = without.into_iter().next()
+    {
+        return status;
+    }
     let running = PartStatus::ready("Its pods run and reach what they need.");
     with_rollout(running, &worst.unwrap_or(Rollout::Complete), hub.is_settled(part))
 }
@@ -167,7 +238,11 @@ fn waits_for_data(data: &BTreeMap<Part, PartStatus>) -> Option<PartStatus> {
             "Starts once the data tier works; waits for {}.",
             missing.join(", ")
         );
-        PartStatus::waiting("WaitingForData", message, SOON)
+        // The parts that hold data are looked at as often as they ask for.
+        PartStatus {
+            requeue_after: None,
+            ..PartStatus::waiting("WaitingForData", message, SOON)
+        }
     })
 }
 

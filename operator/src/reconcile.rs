@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use futures::future::try_join_all;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Secret;
 use kube::api::{Api, DynamicObject, Patch, PatchParams};
@@ -16,11 +17,13 @@ use serde_json::{Value, json};
 use crate::apply;
 use crate::brought::{APPLY_FAILED, Brought, sentence};
 use crate::build::{Kind, Object, build};
+use crate::consent::{self, BuildReport};
 use crate::context::{Context, FIELD_MANAGER};
 use crate::crd::{DeletionPolicy, FlickrHub, FlickrHubStatus};
 use crate::engine::vault::rotation::RotationReport;
 use crate::finalizer::{self, FinalizerError, Leaving};
 use crate::flickr_reachable::{Reachability, reachability};
+use crate::hibernation::{self, Stage, put_to_rest};
 use crate::lack::withheld;
 use crate::part::{Part, PartStatus};
 use crate::secrets::{self, SecretError, Secrets};
@@ -58,6 +61,9 @@ pub enum ReconcileError {
         /// When to look again at the parts whatever becomes of these objects.
         look_again: Option<Duration>,
     },
+    /// The pods of a hub that is to sleep cannot be counted.
+    #[error("cannot list the pods of the hub: {0}")]
+    Pods(#[source] kube::Error),
     /// The finalizer cannot be written, or its clean-up fails.
     #[error(transparent)]
     Finalizer(#[from] FinalizerError),
@@ -68,7 +74,9 @@ impl ReconcileError {
     pub const fn look_again(&self) -> Option<Duration> {
         match self {
             Self::Partly { look_again, .. } => *look_again,
-            Self::Secret(_) | Self::Read { .. } | Self::Status(_) | Self::Finalizer(_) => None,
+            Self::Secret(_) | Self::Read { .. } | Self::Status(_) | Self::Pods(_) | Self::Finalizer(_) => {
+                None
+            }
         }
     }
 }
@@ -123,6 +131,7 @@ pub async fn reconcile(
             let findings = Findings {
                 flickr: flickr.map(|open| reachability(&open, Timestamp::now())),
                 keys: brought.keys.take(),
+                build: Some(brought.build.clone()),
             };
             report(ctx, &hub, url, &brought.outcome(), findings).await?;
             error.map_or_else(|| Ok(Some(wait.unwrap_or_else(|| backoff::jittered(REST)))), Err)
@@ -157,10 +166,26 @@ async fn bring_on(
         .await;
     }
     let secrets = ensured.secrets;
-    let objects = build(validated, secrets.checksums());
-    let (mut live, unread) = apply::read(ctx, validated).await;
+    let version = &ctx.settings.surroundings.version;
+    let inputs = consent::inputs(validated, &hub.spec, secrets.checksums(), version);
+    let last = hub.status.as_ref().and_then(|status| status.build.as_ref());
+    let validated = &ValidatedHub {
+        keeps_templates: consent::keeps_templates(hub.spec.operator_upgrades, last, &inputs),
+        ..validated.clone()
+    };
+    let built = build(validated, secrets.checksums());
+    let likely = Stage::likely(validated.hibernated, hub.status.as_ref());
+    let objects = put_to_rest(built.clone(), &validated.names, likely);
+    let (mut live, unread) = apply::read(ctx, validated, &objects).await;
     let mut failures = ensured.failures;
     failures.extend(unread);
+    let (stage, left) = if validated.hibernated {
+        let left = pods::count(ctx, validated).await?;
+        (Stage::to_sleep(&left), Some(left))
+    } else {
+        (Stage::Awake, None)
+    };
+    let objects = put_to_rest(built, &validated.names, stage);
 
     let lacks = [validated.lacks.clone(), secrets.lacks()].concat();
     let withheld = withheld(&objects, &lacks, &validated.names.config(), &live);
@@ -172,19 +197,27 @@ async fn bring_on(
     failures.extend(apply::apply(ctx, validated, at_once, &mut live).await);
     failures.extend(apply::prune(ctx, validated, &objects, &mut live).await);
 
-    let mut all = parts::data(ctx, validated, &secrets, &live).await;
+    let mut all = parts::data(ctx, validated, &secrets, &live, stage).await;
     if parts::all_ready(&all) {
-        failures.extend(apply::apply(ctx, validated, held, &mut live).await);
+        let (last, first): (Vec<&Object>, Vec<&Object>) = held.into_iter().partition(|object| {
+            object.name() == validated.names.api() && hibernation::api_waits(validated, &live)
+        });
+        failures.extend(apply::apply(ctx, validated, first, &mut live).await);
+        if !hibernation::api_waits(validated, &live) {
+            failures.extend(apply::apply(ctx, validated, last, &mut live).await);
+        }
     }
     for (queue, plan) in &validated.queues {
         let name = validated.names.queue_worker(*queue);
-        if withheld.contains_key(&(Kind::Deployment, name.clone())) {
+        if withheld.contains_key(&(Kind::Deployment, name.clone()))
+            || hibernation::is_at_rest(&live, Kind::Deployment, &name)
+        {
             continue;
         }
         let raised = apply::raise_replicas(ctx, validated, &name, plan.min_replicas, &live).await;
         failures.extend(raised.err());
     }
-    let mut processes = parts::processes(validated, &live, &all, &withheld);
+    let mut processes = parts::processes(validated, &live, &all, &withheld, stage);
     add_client(ctx, validated, &secrets, &all, &mut processes).await;
     all.extend(processes);
     pods::explain(ctx, validated, &mut all).await;
@@ -195,12 +228,15 @@ async fn bring_on(
         _ => None,
     };
     let keys = rotate_keys(ctx, hub, validated, &secrets, &all).await;
+    let is_complete = failures.is_empty() && withheld.is_empty() && stage == Stage::Awake;
     Ok(Brought {
         keys,
         parts: all,
         lacks,
         failures,
         circuits,
+        sleep: left.as_ref().map(hibernation::report),
+        build: consent::report(last, &inputs, validated.keeps_templates, is_complete),
     })
 }
 
@@ -240,12 +276,15 @@ async fn rotate_keys(
 /// Reads the Secrets that the hub refers to; those that do not exist are left out.
 pub(crate) async fn read_references(ctx: &Context, hub: &FlickrHub) -> Result<References, ReconcileError> {
     let api: Api<Secret> = Api::namespaced(ctx.client.clone(), &hub.namespace().unwrap_or_default());
-    let mut references = References::default();
-    for name in referenced_secrets(&hub.spec) {
+    let reads = referenced_secrets(&hub.spec).into_iter().map(async |name| {
         let found = api.get_opt(&name).await.map_err(|source| ReconcileError::Read {
             name: format!("Secret {name}"),
             source,
         })?;
+        Ok::<_, ReconcileError>((name, found))
+    });
+    let mut references = References::default();
+    for (name, found) in try_join_all(reads).await? {
         if let Some(secret) = found {
             references.insert(name, SecretDigest::from(&secret));
         }
@@ -258,6 +297,7 @@ pub(crate) async fn read_references(ctx: &Context, hub: &FlickrHub) -> Result<Re
 struct Findings {
     flickr: Option<Reachability>,
     keys: Option<RotationReport>,
+    build: Option<BuildReport>,
 }
 
 /// Writes the status, if it changed, and tells what is worth an event.
@@ -273,6 +313,7 @@ async fn report(
     let after = status::status(before, generation, api_url, outcome, Timestamp::now());
     let after = status::with_flickr(after, before, findings.flickr.as_ref(), Timestamp::now());
     let after = status::with_keys(after, before, findings.keys.as_ref(), Timestamp::now());
+    let after = status::with_build(after, before, findings.build.as_ref(), Timestamp::now());
     for key in findings.keys.iter().flat_map(|keys| &keys.rotated) {
         event::publish(ctx, &hub.object_ref(&()), &event::key_rotated(key)).await;
     }

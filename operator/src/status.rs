@@ -10,9 +10,11 @@ use std::time::Duration;
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 
+use crate::consent::{BuildReport, OPERATOR_VERSION_APPLIED};
 use crate::crd::FlickrHubStatus;
 use crate::engine::vault::rotation::{KEYS_ROTATED, RotationReport};
 use crate::flickr_reachable::{FLICKR_REACHABLE, Reachability};
+use crate::hibernation::HIBERNATED;
 use crate::part::{Part, PartStatus};
 
 /// The condition of the whole.
@@ -48,6 +50,15 @@ pub enum Outcome {
         /// What failed.
         message: String,
         /// Where the parts stand, as far as they were looked at.
+        parts: BTreeMap<Part, PartStatus>,
+    },
+    /// The hub is to sleep, and does or is about to.
+    Sleeps {
+        /// [`HIBERNATED`] or [`crate::hibernation::HIBERNATING`].
+        reason: &'static str,
+        /// What is the case.
+        message: String,
+        /// Where the parts stand.
         parts: BTreeMap<Part, PartStatus>,
     },
     /// The user asked to leave everything as it is.
@@ -110,6 +121,22 @@ pub fn status(
             conditions.add_parts(parts);
             remember(&mut ready_generations, parts, generation);
         }
+        Outcome::Sleeps {
+            reason,
+            message,
+            parts,
+        } => {
+            let is_under_way = if *reason == HIBERNATED {
+                Truth::False
+            } else {
+                Truth::True
+            };
+            conditions.add(READY, Truth::False, reason, message.clone());
+            conditions.add(RECONCILING, is_under_way, reason, message.clone());
+            conditions.add(STALLED, Truth::False, "NotStalled", String::new());
+            conditions.add_parts(parts);
+            remember(&mut ready_generations, parts, generation);
+        }
         Outcome::Paused => {
             let message =
                 "spec.paused is true, so nothing is looked at or changed: set it to false to go on.";
@@ -123,6 +150,7 @@ pub fn status(
         observed_generation: Some(generation),
         api_url: api_url.or_else(|| previous.and_then(|status| status.api_url.clone())),
         ready_generations,
+        build: previous.and_then(|status| status.build.clone()),
         transit_keys: previous
             .map(|status| status.transit_keys.clone())
             .unwrap_or_default(),
@@ -153,6 +181,20 @@ pub fn with_keys(
     }
     let finding = keys.map(|keys| (keys.holds, keys.reason, keys.message.clone()));
     with_condition(status, previous, KEYS_ROTATED, finding, now)
+}
+
+/// The status with what the objects were built from; without a look at them, as that was.
+pub fn with_build(
+    mut status: FlickrHubStatus,
+    previous: Option<&FlickrHubStatus>,
+    build: Option<&BuildReport>,
+    now: Timestamp,
+) -> FlickrHubStatus {
+    if let Some(build) = build {
+        status.build.clone_from(&build.last);
+    }
+    let finding = build.map(|build| build.finding.clone());
+    with_condition(status, previous, OPERATOR_VERSION_APPLIED, finding, now)
 }
 
 /// The status with a condition that is no part of `Ready`: whether it holds, the reason, and a sentence.
@@ -488,6 +530,22 @@ mod tests {
         assert_eq!(remembered(Part::Redis), Some(1));
         assert_eq!(remembered(Part::MongoDb), Some(2));
         assert_eq!(remembered(Part::Api), None);
+    }
+
+    #[test]
+    fn a_hub_that_sleeps_is_not_ready_and_at_its_goal() {
+        let outcome = |reason| Outcome::Sleeps {
+            reason,
+            message: "It sleeps.".to_owned(),
+            parts: BTreeMap::new(),
+        };
+        let before = status(None, 1, None, &parts(&[]), at(1));
+        let going = status(Some(&before), 2, None, &outcome("Hibernating"), at(2));
+        assert_eq!(truth(&going, READY), Some(("False", "Hibernating", Some(2))));
+        assert_eq!(truth(&going, RECONCILING), Some(("True", "Hibernating", Some(2))));
+        let gone = status(Some(&going), 2, None, &outcome(HIBERNATED), at(3));
+        assert_eq!(truth(&gone, RECONCILING), Some(("False", "Hibernated", Some(2))));
+        assert_eq!(gone.ready_generations, before.ready_generations, "there is data");
     }
 
     #[test]

@@ -78,6 +78,7 @@ enum HubState {
 struct UsableHub {
     hub: ValidatedHub,
     password: SecretString,
+    is_paused: bool,
 }
 
 /// Brings one client a step on. Returns when to look again; `None` if it is gone.
@@ -94,6 +95,12 @@ pub async fn reconcile(ctx: &Context, namespace: &str, name: &str) -> Result<Opt
         return leave(&api, &client, hub).await;
     }
     let usable = match hub {
+        HubState::Usable(usable) if usable.is_paused => {
+            let message = format!("FlickrHub {} is paused.", client.spec.hub_ref.name);
+            let reason = "HubPaused";
+            report(&api, &client, &Outcome::Waiting { reason, message }, None).await?;
+            return Ok(Some(REST));
+        }
         HubState::Usable(usable) => usable,
         HubState::Unusable(outcome) | HubState::Starting(outcome) => {
             report(&api, &client, &outcome, None).await?;
@@ -145,6 +152,10 @@ async fn hub_of(ctx: &Context, namespace: &str, name: &str) -> Result<HubState, 
         let reason = "HubNotReady";
         return Ok(HubState::Starting(Outcome::Waiting { reason, message }));
     }
+    if validated.hibernated {
+        let message = format!("FlickrHub {name} sleeps; it goes on when spec.hibernated is false.");
+        return waits("HubHibernated", message);
+    }
     let secrets: Api<Secret> = Api::namespaced(ctx.client.clone(), namespace);
     let secret_name = validated.names.mongodb_auth();
     let secret = secrets.get_opt(&secret_name).await?;
@@ -156,6 +167,7 @@ async fn hub_of(ctx: &Context, namespace: &str, name: &str) -> Result<HubState, 
         Some(password) => Ok(HubState::Usable(Box::new(UsableHub {
             password: SecretString::from(password),
             hub: validated,
+            is_paused: hub.spec.paused,
         }))),
         None => waits(
             "HubNotReady",

@@ -89,6 +89,27 @@ objects! {
 }
 
 impl Object {
+    /// Takes its pods away and notes that in an annotation; of what has no pods, nothing.
+    pub fn rest(&mut self, annotation: &str) {
+        let meta = match self {
+            Self::Deployment(object) => {
+                if let Some(spec) = &mut object.spec {
+                    spec.replicas = Some(0);
+                }
+                &mut object.metadata
+            }
+            Self::StatefulSet(object) => {
+                if let Some(spec) = &mut object.spec {
+                    spec.replicas = Some(0);
+                }
+                &mut object.metadata
+            }
+            _ => return,
+        };
+        let annotations = meta.annotations.get_or_insert_default();
+        annotations.insert(annotation.to_owned(), "true".to_owned());
+    }
+
     /// The names of the Secrets that its pods mount.
     pub fn mounted_secrets(&self) -> BTreeSet<&str> {
         let template = match self {

@@ -47,7 +47,7 @@ pub use queues::{QueueSpec, QueuesSpec};
 pub use rabbitmq::RabbitMqSpec;
 pub use redis::RedisSpec;
 pub use resources::{Amounts, ResourcesSpec};
-pub use status::{FlickrHubStatus, TransitKeyStatus};
+pub use status::{BuildStatus, FlickrHubStatus, TransitKeyStatus};
 pub use storage::StorageSpec;
 pub use vault::{
     AppRoleAuthSpec, ExternalVaultSpec, KubernetesAuthSpec, ManagedVaultSpec, TokenAuthSpec, VaultAuthSpec,
@@ -144,9 +144,26 @@ pub struct FlickrHubSpec {
     /// Leave everything as it is: while true, the operator changes nothing of this hub, not even to repair it.
     #[serde(default)]
     pub paused: bool,
+    /// Sleep: while true, no pod of the hub runs, and all data is kept. The API goes first, then dispatcher and workers when
+    /// they have finished what they hold, then the data tier; they come back in the reverse order.
+    #[serde(default)]
+    pub hibernated: bool,
+    /// When pods get what a new version of the operator builds otherwise, which restarts them.
+    #[serde(default)]
+    pub operator_upgrades: OperatorUpgrades,
     /// What happens to volumes and generated Secrets when this resource is deleted.
     #[serde(default)]
     pub deletion_policy: DeletionPolicy,
+}
+
+/// When pods get what a new version of the operator builds otherwise.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+pub enum OperatorUpgrades {
+    /// With the next change of the spec, or of a Secret that pods mount. An upgrade of the operator restarts no pod.
+    #[default]
+    OnChange,
+    /// At once, by a rolling restart.
+    Automatic,
 }
 
 /// What happens to volumes and generated Secrets when the resource is deleted.

@@ -24,6 +24,20 @@ pub struct SecretsChecksums {
     pub rabbitmq_app: String,
 }
 
+impl SecretsChecksums {
+    /// All of them.
+    pub fn all(&self) -> [&str; 5] {
+        let Self {
+            redis,
+            mongodb_keyfile,
+            mongodb_app,
+            rabbitmq_nodes,
+            rabbitmq_app,
+        } = self;
+        [redis, mongodb_keyfile, mongodb_app, rabbitmq_nodes, rabbitmq_app].map(String::as_str)
+    }
+}
+
 /// Reads the Secrets of a hub from `found`, by name. One that is not found is lost: it would have been created otherwise.
 pub(super) fn read(names: &HubNames, found: &BTreeMap<String, Secret>) -> Secrets {
     let redis = Source::new(found, names.redis_auth(), Some(names.redis()));

@@ -45,6 +45,10 @@ pub struct ValidatedHub {
     pub uid: String,
     /// The generation of its spec.
     pub generation: i64,
+    /// Whether it is to sleep.
+    pub hibernated: bool,
+    /// Whether what pods are made from stays as another version of the operator built it (see [`crate::consent`]).
+    pub keeps_templates: bool,
     /// The images of every container.
     pub images: Images,
     /// Flickr's addresses.
@@ -124,8 +128,7 @@ pub struct Images {
 }
 
 impl Images {
-    fn of(spec: &crate::crd::ImagesSpec) -> Self {
-        let version = env!("CARGO_PKG_VERSION");
+    fn of(spec: &crate::crd::ImagesSpec, version: &str) -> Self {
         let image = |own: &Option<String>, default: &str| {
             own.clone()
                 .unwrap_or_else(|| format!("{}/{default}", spec.registry.trim_end_matches('/')))
@@ -150,6 +153,8 @@ pub struct Surroundings {
     pub cluster_domain: String,
     /// The namespace that the operator runs in, out of which it reaches the engines.
     pub operator_namespace: String,
+    /// The version of the operator, and of the images that belong to it.
+    pub version: String,
 }
 
 /// Checks a hub against itself, and notes what it refers to that is not there.
@@ -174,7 +179,9 @@ pub fn validate(
     Ok(ValidatedHub {
         uid: hub.uid().unwrap_or_default(),
         generation: hub.metadata.generation.unwrap_or_default(),
-        images: Images::of(&spec.images),
+        hibernated: spec.hibernated,
+        keeps_templates: false,
+        images: Images::of(&spec.images, &surroundings.version),
         endpoints: flickr::endpoints(&spec.flickr.endpoints)?,
         apps: flickr::apps(&spec.flickr.apps),
         api: processes::api(&spec.api, &names)?,

@@ -35,6 +35,7 @@ fn surroundings() -> Surroundings {
         // No such names resolve (RFC 6761), so the engines are away.
         cluster_domain: "invalid".to_owned(),
         operator_namespace: "flickrhub-system".to_owned(),
+        version: "0.1.0".to_owned(),
     }
 }
 
@@ -121,6 +122,24 @@ async fn works(server: &ApiServer, ctx: &Context) {
         deployment["spec"]["replicas"] = json!(0);
     });
     bring_on(ctx).await;
+}
+
+/// The hub goes to sleep, which counts its pods, and wakes.
+async fn sleeps(server: &ApiServer, ctx: &Context) {
+    server.change("flickrhubs", "gallery", |hub| {
+        hub["spec"]["hibernated"] = json!(true);
+    });
+    bring_on(ctx).await;
+    server.change("statefulsets", "gallery-redis", |set| {
+        assert_eq!(set["spec"]["replicas"], 0);
+    });
+    server.change("flickrhubs", "gallery", |hub| {
+        hub["spec"]["hibernated"] = json!(false);
+    });
+    bring_on(ctx).await;
+    server.change("statefulsets", "gallery-redis", |set| {
+        assert_eq!(set["spec"]["replicas"], 3);
+    });
 }
 
 /// A client of the hub is declared; the operator fails at MongoDB, after which it would make the Secret.
@@ -276,6 +295,7 @@ async fn every_right_is_used_and_no_other_is_needed() {
     tells(&ctx).await;
     begins(&server, &ctx).await;
     works(&server, &ctx).await;
+    sleeps(&server, &ctx).await;
     declares_a_client(&server, &ctx).await;
     prunes(&server, &ctx).await;
     grows(&server, &ctx).await;
