@@ -39,6 +39,18 @@ chaos: ## kill parts of a hub by a seed and check what it promises (SEED=, SECON
 lint: ## formatting, clippy, dependency rules, generated files
 	@scripts/lint.sh
 
+.PHONY: fuzz
+fuzz: ## fuzz what reads the bytes of strangers (SECONDS= for each target, TARGETS="…", KEEP=1 to add to the corpus)
+	@FUZZ_SECONDS=$(SECONDS) FUZZ_TARGETS="$(TARGETS)" FUZZ_KEEP=$(KEEP) scripts/fuzz.sh
+
+.PHONY: advisories
+advisories: ## check the dependencies against the advisories of RustSec (FLICKRHUB_ADVISORY_DB=copy)
+	@scripts/advisories.sh
+
+.PHONY: sbom
+sbom: ## write a bill of materials for each image, and of a hub, into target/sbom
+	@scripts/sbom.sh
+
 .PHONY: generate
 generate: ## write the CRDs, the chart's copy of them and the OpenAPI document anew
 	@scripts/generate.sh
@@ -50,3 +62,11 @@ images: ## build the images and load them into the lab
 .PHONY: bench-engine
 bench-engine: ## measure the job engine; all benches, or BENCH="accept latency …" (see docs/benchmarks.md)
 	@scripts/bench-engine.sh $(BENCH) $(ARGS)
+
+.PHONY: bench-operator
+bench-operator: ## measure the operator; all benches, or BENCH="rest repair …" (see docs/benchmarks.md)
+	@scripts/bench-operator.sh $(BENCH) $(ARGS)
+
+.PHONY: bench-scale-in
+bench-scale-in: ## let workers come and go under load and count what has to be done again (see docs/autoscaling.md)
+	@scripts/bench-engine.sh scale-in $(ARGS)

@@ -18,13 +18,14 @@ secret redis-auth password redis
 secret mongodb-auth admin-password mongodb
 secret rabbitmq-auth password rabbitmq
 secret vault-keys root-token vault
+kube -n "$NAMESPACE" get configmap "$HUB-trust" -o json | jq -er '.data["ca.crt"]' >"$folder/ca.crt"
 openssl rand -hex 16 >"$folder/consumer-key"
 openssl rand -hex 8 >"$folder/consumer-secret"
 
 domain=$NAMESPACE.svc.cluster.local
 vhost=integration-$(date +%s)
-management=http://$HUB-rabbitmq.$domain:15672/api
-printf 'user = "flickrhub:%s"\n' "$(cat "$folder/rabbitmq")" >"$folder/curl"
+management=https://$HUB-rabbitmq.$domain:15671/api
+printf 'user = "flickrhub:%s"\ncacert = "%s"\n' "$(cat "$folder/rabbitmq")" "$folder/ca.crt" >"$folder/curl"
 in_cluster_network curl -sSf -K "$folder/curl" -X PUT "$management/vhosts/$vhost" >/dev/null
 in_cluster_network curl -sSf -K "$folder/curl" -X PUT -H 'Content-Type: application/json' \
   -d '{"configure":".*","write":".*","read":".*"}' "$management/permissions/$vhost/flickrhub" >/dev/null
@@ -38,6 +39,7 @@ redis:
   sentinels: $(members "$HUB-redis" "$HUB-redis.$domain" 26379)
   masterName: flickrhub
   passwordFile: $folder/redis
+  caFile: $folder/ca.crt
   keyPrefix: "fh-integration:"
 mongodb:
   hosts: $(members "$HUB-mongodb" "$HUB-mongodb.$domain" 27017)
@@ -45,15 +47,18 @@ mongodb:
   database: integration
   username: admin
   passwordFile: $folder/mongodb
+  caFile: $folder/ca.crt
   maxPoolSize: 10
 rabbitmq:
-  hosts: ["$HUB-rabbitmq.$domain:5672"]
+  hosts: ["$HUB-rabbitmq.$domain:5671"]
   vhost: $vhost
   username: flickrhub
   passwordFile: $folder/rabbitmq
+  caFile: $folder/ca.crt
   quorumGroupSize: 3
 vault:
-  address: http://$HUB-vault.$domain:8200
+  address: https://$HUB-vault.$domain:8200
+  caFile: $folder/ca.crt
   auth: {method: token, tokenFile: $folder/vault}
   transitMount: transit
   userTokensKey: flickrhub-user-tokens

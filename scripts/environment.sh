@@ -10,6 +10,8 @@ shopt -s inherit_errexit
 
 ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 export FLICKRHUB_CACHE=${FLICKRHUB_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/flickrhub}
+# Where deny.toml finds the databases of advisories: clones share them.
+export FLICKRHUB_ADVISORIES=$FLICKRHUB_CACHE/advisories
 export CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-$FLICKRHUB_CACHE/target}
 export LAB_NAME=${LAB_NAME:-lab}
 export CARGO_TERM_PROGRESS_WHEN=never

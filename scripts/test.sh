@@ -63,6 +63,8 @@ run_in_lab() {
   FLICKRHUB_TEST_REDIS=$("$LAB" program redis redis-server) \
     FLICKRHUB_TEST_MONGOD=$("$LAB" program mongo mongod) \
     FLICKRHUB_TEST_BAO=$("$LAB" program openbao bao) \
+    FLICKRHUB_TEST_ETCD=$("$LAB" binary etcd etcd) \
+    FLICKRHUB_TEST_APISERVER=$("$LAB" binary kubernetes kube-apiserver) \
     FLICKRHUB_FAIL_POINTS_BIN=$CARGO_TARGET_DIR/fail-points FLICKRHUB_LAB=$LAB \
     CARGO_NET_OFFLINE=true FLICKRHUB_TEST_CONFIG=$config FLICKRHUB_TEST_NAMESPACE=flickrhub-test FLICKRHUB_TEST_HUB=$HUB \
     "$LAB" run cargo nextest run --locked --workspace --no-fail-fast --run-ignored only --profile lab \

@@ -29,6 +29,9 @@ struct Arguments {
     /// Where the API is served.
     #[arg(long, global = true, default_value = "0.0.0.0:8080")]
     listen: SocketAddr,
+    /// Where the API is served over TLS, if the configuration names a certificate.
+    #[arg(long, global = true, default_value = "0.0.0.0:8443")]
+    listen_tls: SocketAddr,
     /// Where metrics and health are served.
     #[arg(long, global = true, default_value = "0.0.0.0:9090")]
     metrics_listen: SocketAddr,
@@ -152,6 +155,10 @@ async fn serve(arguments: &Arguments) -> Result<(), Fatal> {
         Arc::new(data.clone()),
     );
 
+    let addresses = server::Addresses {
+        plain: arguments.listen,
+        secured: arguments.listen_tls,
+    };
     let (registry, readiness) = (state.metrics.registry.clone(), state.readiness.clone());
     let metrics = telemetry::serve(arguments.metrics_listen, registry, readiness);
     let connect = async {
@@ -160,7 +167,7 @@ async fn serve(arguments: &Arguments) -> Result<(), Fatal> {
         std::future::pending::<()>().await;
     };
     tokio::select! {
-        outcome = server::serve(arguments.listen, state.clone(), stop) => Ok(outcome?),
+        outcome = server::serve(addresses, state.clone(), stop) => Ok(outcome?),
         outcome = metrics => Ok(outcome?),
         () = connect => Ok(()),
         () = limits.follow() => Ok(()),

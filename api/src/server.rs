@@ -23,8 +23,12 @@ use crate::problem::Problem;
 use crate::state::AppState;
 use crate::{openapi, routes};
 
+use connections::Secured;
+use tls::Certificate;
+
 mod connections;
 mod stream;
+pub mod tls;
 
 /// How long requests under way may still take when the process is told to stop. The pod's grace period is longer.
 const DRAIN: Duration = Duration::from_secs(25);
@@ -62,19 +66,40 @@ pub fn app(state: AppState) -> Result<Router, serde_json::Error> {
         .with_state(state))
 }
 
-/// Serves at the address; see [`serve_on`].
+/// Where the API is served.
+#[derive(Clone, Copy, Debug)]
+pub struct Addresses {
+    /// Plain HTTP.
+    pub plain: SocketAddr,
+    /// Over TLS, where `api.tls` is configured.
+    pub secured: SocketAddr,
+}
+
+/// Serves at the addresses; see [`serve_on`].
 ///
 /// # Errors
-/// When the address cannot be listened on.
+/// When an address cannot be listened on, or the certificate cannot be used.
 pub async fn serve(
-    address: SocketAddr,
+    addresses: Addresses,
     state: AppState,
     stop: impl Future<Output = ()> + Send + 'static,
 ) -> io::Result<()> {
-    serve_on(TcpListener::bind(address).await?, state, stop).await
+    let listener = TcpListener::bind(addresses.plain).await?;
+    let Some(files) = &state.config.api.tls else {
+        return serve_on(listener, state, stop).await;
+    };
+    let certificate = Certificate::load(files).map_err(io::Error::other)?;
+    let secured = Secured {
+        listener: TcpListener::bind(addresses.secured).await?,
+        acceptor: certificate.acceptor().map_err(io::Error::other)?,
+    };
+    tokio::select! {
+        outcome = serve_at(listener, Some(secured), state, stop) => outcome,
+        () = certificate.follow() => Ok(()),
+    }
 }
 
-/// Serves until `stop` resolves, then finishes what is under way.
+/// Serves plain HTTP until `stop` resolves, then finishes what is under way.
 ///
 /// | after `stop` | what happens |
 /// | --- | --- |
@@ -89,8 +114,17 @@ pub async fn serve_on(
     state: AppState,
     stop: impl Future<Output = ()> + Send + 'static,
 ) -> io::Result<()> {
+    serve_at(listener, None, state, stop).await
+}
+
+async fn serve_at(
+    listener: TcpListener,
+    secured: Option<Secured>,
+    state: AppState,
+    stop: impl Future<Output = ()> + Send + 'static,
+) -> io::Result<()> {
     let app = app(state.clone()).map_err(io::Error::other)?;
-    tracing::info!(address = %listener.local_addr()?, "serving");
+    tracing::info!(address = %listener.local_addr()?, tls = secured.is_some(), "serving");
     let (draining, mut drained) = watch::channel(false);
     let (readiness, stopping) = (state.readiness.clone(), state.stopping.clone());
     let stopped = async move {
@@ -102,7 +136,7 @@ pub async fn serve_on(
         draining.send_replace(true);
     };
     let finished = async {
-        connections::serve(listener, app, stopped).await;
+        connections::serve(listener, secured, app, stopped).await;
         state.finish_tasks().await;
     };
     let deadline = async {

@@ -22,13 +22,13 @@ use crate::{
 
 /// An answer as it came.
 #[derive(Clone, Copy)]
-pub(crate) struct RawAnswer<'a> {
+pub struct RawAnswer<'a> {
     /// The HTTP status code.
-    pub(crate) status: u16,
+    pub status: u16,
     /// The `Retry-After` header.
-    pub(crate) retry_after: Option<Duration>,
+    pub retry_after: Option<Duration>,
     /// The body.
-    pub(crate) body: &'a [u8],
+    pub body: &'a [u8],
 }
 
 /// The body, which can hold a token or repeat the request, is not shown.
@@ -94,7 +94,7 @@ impl RawAnswer<'_> {
 /// # Errors
 /// [`Failure::Api`] for `stat=fail`; [`Failure::OAuth`], [`Failure::RateLimited`] or
 /// [`Failure::Http`] for the other forms; [`Failure::Malformed`] for a success that is none of them.
-pub(crate) fn rest(answer: RawAnswer<'_>) -> Result<Value, Failure> {
+pub fn rest(answer: RawAnswer<'_>) -> Result<Value, Failure> {
     const EXPECTED: &str = "JSON object";
     answer.refuse_rate_limit()?;
     let Ok(value) = serde_json::from_slice::<Value>(answer.body) else {
@@ -129,7 +129,7 @@ fn number(value: &Value) -> Option<u32> {
 ///
 /// # Errors
 /// As [`rest`], with XML for JSON.
-pub(crate) fn upload(answer: RawAnswer<'_>) -> Result<Uploaded, Failure> {
+pub fn upload(answer: RawAnswer<'_>) -> Result<Uploaded, Failure> {
     const EXPECTED: &str = "XML <rsp>";
     answer.refuse_rate_limit()?;
     let Some(rsp) = std::str::from_utf8(answer.body).ok().and_then(Rsp::read) else {
@@ -161,7 +161,7 @@ pub(crate) fn upload(answer: RawAnswer<'_>) -> Result<Uploaded, Failure> {
 ///
 /// # Errors
 /// As [`rest`], with form-encoded text for JSON; [`Failure::Malformed`] if a field is missing.
-pub(crate) fn form<const N: usize>(answer: RawAnswer<'_>, names: [&str; N]) -> Result<[String; N], Failure> {
+pub fn form<const N: usize>(answer: RawAnswer<'_>, names: [&str; N]) -> Result<[String; N], Failure> {
     const EXPECTED: &str = "form-encoded text";
     answer.refuse_rate_limit()?;
     if !answer.is_success() || answer.oauth_problem().is_some() {
@@ -178,20 +178,38 @@ pub(crate) fn form<const N: usize>(answer: RawAnswer<'_>, names: [&str; N]) -> R
     Ok(found)
 }
 
+/// The longest XML that is read, in bytes; what Flickr documents has a few hundred. The work that an
+/// element takes grows with the square of its attributes.
+const LONGEST_XML: usize = 64 * 1024;
+
+/// The names of what is looked at in `<rsp>`.
+const NAMES: [&str; 6] = [
+    "photoid",
+    "ticketid",
+    "code",
+    "msg",
+    "duplicate_photo_id",
+    "non_pro_desktop_upload_wait_time",
+];
+
 /// What matters of `<rsp stat="…">…</rsp>`: its texts and attributes by name, wherever they stand,
-/// as Flickr's documents leave open whether a detail of an error is an attribute or an element.
+/// as Flickr's documents leave open whether a detail of an error is an attribute or an element. Of
+/// each name the first one counts.
 #[derive(Default)]
 struct Rsp {
     stat: String,
-    values: Vec<(String, String)>,
+    values: [Option<String>; NAMES.len()],
 }
 
 impl Rsp {
-    /// `None` for text that is not well-formed or has another root.
+    /// `None` for text that is not well-formed, has another root, or is too long.
     fn read(text: &str) -> Option<Self> {
+        if text.len() > LONGEST_XML {
+            return None;
+        }
         let mut reader = Reader::from_str(text);
         let mut rsp = Self::default();
-        let mut open: Vec<String> = Vec::new();
+        let mut open: Vec<Option<usize>> = Vec::new();
         let mut seen_root = false;
         loop {
             match reader.read_event().ok()? {
@@ -203,10 +221,10 @@ impl Rsp {
                 }
                 Event::Text(text) => {
                     let text = text.xml_content(XmlVersion::Implicit1_0);
-                    if let Some(name) = open.last()
+                    if let Some(index) = open.last()
                         && !text.trim().is_empty()
                     {
-                        rsp.values.push((name.clone(), text.trim().to_owned()));
+                        rsp.note(*index, text.trim());
                     }
                 }
                 Event::End(_) => {
@@ -220,8 +238,11 @@ impl Rsp {
         }
     }
 
-    fn element(&mut self, element: &BytesStart<'_>, seen_root: &mut bool) -> Option<String> {
-        let name = element.name().0.to_owned();
+    /// The place of the element's text among the values, if it has one; `None` if it is not
+    /// well-formed or no root.
+    #[expect(clippy::option_option, reason = "an element that is read may have no place")]
+    fn element(&mut self, element: &BytesStart<'_>, seen_root: &mut bool) -> Option<Option<usize>> {
+        let name = element.name().0;
         if !*seen_root && name != "rsp" {
             return None;
         }
@@ -234,19 +255,27 @@ impl Rsp {
             if !*seen_root && attribute.key.0 == "stat" {
                 self.stat = value;
             } else {
-                self.values.push((attribute.key.0.to_owned(), value));
+                self.note(place(attribute.key.0), &value);
             }
         }
         *seen_root = true;
-        Some(name)
+        Some(place(name))
+    }
+
+    fn note(&mut self, place: Option<usize>, value: &str) {
+        if let Some(slot) = place.and_then(|place| self.values.get_mut(place)) {
+            slot.get_or_insert_with(|| value.to_owned());
+        }
     }
 
     fn value(&self, name: &str) -> Option<String> {
-        self.values
-            .iter()
-            .find(|(key, _)| key == name)
-            .map(|(_, value)| value.clone())
+        self.values.get(place(name)?)?.clone()
     }
+}
+
+/// The place of a name among the values.
+fn place(name: &str) -> Option<usize> {
+    NAMES.iter().position(|known| *known == name)
 }
 
 fn contains(body: &[u8], text: &[u8]) -> bool {

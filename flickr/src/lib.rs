@@ -9,10 +9,10 @@
 //! | [`oauth_flow`] | request token, authorization address, access token, what a token allows |
 //! | [`method`] | the table of all API methods |
 //! | [`client`] | the HTTP client: calls, uploads, replacements, tickets |
-//! | `answer` | reading what Flickr answers |
+//! | [`answer`] | reading what Flickr answers |
 //! | [`error`] | what can fail, and what may be done about it |
 
-mod answer;
+pub mod answer;
 mod api_code;
 pub mod client;
 mod credentials;

@@ -62,6 +62,10 @@ pub struct RedisConfig {
     pub master_name: String,
     /// File with the password of Redis and of its Sentinels.
     pub password_file: PathBuf,
+    /// File with the authorities (PEM) that sign the servers' certificates; every connection is TLS with it. Without it none
+    /// is: only tests on loopback do without.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ca_file: Option<PathBuf>,
     /// What precedes every key, so that several hubs (or tests beside one) can share a Redis.
     pub key_prefix: String,
 }
@@ -80,6 +84,10 @@ pub struct MongoConfig {
     pub username: String,
     /// File with its password.
     pub password_file: PathBuf,
+    /// File with the authorities (PEM) that sign the servers' certificates; every connection is TLS with it. Without it none
+    /// is: only tests on loopback do without.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ca_file: Option<PathBuf>,
     /// Most connections that one process keeps to one member.
     pub max_pool_size: u32,
 }
@@ -96,6 +104,10 @@ pub struct RabbitConfig {
     pub username: String,
     /// File with its password.
     pub password_file: PathBuf,
+    /// File with the authorities (PEM) that sign the servers' certificates; every connection is TLS with it. Without it none
+    /// is: only tests on loopback do without.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ca_file: Option<PathBuf>,
     /// Members that a quorum queue starts with.
     pub quorum_group_size: u32,
 }
@@ -104,7 +116,7 @@ pub struct RabbitConfig {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct VaultConfig {
-    /// For example `http://gallery-vault:8200`.
+    /// For example `https://gallery-vault.photos.svc.cluster.local:8200`.
     pub address: Url,
     /// The namespace, where the server has namespaces.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -219,10 +231,23 @@ pub struct ApiConfig {
     /// Networks of the proxies before the API: from these, and only from these, `X-Forwarded-For` is believed.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub trusted_proxies: Vec<IpNet>,
+    /// What the API shows to clients that connect over TLS; without it, it speaks plain HTTP alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tls: Option<TlsFiles>,
     /// Largest upload in bytes.
     pub max_upload_bytes: u64,
     /// Largest other request body in bytes.
     pub max_body_bytes: u64,
+}
+
+/// A certificate and its key. They are replaced while the process runs.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct TlsFiles {
+    /// The certificate, and those between it and its authority (PEM).
+    pub certificate_file: PathBuf,
+    /// The key (PEM).
+    pub key_file: PathBuf,
 }
 
 /// Callbacks to clients.

@@ -17,6 +17,7 @@
 //! | [`envelope`] | the message that a worker receives |
 //! | [`topology`] | the quorum queues, declared the same way by whoever comes first |
 //! | [`vault`] | transit encryption of tokens, credentials and webhook secrets |
+//! | [`scope`] | what a client of the API may do |
 //! | [`signing_key`] | the keys of signed requests |
 //! | [`cache`] | Redis: answers of Flickr, kept for the user who had them |
 //! | [`callback`] | Standard Webhooks: signing, address policy, delivery |
@@ -38,6 +39,7 @@ pub mod model;
 pub mod nonce;
 pub mod progress;
 pub mod queue;
+pub mod scope;
 pub mod signing_key;
 pub mod sliding_log;
 pub mod store;

@@ -7,13 +7,18 @@ use jiff::Timestamp;
 
 use crate::apply::ApplyError;
 use crate::backoff;
+use crate::consent::BuildReport;
 use crate::crd::FlickrHubStatus;
 use crate::engine::redis::OpenCircuit;
 use crate::engine::vault::rotation::RotationReport;
+use crate::hibernation::HIBERNATING;
 use crate::lack::{Lack, SECRET_LOST};
 use crate::part::{Part, PartStatus};
 use crate::reconcile::ReconcileError;
 use crate::status::{self, Outcome};
+
+/// When to look again at the pods of a hub that goes to sleep.
+const PODS_PAUSE: Duration = Duration::from_secs(1);
 
 /// The reason of a condition where another try may mend what failed.
 pub(crate) const APPLY_FAILED: &str = "ApplyFailed";
@@ -45,6 +50,12 @@ pub(crate) struct Brought {
     pub(crate) circuits: Option<Vec<OpenCircuit>>,
     /// The transit keys, if they were looked at.
     pub(crate) keys: Option<RotationReport>,
+    /// What the objects were built from.
+    pub(crate) build: BuildReport,
+    /// How far a hub is that is to sleep: the reason, and a sentence.
+    pub(crate) sleep: Option<(&'static str, String)>,
+    /// When to look again at certificates that are being replaced.
+    pub(crate) certificates: Option<Duration>,
 }
 
 impl Brought {
@@ -62,9 +73,13 @@ impl Brought {
 
     /// When to look again although nothing in Kubernetes changes.
     pub(crate) fn look_again(&self) -> Option<Duration> {
+        if let Some((HIBERNATING, _)) = self.sleep {
+            // Pods are not watched.
+            return Some(PODS_PAUSE);
+        }
         let parts = self.parts.values().filter_map(|status| status.requeue_after);
         let keys = self.keys.iter().filter_map(|keys| keys.look_again);
-        parts.chain(keys).min()
+        parts.chain(keys).chain(self.certificates).min()
     }
 
     /// Everything that somebody has to know, each once.
@@ -108,6 +123,13 @@ impl Brought {
     pub(crate) fn outcome(self) -> Outcome {
         let (reason, message) = (self.stalls(), self.message());
         let parts = self.parts;
+        if let (None, Some((reason, message)), true) = (reason, &self.sleep, self.failures.is_empty()) {
+            return Outcome::Sleeps {
+                reason,
+                message: message.clone(),
+                parts,
+            };
+        }
         match reason {
             Some(reason) => Outcome::Stalled {
                 reason,
@@ -159,6 +181,12 @@ mod tests {
             failures,
             circuits: None,
             keys: None,
+            build: BuildReport {
+                last: None,
+                finding: (true, "Applied", String::new()),
+            },
+            sleep: None,
+            certificates: None,
         }
     }
 

@@ -7,10 +7,18 @@ use kube::Client;
 use kube::runtime::events::Recorder;
 use tokio_util::task::TaskTracker;
 
+use crate::apply::children::Children;
+use crate::autoscaling::{ClusterView, ScaledHubs};
+use crate::backlogs::Backlogs;
+use crate::data_tier::{DataTier, OverNetwork};
+use crate::external_metrics::ServiceAddress;
 use crate::validate::Surroundings;
 
 /// The field manager of every server-side apply of the operator.
 pub const FIELD_MANAGER: &str = "flickrhub-operator";
+
+/// The field manager of numbers of workers, which belong to an autoscaler, and of marks on their pods.
+pub const SCALE_MANAGER: &str = "flickrhub-operator-scale";
 
 /// Settings of the operator process.
 #[derive(Clone, Debug)]
@@ -21,6 +29,8 @@ pub struct Settings {
     pub namespace: Option<String>,
     /// Hubs that are reconciled at the same time.
     pub concurrency: u16,
+    /// The Service behind which the operator serves external metrics; `None` if it does not.
+    pub external_metrics: Option<ServiceAddress>,
 }
 
 /// What every step of the reconciliation shares.
@@ -31,10 +41,20 @@ pub struct Context {
     pub watch_client: Client,
     /// Tasks that hold what exists nowhere else; the process must not end before them.
     pub saves: TaskTracker,
+    /// What is known of the children of all hubs without reading them.
+    pub children: Children,
     /// Publishes events.
     pub recorder: Recorder,
+    /// The engines of every hub.
+    pub data_tier: Box<dyn DataTier>,
     /// Settings of the process.
     pub settings: Settings,
+    /// Who serves external metrics in the cluster.
+    pub cluster: ClusterView,
+    /// Tells the backlogs of hubs.
+    pub backlogs: Backlogs,
+    /// The hubs whose workers are scaled.
+    pub scaled: ScaledHubs,
     failures: Mutex<HashMap<String, u32>>,
 }
 
@@ -42,12 +62,26 @@ impl Context {
     /// The context of one process.
     pub fn new(client: Client, watch_client: Client, recorder: Recorder, settings: Settings) -> Self {
         Self {
+            cluster: ClusterView::new(settings.external_metrics.clone()),
+            backlogs: Backlogs::new(client.clone(), &settings.surroundings.cluster_domain),
+            scaled: ScaledHubs::default(),
             client,
             watch_client,
             saves: TaskTracker::new(),
+            children: Children::default(),
             recorder,
+            data_tier: Box::new(OverNetwork),
             settings,
             failures: Mutex::new(HashMap::new()),
+        }
+    }
+
+    /// The same, with other engines.
+    #[must_use]
+    pub fn with_data_tier(self, data_tier: impl DataTier + 'static) -> Self {
+        Self {
+            data_tier: Box::new(data_tier),
+            ..self
         }
     }
 

@@ -1,7 +1,8 @@
 //! Watches hubs (and clients, see [`crate::client_controller`]), everything they own and the Secrets they refer to, and reconciles what changed.
 //!
-//! Only the metadata of children is watched and none of it is kept, so memory does not grow with objects that are not
-//! ours. A hub that cannot be read is reported and stops no other.
+//! Only the metadata of children is watched, and by their label, and of that only versions are kept (see
+//! [`crate::apply::children`]); of Secrets, which may be anybody's, nothing. So memory does not grow with objects that are
+//! not ours. A hub that cannot be read is reported and stops no other.
 //!
 //! What changes only the status of a hub does not trigger it: the operator would answer each of its own writes with another
 //! reconciliation. Every reconciliation says when the next one comes at the latest, and that one mends a status that
@@ -13,8 +14,8 @@ use std::fmt::Debug;
 use std::sync::Arc;
 use std::time::Instant;
 
-use futures::future::join;
-use futures::{FutureExt, Stream, StreamExt};
+use futures::future::join3;
+use futures::{FutureExt, Stream, StreamExt, stream};
 use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::apps::v1::{Deployment, StatefulSet};
 use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
@@ -29,13 +30,18 @@ use kube::runtime::{Controller, Predicate, PredicateConfig, WatchStreamExt, pred
 use kube::{Api, Resource, ResourceExt};
 use serde::de::DeserializeOwned;
 
+use crate::apply::children::{HubId, Seen};
+use crate::autoscaling::scaler;
 use crate::backoff;
-use crate::build::labels::{HUB_NAMESPACE, INSTANCE, MANAGED_BY};
+use crate::build::Kind;
+use crate::build::labels::{INSTANCE, MANAGED_BY};
 use crate::client_controller;
 use crate::context::Context;
 use crate::crd::FlickrHub;
 use crate::metrics::Metrics;
+use crate::names::HubNames;
 use crate::reconcile::{ReconcileError, reconcile, report_unreadable};
+use crate::secrets;
 use crate::validate::referenced_secrets;
 
 type Hub = DeserializeGuard<FlickrHub>;
@@ -53,14 +59,12 @@ pub async fn run(ctx: Context, metrics: Metrics, shutdown: impl Future<Output = 
     let shared = Arc::new(Shared { ctx, metrics });
     let (reader, writer) = reflector::store();
     let hubs = watched::<Hub>(&shared, scoped(&shared.ctx), watcher::Config::default())
+        // Nobody asks for it, and it is longer than the rest.
+        .modify(|hub| hub.meta_mut().managed_fields = None)
         .reflect(writer)
         .applied_objects()
         .predicate_filter(but_for_status::<Hub>(), PredicateConfig::default());
-    let bindings = watched(
-        &shared,
-        Api::<PartialObjectMeta<ClusterRoleBinding>>::all(shared.ctx.watch_client.clone()),
-        ours.clone(),
-    );
+    let bindings = Api::all(shared.ctx.watch_client.clone());
     let secrets = watched(
         &shared,
         scoped::<PartialObjectMeta<Secret>>(&shared.ctx),
@@ -69,18 +73,33 @@ pub async fn run(ctx: Context, metrics: Metrics, shutdown: impl Future<Output = 
     let store = reader.clone();
     let shutdown = shutdown.shared();
     let clients = client_controller::run(Arc::clone(&shared), shutdown.clone());
+    let scaling = Arc::clone(&shared);
+    let scaling = scaler::run(&scaling.ctx, shutdown.clone());
     let hubs = Controller::for_stream(hubs, reader)
         .with_config(config)
-        .owns_stream(children::<ConfigMap>(&shared, &ours))
-        .owns_stream(children::<Service>(&shared, &ours))
-        .owns_stream(children::<ServiceAccount>(&shared, &ours))
-        .owns_stream(children::<StatefulSet>(&shared, &ours))
-        .owns_stream(children::<Deployment>(&shared, &ours))
-        .owns_stream(children::<PodDisruptionBudget>(&shared, &ours))
-        .owns_stream(children::<HorizontalPodAutoscaler>(&shared, &ours))
-        .owns_stream(children::<Ingress>(&shared, &ours))
-        .owns_stream(children::<NetworkPolicy>(&shared, &ours))
-        .watches_stream(bindings.touched_objects(), |binding| hub_of_binding(&binding))
+        .reconcile_on(of_hubs::<ConfigMap>(&shared, Kind::ConfigMap, &ours))
+        .reconcile_on(of_hubs::<Service>(&shared, Kind::Service, &ours))
+        .reconcile_on(of_hubs::<ServiceAccount>(&shared, Kind::ServiceAccount, &ours))
+        .reconcile_on(of_hubs::<StatefulSet>(&shared, Kind::StatefulSet, &ours))
+        .reconcile_on(of_hubs::<Deployment>(&shared, Kind::Deployment, &ours))
+        .reconcile_on(of_hubs::<PodDisruptionBudget>(
+            &shared,
+            Kind::PodDisruptionBudget,
+            &ours,
+        ))
+        .reconcile_on(of_hubs::<HorizontalPodAutoscaler>(
+            &shared,
+            Kind::HorizontalPodAutoscaler,
+            &ours,
+        ))
+        .reconcile_on(of_hubs::<Ingress>(&shared, Kind::Ingress, &ours))
+        .reconcile_on(of_hubs::<NetworkPolicy>(&shared, Kind::NetworkPolicy, &ours))
+        .reconcile_on(seen_of::<ClusterRoleBinding>(
+            &shared,
+            Kind::ClusterRoleBinding,
+            bindings,
+            &ours,
+        ))
         .watches_stream(secrets.touched_objects(), move |secret| {
             hubs_of_secret(&store, &secret)
         })
@@ -88,7 +107,7 @@ pub async fn run(ctx: Context, metrics: Metrics, shutdown: impl Future<Output = 
         .run(step, on_error, shared)
         // Failures were logged and counted where they happened.
         .for_each(|_| std::future::ready(()));
-    join(hubs, clients).await;
+    join3(hubs, clients, scaling).await;
 }
 
 /// What of a resource triggers it: its spec (the generation), what is written into its metadata, and that it is to go.
@@ -165,11 +184,54 @@ where
     }
 }
 
-/// The hub that a ClusterRoleBinding was made for.
-fn hub_of_binding(binding: &PartialObjectMeta<ClusterRoleBinding>) -> Option<ObjectRef<Hub>> {
-    let name = binding.labels().get(INSTANCE)?;
-    let namespace = binding.annotations().get(HUB_NAMESPACE)?;
-    Some(ObjectRef::new(name).within(namespace))
+/// The hubs that are concerned by what happens to children of a kind, which is taken into what is known of these.
+fn of_hubs<K>(
+    shared: &Arc<Shared>,
+    kind: Kind,
+    ours: &watcher::Config,
+) -> impl Stream<Item = ObjectRef<Hub>> + Send + 'static + use<K>
+where
+    K: Resource<DynamicType = (), Scope = NamespaceResourceScope>
+        + Clone
+        + DeserializeOwned
+        + Debug
+        + Send
+        + 'static,
+{
+    seen_of(shared, kind, scoped::<PartialObjectMeta<K>>(&shared.ctx), ours)
+}
+
+/// The same for a kind that may be without namespaces.
+fn seen_of<K>(
+    shared: &Arc<Shared>,
+    kind: Kind,
+    api: Api<PartialObjectMeta<K>>,
+    ours: &watcher::Config,
+) -> impl Stream<Item = ObjectRef<Hub>> + Send + 'static + use<K>
+where
+    K: Resource<DynamicType = ()> + Clone + DeserializeOwned + Debug + Send + 'static,
+{
+    let taker = Arc::clone(shared);
+    watched(shared, api, ours.clone()).flat_map(move |event| {
+        let concerned = event.map_or_else(
+            |_| Vec::new(),
+            |event| {
+                let seen = match &event {
+                    watcher::Event::Init => Seen::Begin,
+                    watcher::Event::InitApply(object) => Seen::Listed(object.meta()),
+                    watcher::Event::InitDone => Seen::Complete,
+                    watcher::Event::Apply(object) => Seen::Changed(object.meta()),
+                    watcher::Event::Delete(object) => Seen::Gone(object.meta()),
+                };
+                taker.ctx.children.see(kind, seen)
+            },
+        );
+        stream::iter(concerned.into_iter().map(|hub| reference(&hub)))
+    })
+}
+
+fn reference(hub: &HubId) -> ObjectRef<Hub> {
+    ObjectRef::new(&hub.name).within(&hub.namespace)
 }
 
 /// The hubs that refer to a Secret, and the hub that it was made for.
@@ -181,9 +243,13 @@ fn hubs_of_secret(store: &Store<Hub>, secret: &PartialObjectMeta<Secret>) -> Vec
             .get(MANAGED_BY.0)
             .is_some_and(|by| by == MANAGED_BY.1)
     });
+    // By its name too: labels that somebody takes away are put back.
+    let is_made_up =
+        |hub: &str| name.starts_with(hub) && secrets::names(&HubNames::new(hub, "", "")).contains(&name);
     let concerns = |hub: &Hub| match &hub.0 {
         Ok(hub) => {
             maker.is_some_and(|maker| *maker == hub.name_any())
+                || is_made_up(&hub.name_any())
                 || referenced_secrets(&hub.spec).contains(&name)
         }
         Err(_) => false,
@@ -201,7 +267,7 @@ async fn step(hub: Arc<Hub>, shared: Arc<Shared>) -> Result<Action, ReconcileErr
     let result = match &hub.0 {
         Ok(hub) => {
             let (namespace, name) = (hub.namespace().unwrap_or_default(), hub.name_any());
-            reconcile(&shared.ctx, &namespace, &name).await
+            Box::pin(reconcile(&shared.ctx, &namespace, &name)).await
         }
         Err(invalid) => report_unreadable(&shared.ctx, invalid).await,
     };
@@ -325,9 +391,11 @@ mod tests {
     fn a_secret_that_was_made_up_for_a_hub_triggers_it() {
         let labels = [(INSTANCE, "gallery"), MANAGED_BY];
         assert_eq!(triggered(&secret("gallery-redis-auth", "photos", &labels)), 1);
+        // One that lost its label is found by its name.
         assert_eq!(
             triggered(&secret("gallery-redis-auth", "photos", &labels[..1])),
-            0
+            1
         );
+        assert_eq!(triggered(&secret("gallery-redis-auth", "another", &labels)), 0);
     }
 }

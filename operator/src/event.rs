@@ -5,6 +5,7 @@ use kube::runtime::events::{Event, EventType};
 
 use crate::context::Context;
 use crate::crd::FlickrHubStatus;
+use crate::hibernation::{HIBERNATED, HIBERNATING};
 use crate::status::{READY, STALLED, condition};
 
 /// An event that a change of the status is worth: `None` where nothing of note changed.
@@ -19,6 +20,14 @@ pub fn of_change(before: Option<&FlickrHubStatus>, after: &FlickrHubStatus) -> O
     }
     match (was_ready, is_ready) {
         (false, true) => Some(event(EventType::Normal, "Ready", &ready.message)),
+        _ if ready.reason == HIBERNATED
+            && truth(before, READY).is_none_or(|(_, reason)| reason != HIBERNATED) =>
+        {
+            Some(event(EventType::Normal, HIBERNATED, &ready.message))
+        }
+        (true, false) if ready.reason == HIBERNATING => {
+            Some(event(EventType::Normal, HIBERNATING, &ready.message))
+        }
         (true, false) if ready.status == "False" && stalled.is_none() => {
             Some(event(EventType::Warning, &ready.reason, &ready.message))
         }

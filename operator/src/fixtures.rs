@@ -3,15 +3,20 @@
 
 use std::collections::BTreeMap;
 
+use flickrhub_job::connection::trust::Trust;
 use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::Secret;
 
+use crate::autoscaling::cluster::Facts;
 use crate::crd::FlickrHub;
 use crate::secrets::SecretsChecksums;
 use crate::validate::{References, SecretDigest, Surroundings, ValidatedHub, validate};
 
 const MINIMAL: &str = include_str!("../../manifests/samples/flickrhub.yaml");
 const FULL: &str = include_str!("../../manifests/samples/flickrhub-full.yaml");
+
+/// A certificate authority, without its key.
+const AUTHORITY: &str = include_str!("fixtures/ca.pem");
 
 /// The value of every key of every Secret that hubs refer to.
 pub(crate) const SECRET_VALUE: &str = "value-of-a-secret";
@@ -62,12 +67,25 @@ pub(crate) fn surroundings() -> Surroundings {
     Surroundings {
         cluster_domain: "cluster.local".to_owned(),
         operator_namespace: "flickrhub-system".to_owned(),
+        version: "0.1.0".to_owned(),
     }
 }
 
-/// The hub, validated with every Secret there.
+/// A cluster in which the operator serves external metrics and KEDA is installed.
+pub(crate) fn cluster() -> Facts {
+    Facts {
+        served: true,
+        other_adapter: None,
+        keda: true,
+    }
+}
+
+/// The hub, validated with every Secret there, in that cluster, and with an authority.
 pub(crate) fn validated(hub: &FlickrHub) -> ValidatedHub {
-    validate(hub, &references(), &surroundings()).unwrap()
+    let mut validated = validate(hub, &references(), &surroundings()).unwrap();
+    validated.autoscaling = validated.autoscaling.within(&cluster());
+    validated.trust = Some(Trust::from_pem(AUTHORITY).unwrap());
+    validated
 }
 
 /// Checksums of made-up Secrets.

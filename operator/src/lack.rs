@@ -76,10 +76,7 @@ pub fn withheld(objects: &[Object], lacks: &[Lack], config: &str, live: &Live) -
             withheld.entry(object).or_insert_with(|| lack.clone());
         }
     }
-    for autoscaler in objects
-        .iter()
-        .filter(|object| object.kind() == Kind::HorizontalPodAutoscaler)
-    {
+    for autoscaler in objects.iter().filter(|object| object.kind().is_autoscaler()) {
         if let Some(lack) = withheld.get(&(Kind::Deployment, autoscaler.name())).cloned() {
             withheld.insert((autoscaler.kind(), autoscaler.name()), lack);
         }

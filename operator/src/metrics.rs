@@ -23,7 +23,10 @@ impl Metrics {
                 "flickrhub_operator_reconciliation_seconds",
                 "How long reconciliations of a FlickrHub took, by outcome.",
             )
-            .buckets(vec![0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0]),
+            .buckets(vec![
+                0.0025, 0.005, 0.01, 0.015, 0.02, 0.03, 0.05, 0.075, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0,
+                30.0,
+            ]),
             &["outcome"],
         )?;
         let leader = IntGauge::new(

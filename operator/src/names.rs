@@ -12,10 +12,10 @@ pub const REDIS_PORT: u16 = 6379;
 pub const SENTINEL_PORT: u16 = 26379;
 /// The port of MongoDB.
 pub const MONGODB_PORT: u16 = 27017;
-/// The AMQP port of RabbitMQ.
-pub const AMQP_PORT: u16 = 5672;
-/// The management port of RabbitMQ (HTTP API).
-pub const RABBITMQ_MANAGEMENT_PORT: u16 = 15672;
+/// The AMQP port of RabbitMQ, over TLS.
+pub const AMQP_PORT: u16 = 5671;
+/// The management port of RabbitMQ (HTTP API), over TLS.
+pub const RABBITMQ_MANAGEMENT_PORT: u16 = 15671;
 /// The metrics port of RabbitMQ.
 pub const RABBITMQ_METRICS_PORT: u16 = 15692;
 /// The port of Vault.
@@ -24,6 +24,8 @@ pub const VAULT_PORT: u16 = 8200;
 pub const VAULT_CLUSTER_PORT: u16 = 8201;
 /// The port of the API in its pods.
 pub const API_PORT: u16 = 8080;
+/// The port of the API in its pods, over TLS.
+pub const API_TLS_PORT: u16 = 8443;
 /// The port of metrics and health in the pods of FlickrHub.
 pub const METRICS_PORT: u16 = 9090;
 
@@ -213,9 +215,14 @@ impl HubNames {
         self.child("worker")
     }
 
-    /// Deployment, autoscaler and PodDisruptionBudget of the workers of a queue.
+    /// Deployment, autoscaler (of whatever kind) and PodDisruptionBudget of the workers of a queue.
     pub fn queue_worker(&self, queue: Queue) -> String {
         self.child(&format!("worker-{}", queue.short_name()))
+    }
+
+    /// `TriggerAuthentication` by which KEDA logs in to Redis.
+    pub fn keda_login(&self) -> String {
+        self.child("keda-login")
     }
 
     /// Deployment, ServiceAccount and PodDisruptionBudget of the dispatcher, which has no role in Vault.
@@ -236,6 +243,21 @@ impl HubNames {
     /// NetworkPolicy that denies every pod what no other allows.
     pub fn default_deny(&self) -> String {
         self.child("default-deny")
+    }
+
+    /// Secret with the certificate authority, key included. No pod mounts it.
+    pub fn authority(&self) -> String {
+        self.child("ca")
+    }
+
+    /// ConfigMap with the certificates of the authorities that everybody in the hub trusts.
+    pub fn trust(&self) -> String {
+        self.child("trust")
+    }
+
+    /// Secret with the certificate and the key of the servers of a component.
+    pub fn server_tls(&self, component: &str) -> String {
+        self.child(&format!("{component}-tls"))
     }
 
     /// ConfigMap with the configuration of every process.

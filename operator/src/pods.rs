@@ -3,12 +3,14 @@
 use std::collections::BTreeMap;
 
 use k8s_openapi::api::core::v1::{ContainerStatus, Pod, PodStatus};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::api::ListParams;
 use kube::{Api, ResourceExt};
 
 use crate::build::labels::{COMPONENT, of_hub};
 use crate::context::Context;
 use crate::part::{Part, PartStatus};
+use crate::reconcile::ReconcileError;
 use crate::validate::ValidatedHub;
 
 /// Pods that are named for one part; the others mostly have the same trouble.
@@ -43,16 +45,31 @@ pub async fn explain(ctx: &Context, hub: &ValidatedHub, parts: &mut BTreeMap<Par
     }
 }
 
-/// Whether pods may be what a part waits for.
+/// How many pods there are of each part, those that are about to end included.
+///
+/// # Errors
+/// When the API server fails.
+pub async fn count(ctx: &Context, hub: &ValidatedHub) -> Result<BTreeMap<Part, usize>, ReconcileError> {
+    let api: Api<Pod> = Api::namespaced(ctx.client.clone(), hub.names.namespace());
+    let params = ListParams::default().labels(&of_hub(hub.names.hub()));
+    let pods = api.list_metadata(&params).await.map_err(ReconcileError::Pods)?;
+    let mut counts = BTreeMap::new();
+    for part in pods.items.iter().filter_map(|pod| part_of(&pod.metadata)) {
+        *counts.entry(part).or_default() += 1;
+    }
+    Ok(counts)
+}
+
+/// Whether pods may be what a part waits for. What asks for no other look waits for something else.
 const fn waits(status: &PartStatus) -> bool {
-    !status.ready && !status.stalled
+    !status.ready && !status.stalled && status.requeue_after.is_some()
 }
 
 fn add_troubles(parts: &mut BTreeMap<Part, PartStatus>, pods: &[Pod]) {
     for (part, status) in parts.iter_mut().filter(|(_, status)| waits(status)) {
         let mut troubles: Vec<String> = pods
             .iter()
-            .filter(|pod| part_of(pod) == Some(*part))
+            .filter(|pod| part_of(&pod.metadata) == Some(*part))
             .filter_map(|pod| Some(format!("{} {}", pod.name_any(), trouble(pod)?)))
             .collect();
         // The same order every time, so that the status does not change.
@@ -65,8 +82,8 @@ fn add_troubles(parts: &mut BTreeMap<Part, PartStatus>, pods: &[Pod]) {
 }
 
 /// The part that a pod belongs to.
-fn part_of(pod: &Pod) -> Option<Part> {
-    match pod.labels().get(COMPONENT)?.as_str() {
+fn part_of(meta: &ObjectMeta) -> Option<Part> {
+    match meta.labels.as_ref()?.get(COMPONENT)?.as_str() {
         "redis" => Some(Part::Redis),
         "mongodb" => Some(Part::MongoDb),
         "rabbitmq" => Some(Part::RabbitMq),
@@ -238,7 +255,7 @@ mod tests {
         let mut count = 0;
         for template in templates {
             let pod: Pod = serde_json::from_value(template).unwrap_or_default();
-            assert!(part_of(&pod).is_some(), "{:?}", pod.metadata.labels);
+            assert!(part_of(&pod.metadata).is_some(), "{:?}", pod.metadata.labels);
             count += 1;
         }
         assert!(count > 5, "{count}");

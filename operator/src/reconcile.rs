@@ -4,8 +4,11 @@
 //! is continued by the next one from what it reads.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
+use flickrhub_job::queue::Queue;
+use futures::future::try_join_all;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Secret;
 use kube::api::{Api, DynamicObject, Patch, PatchParams};
@@ -13,20 +16,24 @@ use kube::core::error_boundary::InvalidObject;
 use kube::{Resource, ResourceExt};
 use serde_json::{Value, json};
 
-use crate::apply;
+use crate::apply::{self, Live};
+use crate::autoscaling::scaled::ScaledHub;
 use crate::brought::{APPLY_FAILED, Brought, sentence};
 use crate::build::{Kind, Object, build};
+use crate::consent::{self, BuildReport};
 use crate::context::{Context, FIELD_MANAGER};
 use crate::crd::{DeletionPolicy, FlickrHub, FlickrHubStatus};
 use crate::engine::vault::rotation::RotationReport;
 use crate::finalizer::{self, FinalizerError, Leaving};
 use crate::flickr_reachable::{Reachability, reachability};
+use crate::hibernation::{self, Stage, put_to_rest};
 use crate::lack::withheld;
 use crate::part::{Part, PartStatus};
+use crate::pki::{self, PkiError};
 use crate::secrets::{self, SecretError, Secrets};
 use crate::status::{self, Outcome};
 use crate::validate::{References, SecretDigest, ValidatedHub, referenced_secrets, validate};
-use crate::{backoff, engine, event, parts, pods};
+use crate::{autoscaling, backoff, engine, event, parts, pods, rolling};
 
 /// How long a hub at rest is left alone when nothing changes.
 const REST: Duration = Duration::from_mins(5);
@@ -50,6 +57,9 @@ pub enum ReconcileError {
     /// A made-up Secret cannot be had.
     #[error(transparent)]
     Secret(#[from] SecretError),
+    /// The certificates of the hub cannot be had.
+    #[error(transparent)]
+    Pki(#[from] PkiError),
     /// Some objects cannot be brought to what they should be; everything else was.
     #[error("{message}")]
     Partly {
@@ -58,6 +68,9 @@ pub enum ReconcileError {
         /// When to look again at the parts whatever becomes of these objects.
         look_again: Option<Duration>,
     },
+    /// The pods of a hub that is to sleep cannot be counted.
+    #[error("cannot list the pods of the hub: {0}")]
+    Pods(#[source] kube::Error),
     /// The finalizer cannot be written, or its clean-up fails.
     #[error(transparent)]
     Finalizer(#[from] FinalizerError),
@@ -68,7 +81,12 @@ impl ReconcileError {
     pub const fn look_again(&self) -> Option<Duration> {
         match self {
             Self::Partly { look_again, .. } => *look_again,
-            Self::Secret(_) | Self::Read { .. } | Self::Status(_) | Self::Finalizer(_) => None,
+            Self::Secret(_)
+            | Self::Pki(_)
+            | Self::Read { .. }
+            | Self::Status(_)
+            | Self::Pods(_)
+            | Self::Finalizer(_) => None,
         }
     }
 }
@@ -89,21 +107,25 @@ pub async fn reconcile(
         source,
     })?;
     let Some(hub) = found else {
+        ctx.scaled.remove(namespace, name);
         return Ok(None);
     };
     if hub.metadata.deletion_timestamp.is_some() {
+        ctx.scaled.remove(namespace, name);
         let policy = hub.spec.deletion_policy;
         let leaving = Leaving::new(&hub.metadata, policy, &ctx.settings.surroundings.cluster_domain);
         return Ok(finalizer::clean_up(&ctx.client, &leaving).await?);
     }
     if hub.spec.paused {
+        ctx.scaled.remove(namespace, name);
         report(ctx, &hub, None, &Outcome::Paused, Findings::default()).await?;
         return Ok(Some(REST));
     }
     let references = read_references(ctx, &hub).await?;
-    let validated = match validate(&hub, &references, &ctx.settings.surroundings) {
+    let mut validated = match validate(&hub, &references, &ctx.settings.surroundings) {
         Ok(validated) => validated,
         Err(error) => {
+            ctx.scaled.remove(namespace, name);
             let outcome = Outcome::Stalled {
                 reason: error.reason(),
                 message: error.to_string(),
@@ -113,8 +135,12 @@ pub async fn reconcile(
             return Ok(Some(REST));
         }
     };
+    match ctx.cluster.facts(&ctx.client).await {
+        Ok(facts) => validated.autoscaling = validated.autoscaling.within(&facts),
+        Err(error) => tracing::warn!(%error, "it is not known what can scale the workers"),
+    }
     let url = Some(validated.api.public_url.as_str().trim_end_matches('/').to_owned());
-    match bring_on(ctx, &hub, &validated).await {
+    match Box::pin(bring_on(ctx, &hub, &validated)).await {
         Ok(mut brought) => {
             brought.calm_down(hub.status.as_ref(), Timestamp::now());
             let wait = brought.look_again();
@@ -123,6 +149,8 @@ pub async fn reconcile(
             let findings = Findings {
                 flickr: flickr.map(|open| reachability(&open, Timestamp::now())),
                 keys: brought.keys.take(),
+                build: Some(brought.build.clone()),
+                autoscaling: Some(&validated.autoscaling.finding),
             };
             report(ctx, &hub, url, &brought.outcome(), findings).await?;
             error.map_or_else(|| Ok(Some(wait.unwrap_or_else(|| backoff::jittered(REST)))), Err)
@@ -148,19 +176,50 @@ async fn bring_on(
 ) -> Result<Brought, ReconcileError> {
     finalizer::ensure(&ctx.client, hub).await?;
     let ensured = secrets::ensure(ctx, validated).await?;
-    if !ensured.created.is_empty() {
-        event::publish(
-            ctx,
-            &hub.object_ref(&()),
-            &event::secrets_created(&ensured.created),
-        )
-        .await;
-    }
     let secrets = ensured.secrets;
-    let objects = build(validated, secrets.checksums());
-    let (mut live, unread) = apply::read(ctx, validated).await;
+    // What was built last is most likely built again, and then need not be read.
+    let validated = &ValidatedHub {
+        trust: pki::trust(ctx, validated).await?,
+        ..validated.clone()
+    };
+    let version = &ctx.settings.surroundings.version;
+    let inputs = consent::inputs(validated, &hub.spec, secrets.checksums(), version);
+    let last = hub.status.as_ref().and_then(|status| status.build.as_ref());
+    let validated = &ValidatedHub {
+        keeps_templates: consent::keeps_templates(hub.spec.operator_upgrades, last, &inputs),
+        ..validated.clone()
+    };
+    let likely = Stage::likely(validated.hibernated, hub.status.as_ref());
+    let objects = put_to_rest(build(validated, secrets.checksums()), &validated.names, likely);
+    let (mut live, unread) = apply::read(ctx, validated, &objects).await;
+
+    let wish = hub.annotations().get(pki::ROTATE).map(String::as_str);
+    let certificates = pki::ensure(ctx, validated, &live, wish).await?;
+    let created = [ensured.created, certificates.created.clone()].concat();
+    if !created.is_empty() {
+        event::publish(ctx, &hub.object_ref(&()), &event::secrets_created(&created)).await;
+    }
+    let validated = &ValidatedHub {
+        trust: Some(certificates.trust.clone()),
+        ..validated.clone()
+    };
+    // Other authorities have to reach the pods, whatever version of the operator built them.
+    let inputs = consent::inputs(validated, &hub.spec, secrets.checksums(), version);
+    let validated = &ValidatedHub {
+        keeps_templates: consent::keeps_templates(hub.spec.operator_upgrades, last, &inputs),
+        ..validated.clone()
+    };
+    let mut built = build(validated, secrets.checksums());
+    rolling::keep_members(validated, &mut built, &live);
     let mut failures = ensured.failures;
     failures.extend(unread);
+    let (stage, left) = if validated.hibernated {
+        let left = pods::count(ctx, validated).await?;
+        (Stage::to_sleep(&left), Some(left))
+    } else {
+        (Stage::Awake, None)
+    };
+    let objects = put_to_rest(built, &validated.names, stage);
 
     let lacks = [validated.lacks.clone(), secrets.lacks()].concat();
     let withheld = withheld(&objects, &lacks, &validated.names.config(), &live);
@@ -172,36 +231,97 @@ async fn bring_on(
     failures.extend(apply::apply(ctx, validated, at_once, &mut live).await);
     failures.extend(apply::prune(ctx, validated, &objects, &mut live).await);
 
-    let mut all = parts::data(ctx, validated, &secrets, &live).await;
+    // The steps of four engines are large, and this function waits for others, too.
+    let mut all = Box::pin(parts::data(ctx, validated, &secrets, &live, stage)).await;
     if parts::all_ready(&all) {
-        failures.extend(apply::apply(ctx, validated, held, &mut live).await);
+        let (last, first): (Vec<&Object>, Vec<&Object>) = held.into_iter().partition(|object| {
+            object.name() == validated.names.api() && hibernation::api_waits(validated, &live)
+        });
+        failures.extend(apply::apply(ctx, validated, first, &mut live).await);
+        if !hibernation::api_waits(validated, &live) {
+            failures.extend(apply::apply(ctx, validated, last, &mut live).await);
+        }
     }
     for (queue, plan) in &validated.queues {
         let name = validated.names.queue_worker(*queue);
-        if withheld.contains_key(&(Kind::Deployment, name.clone())) {
+        if withheld.contains_key(&(Kind::Deployment, name.clone()))
+            || hibernation::is_at_rest(&live, Kind::Deployment, &name)
+        {
             continue;
         }
         let raised = apply::raise_replicas(ctx, validated, &name, plan.min_replicas, &live).await;
         failures.extend(raised.err());
     }
-    let mut processes = parts::processes(validated, &live, &all, &withheld);
+    if stage == Stage::Awake {
+        note_scaled(ctx, validated, &secrets, &live);
+    } else {
+        ctx.scaled
+            .remove(validated.names.namespace(), validated.names.hub());
+    }
+    let mut processes = parts::processes(validated, &live, &all, &withheld, stage);
     add_client(ctx, validated, &secrets, &all, &mut processes).await;
     all.extend(processes);
     pods::explain(ctx, validated, &mut all).await;
     let circuits = match &secrets.redis {
         Ok(redis) if all.get(&Part::Redis).is_some_and(|status| status.ready) => {
-            engine::redis::open_circuits(validated, redis).await
+            ctx.data_tier.open_circuits(validated, redis).await
         }
         _ => None,
     };
     let keys = rotate_keys(ctx, hub, validated, &secrets, &all).await;
+    let is_complete = failures.is_empty() && withheld.is_empty() && stage == Stage::Awake;
+    let certificates = renew_certificates(validated, &secrets, &certificates, &all).await;
     Ok(Brought {
         keys,
+        certificates,
         parts: all,
         lacks,
         failures,
         circuits,
+        sleep: left.as_ref().map(hibernation::report),
+        build: consent::report(last, &inputs, validated.keeps_templates, is_complete),
     })
+}
+
+/// Has the servers that do not look by themselves take up their certificates. Returns when to look again.
+async fn renew_certificates(
+    hub: &ValidatedHub,
+    secrets: &Secrets,
+    certificates: &pki::Ensured,
+    parts: &BTreeMap<Part, PartStatus>,
+) -> Option<Duration> {
+    let works = parts.get(&Part::MongoDb).is_some_and(|status| status.ready);
+    let leaf = certificates.leaves.get(&pki::Server::MongoDb).filter(|_| works);
+    let told = match (&secrets.mongodb, leaf) {
+        (Ok(secrets), Some(leaf)) => {
+            engine::certificates::renew_mongodb(hub, secrets, leaf, &certificates.trust).await
+        }
+        _ => None,
+    };
+    // What an authority waits for is not told by Kubernetes.
+    told.or_else(|| certificates.rotating.then_some(engine::LATER))
+}
+
+/// Tells those who scale workers what there is to scale.
+fn note_scaled(ctx: &Context, validated: &ValidatedHub, secrets: &Secrets, live: &Live) {
+    let Ok(mongodb) = &secrets.mongodb else {
+        return ctx
+            .scaled
+            .remove(validated.names.namespace(), validated.names.hub());
+    };
+    let replicas = |queue: &Queue| {
+        let deployment = live.get(Kind::Deployment, &validated.names.queue_worker(*queue))?;
+        let replicas = deployment
+            .pointer("/spec/replicas")
+            .and_then(Value::as_u64)
+            .unwrap_or(1);
+        Some((*queue, u32::try_from(replicas).ok()?))
+    };
+    ctx.scaled.insert(ScaledHub {
+        hub: Arc::new(validated.clone()),
+        replicas: validated.queues.keys().filter_map(replicas).collect(),
+        mongodb_password: mongodb.app_password.clone(),
+    });
 }
 
 /// Registers the client that every hub starts with, which the API is not ready without.
@@ -214,7 +334,7 @@ async fn add_client(
 ) {
     let works = |part| data.get(&part).is_some_and(|status: &PartStatus| status.ready);
     if works(Part::MongoDb) && works(Part::Vault) {
-        let client = engine::client::reconcile(ctx, hub, secrets).await;
+        let client = ctx.data_tier.default_client(ctx, hub, secrets).await;
         if let Some(api) = processes.remove(&Part::Api) {
             processes.insert(Part::Api, parts::with_client(api, client));
         }
@@ -234,18 +354,22 @@ async fn rotate_keys(
         return None;
     }
     let mongodb = secrets.mongodb.as_ref().ok()?;
-    Some(engine::vault::rotation::reconcile(ctx, validated, mongodb, hub.status.as_ref()).await)
+    let before = hub.status.as_ref();
+    Some(ctx.data_tier.rotate_keys(ctx, validated, mongodb, before).await)
 }
 
 /// Reads the Secrets that the hub refers to; those that do not exist are left out.
 pub(crate) async fn read_references(ctx: &Context, hub: &FlickrHub) -> Result<References, ReconcileError> {
     let api: Api<Secret> = Api::namespaced(ctx.client.clone(), &hub.namespace().unwrap_or_default());
-    let mut references = References::default();
-    for name in referenced_secrets(&hub.spec) {
+    let reads = referenced_secrets(&hub.spec).into_iter().map(async |name| {
         let found = api.get_opt(&name).await.map_err(|source| ReconcileError::Read {
             name: format!("Secret {name}"),
             source,
         })?;
+        Ok::<_, ReconcileError>((name, found))
+    });
+    let mut references = References::default();
+    for (name, found) in try_join_all(reads).await? {
         if let Some(secret) = found {
             references.insert(name, SecretDigest::from(&secret));
         }
@@ -255,9 +379,11 @@ pub(crate) async fn read_references(ctx: &Context, hub: &FlickrHub) -> Result<Re
 
 /// What was found that is no part of `Ready`.
 #[derive(Default)]
-struct Findings {
+struct Findings<'a> {
     flickr: Option<Reachability>,
     keys: Option<RotationReport>,
+    build: Option<BuildReport>,
+    autoscaling: Option<&'a autoscaling::plan::Finding>,
 }
 
 /// Writes the status, if it changed, and tells what is worth an event.
@@ -266,13 +392,15 @@ async fn report(
     hub: &FlickrHub,
     api_url: Option<String>,
     outcome: &Outcome,
-    findings: Findings,
+    findings: Findings<'_>,
 ) -> Result<(), ReconcileError> {
     let generation = hub.metadata.generation.unwrap_or_default();
     let before = hub.status.as_ref();
     let after = status::status(before, generation, api_url, outcome, Timestamp::now());
     let after = status::with_flickr(after, before, findings.flickr.as_ref(), Timestamp::now());
     let after = status::with_keys(after, before, findings.keys.as_ref(), Timestamp::now());
+    let after = status::with_build(after, before, findings.build.as_ref(), Timestamp::now());
+    let after = status::with_autoscaling(after, before, findings.autoscaling, Timestamp::now());
     for key in findings.keys.iter().flat_map(|keys| &keys.rotated) {
         event::publish(ctx, &hub.object_ref(&()), &event::key_rotated(key)).await;
     }
@@ -324,7 +452,7 @@ pub async fn report_unreadable(
     if before.as_ref() == Some(&after) {
         return Ok(Some(REST));
     }
-    write_status(ctx, &namespace, &name, &after).await?;
+    merge_status(ctx, &namespace, &name, &after).await?;
     // It may have been the status that could not be read.
     Ok(Some(SOON))
 }
@@ -362,14 +490,40 @@ async fn write_status(
     name: &str,
     status: &FlickrHubStatus,
 ) -> Result<(), ReconcileError> {
-    let api = untyped(ctx, namespace);
     let patch = json!({
         "apiVersion": FlickrHub::api_version(&()),
         "kind": FlickrHub::kind(&()),
         "status": status,
     });
     let params = PatchParams::apply(FIELD_MANAGER).force();
-    match api.patch_status(name, &params, &Patch::Apply(patch)).await {
+    patch_status(ctx, namespace, name, &params, &Patch::Apply(patch)).await
+}
+
+/// Writes the status of a hub that does not fit its schema: the API server cannot take the fields of such an object apart, and
+/// so refuses every apply to it.
+async fn merge_status(
+    ctx: &Context,
+    namespace: &str,
+    name: &str,
+    status: &FlickrHubStatus,
+) -> Result<(), ReconcileError> {
+    let params = PatchParams {
+        field_manager: Some(FIELD_MANAGER.to_owned()),
+        ..PatchParams::default()
+    };
+    let patch = Patch::Merge(json!({"status": status}));
+    patch_status(ctx, namespace, name, &params, &patch).await
+}
+
+/// That the hub is gone is no error.
+async fn patch_status(
+    ctx: &Context,
+    namespace: &str,
+    name: &str,
+    params: &PatchParams,
+    patch: &Patch<Value>,
+) -> Result<(), ReconcileError> {
+    match untyped(ctx, namespace).patch_status(name, params, patch).await {
         Ok(_) => Ok(()),
         Err(kube::Error::Api(status)) if status.code == 404 => Ok(()),
         Err(error) => Err(ReconcileError::Status(error)),

@@ -22,14 +22,13 @@ impl Rollout {
         let Some(object) = live.get(kind, name) else {
             return Self::Incomplete(format!("{name} is not created yet"));
         };
-        judge(name, object, kind == Kind::StatefulSet)
+        judge(name, object)
     }
 }
 
 /// Judges a Deployment or StatefulSet.
-fn judge(name: &str, object: &Value, stateful: bool) -> Rollout {
+fn judge(name: &str, object: &Value) -> Rollout {
     let number = |path: &str| object.pointer(path).and_then(Value::as_u64).unwrap_or(0);
-    let text = |path: &str| object.pointer(path).and_then(Value::as_str).unwrap_or_default();
     if number("/status/observedGeneration") < number("/metadata/generation") {
         return Rollout::Incomplete(format!("Kubernetes has not looked at {name} yet"));
     }
@@ -39,13 +38,7 @@ fn judge(name: &str, object: &Value, stateful: bool) -> Rollout {
         .unwrap_or(1);
     let present = number("/status/replicas");
     let ready = number("/status/readyReplicas");
-    // A StatefulSet that is rolled out counts no pod as updated.
-    let is_rolled_out = stateful && text("/status/currentRevision") == text("/status/updateRevision");
-    let old = if is_rolled_out {
-        0
-    } else {
-        present.saturating_sub(number("/status/updatedReplicas"))
-    };
+    let old = present.saturating_sub(number("/status/updatedReplicas"));
     if old > 0 {
         return Rollout::Incomplete(format!("{old} of {present} pods of {name} run old settings"));
     }
@@ -86,13 +79,13 @@ mod tests {
 
     #[test]
     fn a_deployment_is_complete_when_every_pod_is_updated_and_ready() {
-        assert_eq!(judge("api", &deployment(2, 2, 2, 2), false), Rollout::Complete);
+        assert_eq!(judge("api", &deployment(2, 2, 2, 2)), Rollout::Complete);
     }
 
     #[test]
     fn a_deployment_is_incomplete_until_its_generation_was_observed() {
         assert_eq!(
-            judge("api", &deployment(1, 2, 2, 2), false),
+            judge("api", &deployment(1, 2, 2, 2)),
             incomplete("Kubernetes has not looked at api yet")
         );
     }
@@ -100,11 +93,11 @@ mod tests {
     #[test]
     fn a_deployment_is_incomplete_while_pods_run_old_settings_or_none_is_ready() {
         assert_eq!(
-            judge("api", &deployment(2, 3, 1, 2), false),
+            judge("api", &deployment(2, 3, 1, 2)),
             incomplete("2 of 3 pods of api run old settings")
         );
         assert_eq!(
-            judge("api", &deployment(2, 2, 2, 0), false),
+            judge("api", &deployment(2, 2, 2, 0)),
             incomplete("0 of 2 pods of api are ready")
         );
     }
@@ -112,32 +105,30 @@ mod tests {
     #[test]
     fn a_deployment_serves_while_some_pods_are_ready_and_none_is_old() {
         assert_eq!(
-            judge("api", &deployment(2, 2, 2, 1), false),
+            judge("api", &deployment(2, 2, 2, 1)),
             Rollout::Serving("1 of 2 pods of api are ready".to_owned())
         );
         assert_eq!(
-            judge("api", &deployment(2, 3, 3, 3), false),
+            judge("api", &deployment(2, 3, 3, 3)),
             Rollout::Serving("1 pods of api are still to go".to_owned())
         );
     }
 
     #[test]
-    fn a_stateful_set_at_its_update_revision_is_complete_when_every_pod_is_ready() {
-        let mut set = deployment(2, 2, 0, 2);
+    fn a_set_that_was_changed_back_is_incomplete_while_a_pod_runs_what_was_in_between() {
+        let mut set = deployment(2, 2, 1, 2);
         set["status"]["currentRevision"] = json!("a");
         set["status"]["updateRevision"] = json!("a");
-        assert_eq!(judge("redis", &set, true), Rollout::Complete);
-        set["status"]["updateRevision"] = json!("b");
         assert_eq!(
-            judge("redis", &set, true),
-            incomplete("2 of 2 pods of redis run old settings")
+            judge("redis", &set),
+            incomplete("1 of 2 pods of redis run old settings")
         );
     }
 
     #[test]
     fn a_workload_without_status_is_incomplete() {
         let object = json!({"metadata": {"generation": 1}, "spec": {"replicas": 1}});
-        assert!(matches!(judge("api", &object, false), Rollout::Incomplete(_)));
+        assert!(matches!(judge("api", &object), Rollout::Incomplete(_)));
     }
 
     #[test]

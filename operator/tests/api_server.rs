@@ -223,37 +223,25 @@ fn refused_changes() -> Vec<(&'static str, Value, Value, &'static str)> {
             "/mongodb/members",
             json!(3),
             json!(1),
-            "mongodb.members cannot be changed",
-        ),
-        (
-            "/mongodb/members",
-            json!(3),
-            json!(5),
-            "mongodb.members cannot be changed",
+            "mongodb.members cannot go down to 1",
         ),
         (
             "/redis/replicas",
             json!(3),
             json!(1),
-            "redis.replicas cannot be changed",
-        ),
-        (
-            "/redis/replicas",
-            json!(3),
-            json!(5),
-            "redis.replicas cannot be changed",
+            "redis.replicas cannot go down to 1",
         ),
         (
             "/rabbitmq/replicas",
             json!(3),
             json!(1),
-            "rabbitmq.replicas cannot be changed",
+            "rabbitmq.replicas cannot go down to 1",
         ),
         (
-            "/rabbitmq/replicas",
-            json!(3),
-            json!(5),
-            "rabbitmq.replicas cannot be changed",
+            "/vault",
+            json!({"managed": {"replicas": 5}}),
+            json!({"managed": {"replicas": 3}}),
+            "vault.managed.replicas cannot be reduced",
         ),
         (
             "/vault",
@@ -413,6 +401,25 @@ async fn changes_that_would_lose_data_are_refused() {
         assert!(refusal.contains(words), "{path}: {refusal}");
         hubs(&client)
             .delete(&name, &DeleteParams::default())
+            .await
+            .unwrap();
+    }
+
+    for (path, before, after) in [
+        ("/mongodb/members", 1, 3),
+        ("/mongodb/members", 7, 3),
+        ("/redis/replicas", 5, 3),
+        ("/rabbitmq/replicas", 3, 7),
+    ] {
+        let named = |members: u32| {
+            let mut hub = with(path, json!(members));
+            hub["metadata"]["name"] = json!("scales");
+            hub
+        };
+        apply(&client, &named(before), false).await.unwrap();
+        apply(&client, &named(after), true).await.unwrap();
+        hubs(&client)
+            .delete("scales", &DeleteParams::default())
             .await
             .unwrap();
     }

@@ -5,7 +5,7 @@
 //!
 //! | role | grace of the pod | held work |
 //! | --- | --- | --- |
-//! | `run` | the queue's `timeoutSeconds` + 15 s | [`run_limit`]: `timeoutSeconds` + 5 s |
+//! | `run` | the queue's `timeoutSeconds` + 45 s | what was handed over begins within [`BEGIN_LIMIT`], 30 s; then [`run_limit`]: `timeoutSeconds` + 5 s |
 //! | `dispatch` | 30 s | [`DISPATCH_LIMIT`]: 25 s |
 //! | `callbacks` | 60 s | [`CALLBACKS_LIMIT`]: 50 s |
 
@@ -20,6 +20,10 @@ pub const DISPATCH_LIMIT: Duration = Duration::from_secs(25);
 
 /// How long tries of callbacks may go on: the receiver's time to answer, and that of Vault and MongoDB.
 pub const CALLBACKS_LIMIT: Duration = Duration::from_secs(50);
+
+/// How long jobs whose messages the process holds may still be begun. Nobody then has to be handed such a message again:
+/// a worker holds no more than its prefetch, which takes seconds unless each job takes very long.
+pub const BEGIN_LIMIT: Duration = Duration::from_secs(30);
 
 /// What jobs have beyond the longest attempt, to store their outcome.
 const RUN_MARGIN: Duration = Duration::from_secs(5);
@@ -85,10 +89,10 @@ mod tests {
         // What is left of the grace: two waits of 3 s for the broker before the work is waited for, one after it.
         let good_bye = Duration::from_secs(9);
         for timeout_seconds in [1, 30, 300] {
-            let grace = Duration::from_secs(u64::from(timeout_seconds) + 15);
+            let grace = Duration::from_secs(u64::from(timeout_seconds) + 45);
             let limit = run_limit(timeout_seconds);
             assert!(limit > Duration::from_secs(u64::from(timeout_seconds)));
-            assert!(limit + good_bye < grace, "{timeout_seconds}");
+            assert!(BEGIN_LIMIT + limit + good_bye < grace, "{timeout_seconds}");
         }
         assert!(DISPATCH_LIMIT < Duration::from_secs(30));
         assert!(CALLBACKS_LIMIT < Duration::from_mins(1));

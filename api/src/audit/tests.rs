@@ -122,6 +122,41 @@ async fn while_mongodb_is_away_entries_wait_and_those_without_room_are_counted()
 }
 
 #[tokio::test]
+async fn who_waits_for_an_entry_goes_on_when_it_is_written() {
+    let memory = Arc::new(Memory::default());
+    let log = log(&memory, 10);
+    settle().await;
+    let started = tokio::time::Instant::now();
+    log.write(call(), None, true).await;
+    assert_eq!(memory.events(), [AuditEvent::ChainStarted, AuditEvent::ApiCall]);
+    assert!(started.elapsed() < LONGEST_WAIT, "{:?}", started.elapsed());
+}
+
+#[tokio::test]
+async fn who_waits_while_mongodb_is_away_goes_on_after_a_second_and_the_next_at_once() {
+    let memory = Arc::new(Memory::default());
+    let log = log(&memory, 10);
+    settle().await;
+    memory.away.store(true, Ordering::Relaxed);
+    let started = tokio::time::Instant::now();
+    log.write(call(), None, true).await;
+    assert!(started.elapsed() >= LONGEST_WAIT, "{:?}", started.elapsed());
+    let started = tokio::time::Instant::now();
+    log.write(call(), None, true).await;
+    assert!(started.elapsed() < LONGEST_WAIT, "{:?}", started.elapsed());
+    memory.away.store(false, Ordering::Relaxed);
+    for _ in 0..10 {
+        settle().await;
+        if memory.events().len() == 3 {
+            break;
+        }
+    }
+    let expected = [AuditEvent::ChainStarted, AuditEvent::ApiCall, AuditEvent::ApiCall];
+    assert_eq!(memory.events(), expected, "both are written in the end");
+    assert_eq!(memory.faults(), 0);
+}
+
+#[tokio::test]
 async fn a_process_that_stops_while_mongodb_is_away_does_not_wait_for_it() {
     let memory = Arc::new(Memory::default());
     let log = log(&memory, 10);

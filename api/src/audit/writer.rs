@@ -1,15 +1,16 @@
 //! The task that writes the audit log.
 
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use flickrhub_job::audit::{AuditEntry, AuditEvent, Chain, SealedEntry};
 use flickrhub_job::store::time;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
-use super::{AuditSink, LAST_WORDS, Shared};
+use super::{AuditSink, LAST_WORDS, Shared, Waiting};
 
 /// How long entries are collected for a batch.
 const COLLECT: Duration = Duration::from_millis(250);
@@ -31,7 +32,7 @@ struct Writer {
 
 /// Writes what comes through the queue, until `closing` is cancelled or nobody is left to send.
 pub(super) async fn run(
-    mut waiting: mpsc::Receiver<AuditEntry>,
+    mut waiting: mpsc::Receiver<Waiting>,
     sink: Arc<dyn AuditSink>,
     shared: Weak<Shared>,
     closing: CancellationToken,
@@ -50,7 +51,7 @@ pub(super) async fn run(
             biased;
             () = writer.closing.cancelled() => break,
             () = tokio::time::sleep_until(due) => {
-                batch.push(writer.with_heads(event).await);
+                batch.push(of_log(writer.with_heads(event).await));
                 event = AuditEvent::Checkpoint;
                 due = Instant::now() + CHECKPOINT;
             }
@@ -58,7 +59,11 @@ pub(super) async fn run(
                 if received == 0 {
                     break;
                 }
-                sleep(COLLECT).await;
+                // Whoever waits for an entry is not made to wait for others. While a batch is being written the next one
+                // gathers, so a flood of such entries costs one write in the time of a write.
+                if batch.iter().all(|waiting| waiting.written.is_none()) {
+                    sleep(COLLECT).await;
+                }
                 while batch.len() < BATCH && let Ok(entry) = waiting.try_recv() {
                     batch.push(entry);
                 }
@@ -75,11 +80,16 @@ pub(super) async fn run(
             writer.write(std::mem::take(&mut batch)).await;
         }
         let end = AuditEntry::of_log(AuditEvent::ChainEnded, time::now(), None);
-        writer.write(vec![end]).await;
+        writer.write(vec![of_log(end)]).await;
     };
     if timeout(LAST_WORDS, rest).await.is_err() {
         tracing::warn!("the last entries of the audit log were not written");
     }
+}
+
+/// An entry that nobody waits for.
+const fn of_log(entry: AuditEntry) -> Waiting {
+    Waiting { entry, written: None }
 }
 
 impl Writer {
@@ -96,21 +106,27 @@ impl Writer {
     }
 
     /// Seals and writes a batch, however long it takes; `false`: it is not certain to be written, and the process stops.
-    async fn write(&mut self, batch: Vec<AuditEntry>) -> bool {
+    async fn write(&mut self, batch: Vec<Waiting>) -> bool {
         let left_out = self.shared.upgrade().and_then(|shared| shared.left_out.note());
         let left_out =
             left_out.map(|note| AuditEntry::of_log(AuditEvent::EntriesLeftOut, time::now(), Some(note)));
-        let sealed: Vec<SealedEntry> = batch
-            .into_iter()
-            .chain(left_out)
-            .map(|entry| self.chain.seal(entry))
-            .collect();
+        let mut wait: Vec<oneshot::Sender<()>> = Vec::new();
+        let mut sealed: Vec<SealedEntry> = Vec::with_capacity(batch.len() + 1);
+        for waiting in batch.into_iter().chain(left_out.map(of_log)) {
+            sealed.push(self.chain.seal(waiting.entry));
+            wait.extend(waiting.written);
+        }
         let mut pause = PAUSES.0;
         let mut last_try = self.closing.is_cancelled();
         loop {
             match self.sink.append(&sealed).await {
                 Ok(()) => {
+                    for written in wait {
+                        // Who waited may have gone.
+                        let _ = written.send(());
+                    }
                     if let Some(shared) = self.shared.upgrade() {
+                        shared.is_held_up.store(false, Ordering::Relaxed);
                         let written = u64::try_from(sealed.len()).unwrap_or(u64::MAX);
                         shared.entries.with_label_values(&["written"]).inc_by(written);
                     }
@@ -121,6 +137,9 @@ impl Writer {
                 Err(Some(error)) => {
                     tracing::warn!(%error, entries = sealed.len(), "the audit log is not written for now");
                 }
+            }
+            if let Some(shared) = self.shared.upgrade() {
+                shared.is_held_up.store(true, Ordering::Relaxed);
             }
             if last_try {
                 return false;

@@ -125,14 +125,19 @@ impl Authenticator {
         }
     }
 
-    /// Whether a caller that was authenticated before would be so still, with the same key: for requests that last.
+    /// Whether a caller that was authenticated before would be so still, with the same key and all of its scopes: for requests
+    /// that last.
     ///
     /// # Errors
     /// [`Problem::Unavailable`] when that cannot be found out.
     pub async fn still_holds(&self, caller: &Caller) -> Result<bool, Problem> {
         let stored = self.records.get(&caller.key_id).await?;
-        Ok(stored
-            .is_some_and(|stored| stored.client_id == caller.client_id && stored.holds(Timestamp::now())))
+        Ok(stored.is_some_and(|stored| {
+            let has = |scope: &ScopeName| stored.scopes.iter().any(|name| name == scope.name());
+            stored.client_id == caller.client_id
+                && stored.holds(Timestamp::now())
+                && caller.scopes.iter().all(has)
+        }))
     }
 
     /// Resolves when the key of a caller holds no more: for requests that last. Together with [`KEPT`] it stays within five

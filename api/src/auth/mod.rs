@@ -21,9 +21,10 @@ pub mod signature;
 pub use authenticate::Authenticator;
 pub use credential::Credential;
 pub use directory::{KEPT, KeyDirectory, KeyRecords, StoredKey};
+pub use flickrhub_job::scope::ScopeName;
 pub use key::{MalformedKey, PresentedKey};
 pub use record::AuthRecord;
-pub use scope::{AuditRead, CallbacksWrite, JobsRead, JobsWrite, Scope, ScopeName, UploadsWrite, UsersWrite};
+pub use scope::{AuditRead, CallbacksWrite, JobsRead, JobsWrite, Scope, UploadsWrite, UsersWrite};
 
 use std::marker::PhantomData;
 use std::ops::Deref;

@@ -12,25 +12,39 @@ use crate::problem::Problem;
 
 /// How long a decrypted secret is kept: signed requests go on for as long while Vault is away.
 const KEPT: Duration = Duration::from_mins(1);
+/// How often secrets whose time is up are looked for: so much longer they stay in memory, unused.
+const SWEEP: Duration = Duration::from_secs(5);
 /// The most secrets that are kept.
 const MOST_KEPT: u64 = 1_000;
 
 /// Decrypts signing secrets. They are wiped from memory when they are dropped.
 pub(super) struct SigningSecrets {
     directory: Arc<dyn KeyDirectory>,
-    kept: Cache<String, Arc<Zeroizing<Vec<u8>>>>,
+    kept: Arc<Cache<String, Arc<Zeroizing<Vec<u8>>>>>,
 }
 
 impl SigningSecrets {
-    /// Decrypts with `directory`.
+    /// Decrypts with `directory`. Must be called within a Tokio runtime.
     pub(super) fn new(directory: Arc<dyn KeyDirectory>) -> Self {
-        Self {
-            directory,
-            kept: Cache::builder()
-                .max_capacity(MOST_KEPT)
-                .time_to_live(KEPT)
-                .build(),
-        }
+        Self::keeping(directory, KEPT, SWEEP)
+    }
+
+    fn keeping(directory: Arc<dyn KeyDirectory>, kept: Duration, sweep: Duration) -> Self {
+        let kept = Cache::builder()
+            .max_capacity(MOST_KEPT)
+            .time_to_live(kept)
+            .build();
+        let kept = Arc::new(kept);
+        let of_sweep = Arc::downgrade(&kept);
+        // The cache itself drops what is over only while it is used.
+        tokio::spawn(async move {
+            loop {
+                tokio::time::sleep(sweep).await;
+                let Some(kept) = of_sweep.upgrade() else { return };
+                kept.run_pending_tasks().await;
+            }
+        });
+        Self { directory, kept }
     }
 
     /// The secret of a key; `None`: the key does not sign. Of many that ask at once, one has it decrypted.
@@ -55,5 +69,23 @@ impl SigningSecrets {
             Problem::Internal
         })?;
         Ok(Arc::new(bytes))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::fixture::{Directory, key};
+    use super::*;
+
+    #[tokio::test]
+    async fn a_secret_is_wiped_when_its_time_is_over_also_while_nobody_asks() {
+        let brief = Duration::from_millis(20);
+        let secrets = SigningSecrets::keeping(Arc::new(Directory::default()), brief, brief);
+        let secret = secrets.get(&key()).await.ok().flatten();
+        let secret = secret.map(|secret| Arc::downgrade(&secret));
+        let is_there = || secret.as_ref().is_some_and(|secret| secret.upgrade().is_some());
+        assert!(is_there(), "it is kept");
+        tokio::time::sleep(10 * brief).await;
+        assert!(!is_there());
     }
 }

@@ -1,10 +1,12 @@
-//! Notes each request to `/api/` in the audit log, when its answer begins.
+//! Notes each request to `/api/` in the audit log, when its answer begins; what security rests on most, before it does.
+
+use std::net::IpAddr;
 
 use axum::extract::{MatchedPath, Request, State};
 use axum::http::Method;
 use axum::middleware::Next;
 use axum::response::Response;
-use flickrhub_job::audit::AuditEntry;
+use flickrhub_job::audit::{AuditEntry, AuditEvent};
 use flickrhub_job::model::TraceContext;
 use flickrhub_job::store::time;
 
@@ -39,7 +41,13 @@ pub async fn audit(State(state): State<AppState>, request: Request, next: Next) 
     };
     let response = next.run(request).await;
     let code = response.extensions().get::<ProblemCode>().map(|code| code.0);
-    open.close(Some(response.status().as_u16()), code);
+    if let Some((entry, address, is_known)) = open.close(Some(response.status().as_u16()), code) {
+        if entry.event == AuditEvent::ApiCall {
+            state.audit.record(entry, address, is_known);
+        } else {
+            state.audit.write(entry, address, is_known).await;
+        }
+    }
     response
 }
 
@@ -55,16 +63,19 @@ struct Open {
 }
 
 impl Open {
-    fn close(&mut self, status: Option<u16>, code: Option<&str>) {
+    /// The entry, where the request came from, and whether its sender proved who it is; `None`: it is no part of the log.
+    fn close(
+        &mut self,
+        status: Option<u16>,
+        code: Option<&str>,
+    ) -> Option<(AuditEntry, Option<IpAddr>, bool)> {
         self.waits = false;
         let answer = Answer {
             method: &self.method,
             route: &self.route,
             code,
         };
-        let Some(event) = event_of(answer) else {
-            return;
-        };
+        let event = event_of(answer)?;
         let address = self.address.map(|address| address.0);
         let entry = AuditEntry {
             at: time::now(),
@@ -79,14 +90,16 @@ impl Open {
             trace_id: self.trace_id.take(),
             note: None,
         };
-        self.log.record(entry, address, self.record.caller().is_some());
+        Some((entry, address, self.record.caller().is_some()))
     }
 }
 
 impl Drop for Open {
     fn drop(&mut self) {
-        if self.waits {
-            self.close(None, Some(CLIENT_GONE));
+        if self.waits
+            && let Some((entry, address, is_known)) = self.close(None, Some(CLIENT_GONE))
+        {
+            self.log.record(entry, address, is_known);
         }
     }
 }

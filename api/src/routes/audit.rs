@@ -7,7 +7,7 @@ use axum::http::header::{ACCEPT, CONTENT_TYPE};
 use axum::http::{HeaderMap, HeaderValue};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
-use flickrhub_job::audit::{AuditEvent, SealedEntry};
+use flickrhub_job::audit::{AuditEntry, AuditEvent, SealedEntry};
 use flickrhub_job::store::{AuditFilter, AuditId, AuditList};
 use futures::StreamExt;
 use jiff::Timestamp;
@@ -67,19 +67,31 @@ pub struct AuditEntryView {
 
 impl From<SealedEntry> for AuditEntryView {
     fn from(sealed: SealedEntry) -> Self {
-        let entry = sealed.entry;
+        let AuditEntry {
+            at,
+            event,
+            client_id,
+            key_id,
+            address,
+            method,
+            route,
+            status,
+            code,
+            trace_id,
+            note,
+        } = sealed.entry;
         Self {
-            at: entry.at,
-            event: entry.event,
-            client_id: entry.client_id,
-            key_id: entry.key_id,
-            address: entry.address,
-            method: entry.method,
-            route: entry.route,
-            status: entry.status,
-            code: entry.code,
-            trace_id: entry.trace_id,
-            note: entry.note,
+            at,
+            event,
+            client_id,
+            key_id,
+            address,
+            method,
+            route,
+            status,
+            code,
+            trace_id,
+            note,
             chain: sealed.chain,
             seq: sealed.seq,
             previous: sealed.previous,

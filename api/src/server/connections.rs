@@ -1,6 +1,6 @@
 //! Accepts connections and lets each finish what it has begun.
 //!
-//! HTTP/1.1, as the ingress speaks it to its back ends. A client that is too slow loses its connection:
+//! HTTP/1.1, as the ingress speaks it to its back ends, plain or over TLS. A client that is too slow loses its connection:
 //!
 //! | what it is slow with | time |
 //! | --- | --- |
@@ -10,6 +10,8 @@
 //! | taking the answer, or a piece of it | [`ANSWER_PROGRESS`] |
 
 use std::future::Future;
+use std::io;
+use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -20,8 +22,11 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
+use tokio::time::timeout;
+use tokio_rustls::TlsAcceptor;
 use tokio_util::task::TaskTracker;
 use tower::ServiceExt;
 
@@ -42,8 +47,30 @@ const ANSWER_PROGRESS: Duration = Duration::from_secs(30);
 /// The pause after an accept that failed; most likely the file descriptors are used up.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
+/// Where clients connect over TLS, and what they are shown.
+pub(super) struct Secured {
+    pub(super) listener: TcpListener,
+    pub(super) acceptor: TlsAcceptor,
+}
+
+impl Secured {
+    /// The next connection; never one where there is no such listener.
+    async fn accept(secured: Option<&Self>) -> io::Result<(TcpStream, SocketAddr, TlsAcceptor)> {
+        let Some(Self { listener, acceptor }) = secured else {
+            return std::future::pending().await;
+        };
+        let (stream, address) = listener.accept().await?;
+        Ok((stream, address, acceptor.clone()))
+    }
+}
+
 /// Accepts until `stop` resolves, then waits until every connection has answered the request it is in.
-pub(super) async fn serve(listener: TcpListener, app: Router, stop: impl Future<Output = ()>) {
+pub(super) async fn serve(
+    listener: TcpListener,
+    secured: Option<Secured>,
+    app: Router,
+    stop: impl Future<Output = ()>,
+) {
     let connections = TaskTracker::new();
     let (closing, closed) = watch::channel(false);
     let mut stop = pin!(stop);
@@ -54,18 +81,27 @@ pub(super) async fn serve(listener: TcpListener, app: Router, stop: impl Future<
                     let peer = Peer(address.ip());
                     connections.spawn(connection(stream, peer, app.clone(), closed.clone()));
                 }
-                Err(error) => {
-                    tracing::warn!(%error, "a connection was not accepted");
-                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                Err(error) => not_accepted(&error).await,
+            },
+            accepted = Secured::accept(secured.as_ref()) => match accepted {
+                Ok((stream, address, acceptor)) => {
+                    let peer = Peer(address.ip());
+                    connections.spawn(secured_connection(stream, acceptor, peer, app.clone(), closed.clone()));
                 }
+                Err(error) => not_accepted(&error).await,
             },
             () = &mut stop => break,
         }
     }
-    drop(listener);
+    drop((listener, secured));
     closing.send_replace(true);
     connections.close();
     connections.wait().await;
+}
+
+async fn not_accepted(error: &io::Error) {
+    tracing::warn!(%error, "a connection was not accepted");
+    tokio::time::sleep(ACCEPT_PAUSE).await;
 }
 
 /// Resolves once connections are to end.
@@ -74,9 +110,36 @@ async fn told(closed: &mut watch::Receiver<bool>) {
     let _ = closed.wait_for(|closed| *closed).await;
 }
 
-async fn connection(stream: TcpStream, peer: Peer, app: Router, mut closed: watch::Receiver<bool>) {
+/// The handshake may take as long as the headers of the first request.
+async fn secured_connection(
+    stream: TcpStream,
+    acceptor: TlsAcceptor,
+    peer: Peer,
+    app: Router,
+    mut closed: watch::Receiver<bool>,
+) {
+    let _ = stream.set_nodelay(true);
+    let shaken = tokio::select! {
+        shaken = timeout(FIRST_HEADERS_WITHIN, acceptor.accept(stream)) => shaken,
+        () = told(&mut closed) => return,
+    };
+    match shaken {
+        Ok(Ok(stream)) => answer(stream, peer, app, closed).await,
+        Ok(Err(error)) => tracing::debug!(%error, "a client did not agree on TLS"),
+        Err(_) => tracing::debug!("a connection brought no request"),
+    }
+}
+
+async fn connection(stream: TcpStream, peer: Peer, app: Router, closed: watch::Receiver<bool>) {
     // Answers are small and wanted at once; without it the connection works too.
     let _ = stream.set_nodelay(true);
+    answer(stream, peer, app, closed).await;
+}
+
+async fn answer<S>(stream: S, peer: Peer, app: Router, mut closed: watch::Receiver<bool>)
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
     let begun = AtomicBool::new(false);
     let service = service_fn(|mut request: Request<Incoming>| {
         begun.store(true, Ordering::Relaxed);

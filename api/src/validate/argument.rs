@@ -59,7 +59,18 @@ impl Visitor<'_> for ArgumentVisitor {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+
+    proptest! {
+        #[test]
+        fn a_number_comes_out_as_it_was_written(number in proptest::num::f64::NORMAL) {
+            let written = serde_json::to_string(&number).unwrap_or_default();
+            let read = serde_json::from_str::<Argument>(&written);
+            prop_assert_eq!(read.ok(), Some(Argument(written)));
+        }
+    }
 
     #[test]
     fn strings_numbers_and_booleans_become_text() {

@@ -54,23 +54,36 @@ impl SealedEntry {
     /// `seq`, `previous`, `at` (milliseconds since 1970), `event`, `client_id`, `key_id`, `address`, `method`, `route`,
     /// `status`, `code`, `trace_id`, `note` in this order, each there, null where there is nothing.
     pub fn digest(&self) -> String {
-        let entry = &self.entry;
+        // A new field is asked for here, so that none is left out of the hash.
+        let AuditEntry {
+            at,
+            event,
+            client_id,
+            key_id,
+            address,
+            method,
+            route,
+            status,
+            code,
+            trace_id,
+            note,
+        } = &self.entry;
         let canonical = Canonical {
             version: 1,
             chain: self.chain,
             seq: self.seq,
             previous: &self.previous,
-            at: entry.at.as_millisecond(),
-            event: entry.event.name(),
-            client_id: entry.client_id.as_deref(),
-            key_id: entry.key_id.as_deref(),
-            address: entry.address.as_deref(),
-            method: entry.method.as_deref(),
-            route: entry.route.as_deref(),
-            status: entry.status,
-            code: entry.code.as_deref(),
-            trace_id: entry.trace_id.as_deref(),
-            note: entry.note.as_deref(),
+            at: at.as_millisecond(),
+            event: event.name(),
+            client_id: client_id.as_deref(),
+            key_id: key_id.as_deref(),
+            address: address.as_deref(),
+            method: method.as_deref(),
+            route: route.as_deref(),
+            status: *status,
+            code: code.as_deref(),
+            trace_id: trace_id.as_deref(),
+            note: note.as_deref(),
         };
         // Texts and numbers always have a JSON form.
         let text = serde_json::to_vec(&canonical).unwrap_or_default();

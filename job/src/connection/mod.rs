@@ -1,12 +1,16 @@
 //! Clients of Redis, MongoDB and RabbitMQ that survive a failover.
 //!
 //! A password is read from its file, never kept in the configuration: by Redis and RabbitMQ for every connection, by
-//! MongoDB once for each client, which opens all of its connections with it.
+//! MongoDB once for each client, which opens all of its connections with it. Where the configuration names authorities
+//! ([`trust`]), every connection is TLS, and the server's certificate is checked against them with its name.
 
 mod address;
 pub mod mongodb;
 pub mod rabbitmq;
 pub mod redis;
+pub mod trust;
+
+use std::path::PathBuf;
 
 use crate::config::ConfigError;
 
@@ -23,6 +27,14 @@ pub enum ConnectError {
         service: &'static str,
         /// What the configuration says.
         address: String,
+    },
+    /// The file with the authorities holds none that can be used.
+    #[error("{path}: {source}")]
+    Trust {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        source: trust::TrustError,
     },
     /// No answer in time; the caller tries again later.
     #[error("{0} did not answer in time")]

@@ -2,19 +2,22 @@
 //!
 //! The driver follows elections by itself: while there is no primary an operation waits up to
 //! [`SERVER_SELECTION_TIMEOUT`], and a write that was cut off is sent once more and applied once (retryable writes).
-//! The password is read when the client is made and lives as long as it does: a rotated password needs a new client.
+//! The password and the authorities are read when the client is made and live as long as it does: a rotated password, or
+//! another authority, needs a new client.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use mongodb::bson::doc;
 use mongodb::options::{
     Acknowledgment, ClientOptions, Credential, ReadConcern, ReadPreference, SelectionCriteria, ServerAddress,
-    WriteConcern,
+    Tls, TlsOptions, WriteConcern,
 };
 use mongodb::{Client, Database};
 use secrecy::ExposeSecret;
 
 use super::ConnectError;
+use super::trust::Trust;
 use crate::config::{MongoConfig, read_secret};
 
 /// How long an operation waits for a primary: longer than an election takes.
@@ -70,6 +73,8 @@ fn options(config: &MongoConfig) -> Result<ClientOptions, ConnectError> {
         .password(password.expose_secret().to_owned())
         .source("admin".to_owned())
         .build();
+    // The driver would go on without an authority that it cannot read, and then trust nobody: say so before.
+    Trust::read(config.ca_file.as_deref())?;
     let majority = WriteConcern::builder()
         .w(Acknowledgment::Majority)
         .w_timeout(MAJORITY_TIMEOUT)
@@ -78,6 +83,7 @@ fn options(config: &MongoConfig) -> Result<ClientOptions, ConnectError> {
         .hosts(hosts)
         .repl_set_name(config.replica_set.clone())
         .credential(credential)
+        .tls(tls(config.ca_file.clone()))
         .app_name("flickrhub".to_owned())
         .max_pool_size(config.max_pool_size)
         .connect_timeout(CONNECT_TIMEOUT)
@@ -88,6 +94,14 @@ fn options(config: &MongoConfig) -> Result<ClientOptions, ConnectError> {
         .read_concern(ReadConcern::majority())
         .selection_criteria(SelectionCriteria::ReadPreference(ReadPreference::Primary))
         .build())
+}
+
+/// TLS whose servers are known by the authorities in this file; none without a file.
+#[must_use]
+pub fn tls(authorities: Option<PathBuf>) -> Tls {
+    authorities.map_or(Tls::Disabled, |file| {
+        TlsOptions::builder().ca_file_path(file).build().into()
+    })
 }
 
 fn address(host: &str) -> Result<ServerAddress, ConnectError> {

@@ -3,6 +3,8 @@
 //! A channel dies with its connection; whoever holds one asks for a new one when an operation on it fails. Deliveries
 //! that were not acknowledged on the lost channel are delivered again by the broker.
 
+mod tls;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,6 +16,7 @@ use tokio::time::timeout;
 
 use super::ConnectError;
 use super::address::host_and_port;
+use super::trust::Trust;
 use crate::config::{RabbitConfig, read_secret};
 
 /// Seconds between two signs of life; a node that is silent for twice as long is left.
@@ -100,6 +103,7 @@ async fn channel_of(connection: &Connection) -> Result<Option<Channel>, ConnectE
 /// Tries the nodes in turn, beginning with any of them so that the processes spread over the nodes.
 async fn open(config: &RabbitConfig) -> Result<Connection, ConnectError> {
     let uris = uris(config)?;
+    let trust = Trust::read(config.ca_file.as_deref())?;
     let first = rand::random_range(0..uris.len().max(1));
     let mut last = ConnectError::Address {
         service: SERVICE,
@@ -107,13 +111,32 @@ async fn open(config: &RabbitConfig) -> Result<Connection, ConnectError> {
     };
     for uri in uris.iter().cycle().skip(first).take(uris.len()) {
         let properties = ConnectionProperties::default().with_connection_name("flickrhub".into());
-        match timeout(CONNECT_TIMEOUT, Connection::connect_uri(uri.clone(), properties)).await {
+        match timeout(CONNECT_TIMEOUT, dial(uri.clone(), properties, trust.as_ref())).await {
             Ok(Ok(connection)) => return Ok(connection),
             Ok(Err(error)) => last = error.into(),
             Err(_) => last = ConnectError::Timeout(SERVICE),
         }
     }
     Err(last)
+}
+
+/// Opens one connection; over TLS where authorities are given, which then have to have signed the certificate of this very
+/// name. The caller bounds the time.
+///
+/// # Errors
+/// When the node cannot be reached, is not who it should be, or refuses.
+pub async fn dial(
+    uri: AMQPUri,
+    properties: ConnectionProperties,
+    trust: Option<&Trust>,
+) -> lapin::Result<Connection> {
+    match trust {
+        None => Connection::connect_uri(uri, properties).await,
+        Some(trust) => {
+            let runtime = tls::runtime(&uri.authority.host, trust)?;
+            Connection::connect_uri_with_runtime(uri, properties, runtime).await
+        }
+    }
 }
 
 fn uris(config: &RabbitConfig) -> Result<Vec<AMQPUri>, ConnectError> {
@@ -125,6 +148,7 @@ fn uris(config: &RabbitConfig) -> Result<Vec<AMQPUri>, ConnectError> {
         .map(|text| {
             let (host, port) = host_and_port(SERVICE, text)?;
             Ok(AMQPUri {
+                // Of the library's own TLS, which is not used.
                 scheme: AMQPScheme::AMQP,
                 authority: AMQPAuthority {
                     userinfo: AMQPUserInfo {
@@ -158,6 +182,7 @@ mod tests {
             vhost: "/".to_owned(),
             username: "flickrhub".to_owned(),
             password_file: directory.clone(),
+            ca_file: None,
             quorum_group_size: 3,
         };
         let outcome = Rabbit::connect(&config).await;

@@ -22,6 +22,8 @@ use tokio::time::{Instant, sleep, timeout, timeout_at};
 use super::ConnectError;
 use crate::config::RedisConfig;
 
+pub use sentinel::client;
+
 /// How long an operation may take in all, with every repetition: about as long as a failover does. After that the
 /// caller answers 503 rather than to keep its client waiting.
 pub const PATIENCE: Duration = Duration::from_secs(6);

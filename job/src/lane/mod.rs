@@ -93,6 +93,7 @@
 mod admission;
 #[cfg(test)]
 mod admission_tests;
+mod backlog;
 mod entry;
 mod lanes;
 mod old_layout;
@@ -100,5 +101,6 @@ mod retry_after;
 mod scripts;
 
 pub use admission::{Admission, AdmissionLimits, Admitted, MARK, Policy, Quota, Quotas, Submission};
+pub use backlog::{Backlog, backlog, window_key};
 pub use entry::{LaneDepth, LaneEntry, Release, Released};
 pub use lanes::{HEAVIEST, LaneError, Lanes, MAX_RELEASE, RESERVATION};

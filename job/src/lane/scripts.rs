@@ -30,6 +30,7 @@ pub(super) static MISSING: LazyLock<Script> = script!("missing.lua");
 pub(super) static EXTEND: LazyLock<Script> = script!("extend.lua");
 pub(super) static DONE: LazyLock<Script> = script!("done.lua");
 pub(super) static DEPTH: LazyLock<Script> = script!("depth.lua");
+pub(super) static BACKLOG: LazyLock<Script> = script!("backlog.lua");
 
 /// What says how much room applications and users have: their budgets and circuits.
 pub(super) const ROOM: &str = concat!(

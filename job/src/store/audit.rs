@@ -70,7 +70,7 @@ impl std::str::FromStr for AuditId {
     }
 }
 
-/// As it is stored.
+/// As it is stored: times and numbers are those of BSON, so that the TTL index and queries take them.
 #[derive(Debug, Serialize, Deserialize)]
 struct Stored {
     #[serde(rename = "_id")]
@@ -96,24 +96,36 @@ struct Stored {
 impl From<SealedEntry> for Stored {
     fn from(sealed: SealedEntry) -> Self {
         let id = AuditId::of(&sealed);
-        let entry = sealed.entry;
+        let AuditEntry {
+            at,
+            event,
+            client_id,
+            key_id,
+            address,
+            method,
+            route,
+            status,
+            code,
+            trace_id,
+            note,
+        } = sealed.entry;
         Self {
             id,
             chain: sealed.chain.to_string(),
             seq: i64::try_from(sealed.seq).unwrap_or(i64::MAX),
             previous: sealed.previous,
             hash: sealed.hash,
-            at: entry.at,
-            event: entry.event,
-            client_id: entry.client_id,
-            key_id: entry.key_id,
-            address: entry.address,
-            method: entry.method,
-            route: entry.route,
-            status: entry.status.map(i32::from),
-            code: entry.code,
-            trace_id: entry.trace_id,
-            note: entry.note,
+            at,
+            event,
+            client_id,
+            key_id,
+            address,
+            method,
+            route,
+            status: status.map(i32::from),
+            code,
+            trace_id,
+            note,
         }
     }
 }

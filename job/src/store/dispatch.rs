@@ -70,7 +70,12 @@ impl JobStore {
             [first, ..] => {
                 let clock = self.clock();
                 let dispatch = transition::dispatch(*first, holder, lease, clock).of_all(ids);
-                match within(self.on_primary.update_many(dispatch.filter.clone(), dispatch.update())).await {
+                match within(
+                    self.on_primary
+                        .update_many(dispatch.filter.clone(), dispatch.update()),
+                )
+                .await
+                {
                     Ok(_) => self.dispatched_until(ids, holder, lease, clock).await?,
                     Err(error) if error.is_transient() => return Err(error),
                     // One document that cannot be updated ends it for all: each by itself, then.

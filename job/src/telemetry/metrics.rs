@@ -49,6 +49,8 @@ pub struct Metrics {
     pub queue_depth_per_token: IntGaugeVec,
     /// `flickrhub_jobs_accepted_total{queue}`.
     pub jobs_accepted: IntCounterVec,
+    /// `flickrhub_redeliveries_total{queue}`: messages that the broker had handed to a worker before.
+    pub redeliveries: IntCounterVec,
     /// `flickrhub_lane_jobs{queue, kind}`: kind is `queued`, `delayed`, `inflight` or `reserved`.
     pub lane_jobs: IntGaugeVec,
     /// `flickrhub_cache_lookups_total{outcome}`: outcome is `hit`, `miss`, `stale`, `stale_served`, `bypass` or `error`.
@@ -130,6 +132,11 @@ impl Metrics {
                 &["queue", "user_id"],
             )?,
             jobs_accepted: counter("flickrhub_jobs_accepted_total", "Jobs accepted.", &["queue"])?,
+            redeliveries: counter(
+                "flickrhub_redeliveries_total",
+                "Messages that a worker was handed and another one had been handed before.",
+                &["queue"],
+            )?,
             lane_jobs: gauge(
                 "flickrhub_lane_jobs",
                 "Unfinished jobs, by where they are.",
@@ -295,6 +302,7 @@ mod tests {
             .with_label_values(&["flickr.test.echo"])
             .observe(0.2);
         metrics.jobs_accepted.with_label_values(&["flickr_rest"]).inc();
+        metrics.redeliveries.with_label_values(&["flickr_rest"]).inc();
         metrics.callbacks.with_label_values(&["delivered"]).inc();
         metrics.permits.with_label_values(&["main", "granted"]).inc();
         metrics.breaker_state.with_label_values(&["main", "rest"]).set(2);
@@ -310,6 +318,7 @@ mod tests {
             r#"flickr_api_error_rate_by_code_total{code="105",method="flickr.test.echo"} 1"#,
             r#"flickr_api_call_duration_seconds_count{method="flickr.test.echo"} 1"#,
             r#"flickrhub_jobs_accepted_total{queue="flickr_rest"} 1"#,
+            r#"flickrhub_redeliveries_total{queue="flickr_rest"} 1"#,
             r#"flickrhub_callbacks_total{outcome="delivered"} 1"#,
             r#"flickrhub_permits_total{app="main",outcome="granted"} 1"#,
             r#"flickrhub_breaker_state{app="main",endpoint="rest"} 2"#,

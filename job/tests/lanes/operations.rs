@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use flickrhub_job::lane::{Admission, LaneDepth, LaneEntry, Release};
+use flickrhub_job::lane::{Admission, Backlog, LaneDepth, LaneEntry, Release, backlog, window_key};
 use flickrhub_job::model::JobId;
 use flickrhub_job::queue::Queue;
 use jiff::Timestamp;
@@ -326,5 +326,79 @@ async fn what_an_earlier_version_left_is_deleted_and_nothing_else() {
     assert_eq!(lanes.delete_old_layouts().await.unwrap(), 5);
     assert_eq!(dump(&redis, &prefix).await, before);
     assert_eq!(keys(&redis, &prefix).await.len(), before.len());
+    remove(&redis, &prefix).await;
+}
+
+/// A connection that is nobody's: as whoever scales workers has one.
+async fn connection_of_a_stranger() -> redis::aio::MultiplexedConnection {
+    let path: std::path::PathBuf = std::env::var_os("FLICKRHUB_TEST_CONFIG").unwrap().into();
+    let config = flickrhub_job::config::Config::load(&path).unwrap().redis;
+    let password = std::fs::read_to_string(&config.password_file).unwrap();
+    for sentinel in &config.sentinels {
+        // Each Redis is beside its Sentinel.
+        let address = sentinel.replace(":26379", ":6379");
+        let url = format!("redis://:{}@{address}", password.trim());
+        let mut connection = redis::Client::open(url)
+            .unwrap()
+            .get_multiplexed_async_connection()
+            .await
+            .unwrap();
+        let role: Vec<redis::Value> = redis::cmd("ROLE").query_async(&mut connection).await.unwrap();
+        if role[0] == redis::Value::BulkString(b"master".to_vec()) {
+            return connection;
+        }
+    }
+    panic!("no master");
+}
+
+#[tokio::test]
+#[ignore = "needs the data tier: make test"]
+async fn the_backlog_tells_what_each_job_waits_for_and_writes_nothing() {
+    let redis = connect().await;
+    let (lanes, prefix) = lanes(&redis);
+    let mut stranger = connection_of_a_stranger().await;
+    let of_queue: Vec<_> = jobs()
+        .into_iter()
+        .filter(|job| job.queue == Queue::Rest && job.app == "main")
+        .collect();
+    let [released, waiting, delayed, others @ ..] = &of_queue[..] else {
+        panic!("three jobs");
+    };
+    lanes.push(released).await.unwrap();
+    lanes.release(Queue::Rest, 1, 10, HOUR).await.unwrap();
+    assert_eq!(
+        backlog(&mut stranger, &prefix, Queue::Rest).await.unwrap(),
+        None,
+        "nobody has built the lanes"
+    );
+    lanes.set_generation("1").await.unwrap();
+    lanes.push(waiting).await.unwrap();
+    let due = Timestamp::now() + HOUR;
+    lanes.push_delayed(delayed, due).await.unwrap();
+    let parked = others.iter().find(|job| job.user_id != waiting.user_id).unwrap();
+    lanes.push(parked).await.unwrap();
+    let lane = format!("{}:{}", parked.app, parked.user_id);
+    let mut park = redis::cmd("ZADD");
+    park.arg(format!("{prefix}2:parked:flickr_rest")).arg(1).arg(lane);
+    redis.run::<()>(&park).await.unwrap();
+    let before = dump(&redis, &prefix).await;
+    let expected = Backlog {
+        inflight: 1,
+        waiting: 1,
+        parked: 1,
+        delayed: 1,
+    };
+    assert_eq!(
+        backlog(&mut stranger, &prefix, Queue::Rest).await.unwrap(),
+        Some(expected)
+    );
+    assert_eq!(
+        backlog(&mut stranger, &prefix, Queue::Replace).await.unwrap(),
+        Some(Backlog::default())
+    );
+    assert_eq!(dump(&redis, &prefix).await, before);
+    let mut size = redis::cmd("ZCARD");
+    size.arg(window_key(&prefix, Queue::Rest));
+    assert_eq!(redis.run::<u64>(&size).await.unwrap(), 1);
     remove(&redis, &prefix).await;
 }

@@ -6,6 +6,8 @@
 )]
 
 mod accounts;
+mod api_keys;
+mod audit;
 mod bodies;
 mod callbacks;
 mod database;

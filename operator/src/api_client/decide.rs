@@ -12,6 +12,7 @@
 //! | remove | the same | B |
 //!
 //! After each of them the key in `api-key` holds, and every key that ever stood there does for the time of the overlap.
+//! A signing key (`signing-key`, `next-signing-key`) is one with its key: it has the same id, and comes and goes with it.
 
 use jiff::{SignedDuration, Timestamp};
 
@@ -31,8 +32,8 @@ pub struct SecretSeen {
     pub key: Option<String>,
     /// The id of the key that takes its place.
     pub next: Option<String>,
-    /// Whether there is a webhook secret.
-    pub has_webhook_secret: bool,
+    /// Whether there is a webhook secret, and beside each key its signing key.
+    pub is_complete: bool,
     /// The last request to rotate that was granted.
     pub rotated_for: Option<String>,
 }
@@ -62,7 +63,7 @@ pub struct StoredKey {
     pub created_at: Timestamp,
     /// It holds until then; for ever without it.
     pub not_after: Option<Timestamp>,
-    /// `false`: the hash is not that of the key of this id in the Secret.
+    /// `false`: what is stored is not of the key of this id in the Secret, or of its signing key.
     pub matches: bool,
 }
 
@@ -89,7 +90,7 @@ pub enum Slot {
 /// One step.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Action {
-    /// Create the Secret with a new key and webhook secret.
+    /// Create the Secret with a new key, signing key and webhook secret.
     CreateSecret,
     /// Make up what the Secret lacks.
     CompleteSecret,
@@ -126,7 +127,7 @@ pub fn decide(observed: &Observed, wanted: &Wanted<'_>, now: Timestamp) -> Decis
     let Some(secret) = &observed.secret else {
         return Decision::Act(Action::CreateSecret);
     };
-    let (Some(present), true) = (&secret.key, secret.has_webhook_secret) else {
+    let (Some(present), true) = (&secret.key, secret.is_complete) else {
         return Decision::Act(Action::CompleteSecret);
     };
     let ClientSeen::Ours {

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use flickrhub_job::signing_key::{new_signing_key, signing_key_bytes};
 use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::Secret;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
@@ -19,6 +20,10 @@ use crate::secrets::{api_key, webhook_secret};
 pub const API_KEY: &str = "api-key";
 /// The key that takes its place; there during a rotation only, for a second or two.
 pub const NEXT_API_KEY: &str = "next-api-key";
+/// Signs requests in the place of the key (RFC 9421, `hmac-sha256`): 32 bytes in base64.
+pub const SIGNING_KEY: &str = "signing-key";
+/// The signing key of the key that takes the place.
+pub const NEXT_SIGNING_KEY: &str = "next-signing-key";
 /// Signs callbacks, `whsec_<base64>` (Standard Webhooks).
 pub const WEBHOOK_SECRET: &str = "webhook-secret";
 /// The last request to rotate that was granted.
@@ -82,6 +87,16 @@ impl KeySecret {
         })?)
     }
 
+    /// The signing key of a key in it.
+    pub fn signing_key(&self, slot: Slot) -> Option<SecretString> {
+        let text = self.text(match slot {
+            Slot::Present => SIGNING_KEY,
+            Slot::Next => NEXT_SIGNING_KEY,
+        })?;
+        let key = SecretString::from(text.trim());
+        signing_key_bytes(&key).is_ok().then_some(key)
+    }
+
     /// The webhook secret in it.
     pub fn webhook_secret(&self) -> Option<SecretString> {
         self.text(WEBHOOK_SECRET)
@@ -94,7 +109,9 @@ impl KeySecret {
         SecretSeen {
             key: id(Slot::Present),
             next: id(Slot::Next),
-            has_webhook_secret: self.text(WEBHOOK_SECRET).is_some(),
+            is_complete: self.text(WEBHOOK_SECRET).is_some()
+                && self.signing_key(Slot::Present).is_some()
+                && !self.lacks_next_signing_key(),
             rotated_for: self.0.annotations().get(ROTATED_FOR).cloned(),
         }
     }
@@ -104,23 +121,36 @@ impl KeySecret {
         if self.key(Slot::Present).is_none() {
             self.set(API_KEY, &api_key());
         }
+        if self.signing_key(Slot::Present).is_none() {
+            self.set(SIGNING_KEY, new_signing_key().expose_secret());
+        }
+        if self.lacks_next_signing_key() {
+            self.set(NEXT_SIGNING_KEY, new_signing_key().expose_secret());
+        }
         if self.text(WEBHOOK_SECRET).is_none() {
             self.set(WEBHOOK_SECRET, &webhook_secret());
         }
         self
     }
 
+    fn lacks_next_signing_key(&self) -> bool {
+        self.key(Slot::Next).is_some() && self.signing_key(Slot::Next).is_none()
+    }
+
     /// With a new key beside the present one, for `request`.
     fn prepared(mut self, request: Option<&str>) -> Self {
         self.set(NEXT_API_KEY, &api_key());
+        self.set(NEXT_SIGNING_KEY, new_signing_key().expose_secret());
         self.granted(request)
     }
 
     /// With the next key in the place of the present one.
     fn promoted(mut self) -> Self {
         let data = self.0.data.get_or_insert_default();
-        if let Some(next) = data.remove(NEXT_API_KEY) {
-            data.insert(API_KEY.to_owned(), next);
+        for (next, present) in [(NEXT_API_KEY, API_KEY), (NEXT_SIGNING_KEY, SIGNING_KEY)] {
+            if let Some(next) = data.remove(next) {
+                data.insert(present.to_owned(), next);
+            }
         }
         self
     }
@@ -277,9 +307,9 @@ mod tests {
     }
 
     #[test]
-    fn a_new_secret_has_a_key_and_a_webhook_secret() {
+    fn a_new_secret_has_a_key_a_signing_key_and_a_webhook_secret() {
         let seen = new().seen();
-        assert!(seen.key.is_some() && seen.next.is_none() && seen.has_webhook_secret);
+        assert!(seen.key.is_some() && seen.next.is_none() && seen.is_complete);
         assert_eq!(seen.rotated_for.as_deref(), Some("1"));
     }
 
@@ -290,22 +320,39 @@ mod tests {
         let (before, during) = (first.seen(), prepared.seen());
         assert_eq!(before.key, during.key);
         assert!(during.next.is_some() && during.next != during.key);
-        let after = prepared.promoted().seen();
+        let signing = |secret: &KeySecret, slot| {
+            let key = secret.signing_key(slot);
+            key.map(|key| key.expose_secret().to_owned())
+        };
+        assert_eq!(signing(&first, Slot::Present), signing(&prepared, Slot::Present));
+        let promoted = prepared.clone().promoted();
+        assert_eq!(signing(&promoted, Slot::Present), signing(&prepared, Slot::Next));
+        assert_eq!(signing(&promoted, Slot::Next), None);
+        let after = promoted.seen();
         assert_eq!((after.key, after.next), (during.next, None));
         assert_eq!(after.rotated_for.as_deref(), Some("2"));
-        assert!(after.has_webhook_secret);
+        assert!(after.is_complete);
     }
 
     #[test]
     fn only_what_is_missing_is_made_up() {
-        let mut secret = new();
-        let before = secret.key(Slot::Present).map(|key| key.id);
-        if let Some(data) = &mut secret.0.data {
-            data.remove(WEBHOOK_SECRET);
+        for key in [WEBHOOK_SECRET, SIGNING_KEY, NEXT_SIGNING_KEY] {
+            let mut secret = new().prepared(None);
+            let before = secret.seen();
+            if let Some(data) = &mut secret.0.data {
+                data.remove(key);
+            }
+            assert!(!secret.seen().is_complete, "{key}");
+            assert_eq!(secret.complete().seen(), before, "{key}");
         }
-        let completed = secret.complete();
-        assert_eq!(completed.key(Slot::Present).map(|key| key.id), before);
-        assert!(completed.webhook_secret().is_some());
+    }
+
+    #[test]
+    fn a_signing_key_that_cannot_be_used_is_replaced() {
+        let mut secret = new();
+        secret.set(SIGNING_KEY, "hush");
+        assert!(!secret.seen().is_complete);
+        assert!(secret.complete().seen().is_complete);
     }
 
     #[test]

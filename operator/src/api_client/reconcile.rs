@@ -12,14 +12,16 @@ use sha2::{Digest, Sha256};
 
 use super::decide::{Action, Decision, Observed, Slot, Wanted, decide};
 use super::key_secret::{ApiKey, KeySecret, KeySecretError, KeySecrets};
-use super::registry::{Registry, RegistryError, SealedWebhookSecret, Settings};
+use super::registry::{
+    ClientRegistry, RegistryError, SealedKey, SealedWebhookSecret, SecretKey, Settings, signing_fingerprint,
+};
 use super::status::{Outcome, status};
 use crate::context::{Context, FIELD_MANAGER};
 use crate::crd::{FlickrHub, FlickrHubClient};
-use crate::engine::hub_database::{self, ConnectError};
-use crate::engine::vault::{self, AccessError};
-use crate::names::MONGODB_DATABASE;
+use crate::engine::hub_database::ConnectError;
+use crate::engine::vault::AccessError;
 use crate::part::Part;
+use crate::pki::{self, PkiError};
 use crate::reconcile::{ReconcileError, read_references};
 use crate::validate::{ValidatedHub, validate};
 
@@ -45,6 +47,9 @@ pub enum ClientError {
     /// The hub cannot be read.
     #[error(transparent)]
     Hub(#[from] ReconcileError),
+    /// The authorities of the hub cannot be read.
+    #[error(transparent)]
+    Pki(#[from] PkiError),
     /// The Secret.
     #[error(transparent)]
     Secret(#[from] KeySecretError),
@@ -54,7 +59,7 @@ pub enum ClientError {
     /// MongoDB.
     #[error(transparent)]
     Registry(#[from] RegistryError),
-    /// The webhook secret cannot be encrypted.
+    /// The webhook secret or a signing key cannot be encrypted.
     #[error(transparent)]
     Vault(#[from] AccessError),
     /// A secret cannot be hashed.
@@ -78,6 +83,7 @@ enum HubState {
 struct UsableHub {
     hub: ValidatedHub,
     password: SecretString,
+    is_paused: bool,
 }
 
 /// Brings one client a step on. Returns when to look again; `None` if it is gone.
@@ -91,9 +97,15 @@ pub async fn reconcile(ctx: &Context, namespace: &str, name: &str) -> Result<Opt
     };
     let hub = hub_of(ctx, namespace, &client.spec.hub_ref.name).await?;
     if client.metadata.deletion_timestamp.is_some() {
-        return leave(&api, &client, hub).await;
+        return leave(ctx, &api, &client, hub).await;
     }
     let usable = match hub {
+        HubState::Usable(usable) if usable.is_paused => {
+            let message = format!("FlickrHub {} is paused.", client.spec.hub_ref.name);
+            let reason = "HubPaused";
+            report(&api, &client, &Outcome::Waiting { reason, message }, None).await?;
+            return Ok(Some(REST));
+        }
         HubState::Usable(usable) => usable,
         HubState::Unusable(outcome) | HubState::Starting(outcome) => {
             report(&api, &client, &outcome, None).await?;
@@ -136,7 +148,7 @@ async fn hub_of(ctx: &Context, namespace: &str, name: &str) -> Result<HubState, 
     };
     let waits = |reason, message: String| Ok(HubState::Unusable(Outcome::Waiting { reason, message }));
     let references = read_references(ctx, &hub).await?;
-    let Ok(validated) = validate(&hub, &references, &ctx.settings.surroundings) else {
+    let Ok(mut validated) = validate(&hub, &references, &ctx.settings.surroundings) else {
         let message = format!("The spec of FlickrHub {name} is invalid; its status says why.");
         return waits("HubInvalid", message);
     };
@@ -145,6 +157,11 @@ async fn hub_of(ctx: &Context, namespace: &str, name: &str) -> Result<HubState, 
         let reason = "HubNotReady";
         return Ok(HubState::Starting(Outcome::Waiting { reason, message }));
     }
+    if validated.hibernated {
+        let message = format!("FlickrHub {name} sleeps; it goes on when spec.hibernated is false.");
+        return waits("HubHibernated", message);
+    }
+    validated.trust = pki::trust(ctx, &validated).await?;
     let secrets: Api<Secret> = Api::namespaced(ctx.client.clone(), namespace);
     let secret_name = validated.names.mongodb_auth();
     let secret = secrets.get_opt(&secret_name).await?;
@@ -156,6 +173,7 @@ async fn hub_of(ctx: &Context, namespace: &str, name: &str) -> Result<HubState, 
         Some(password) => Ok(HubState::Usable(Box::new(UsableHub {
             password: SecretString::from(password),
             hub: validated,
+            is_paused: hub.spec.paused,
         }))),
         None => waits(
             "HubNotReady",
@@ -167,6 +185,7 @@ async fn hub_of(ctx: &Context, namespace: &str, name: &str) -> Result<HubState, 
 /// Revokes the keys of a client that is to go, and lets it. Where there is no hub, or it knows no client yet, there is nothing
 /// to revoke.
 async fn leave(
+    ctx: &Context,
     api: &Api<FlickrHubClient>,
     client: &FlickrHubClient,
     hub: HubState,
@@ -177,10 +196,9 @@ async fn leave(
     match hub {
         HubState::Gone | HubState::Starting(_) => {}
         HubState::Usable(usable) => {
-            let mongodb = hub_database::connect(&usable.hub, &usable.password)?;
-            let registry = Registry::new(&mongodb.database(MONGODB_DATABASE));
+            let registry = ctx.data_tier.registry(&usable.hub, &usable.password)?;
             let revoked = registry.revoke(&client.name_any(), Timestamp::now()).await;
-            mongodb.shutdown().immediate(true).await;
+            registry.close().await;
             revoked?;
             tracing::info!(client_id = client.name_any(), "revoked the keys of a client");
         }
@@ -240,7 +258,7 @@ struct Work<'a> {
     client: &'a FlickrHubClient,
     hub: &'a ValidatedHub,
     secrets: KeySecrets<'a>,
-    registry: Registry,
+    registry: Box<dyn ClientRegistry>,
     settings: Settings,
     wanted: Wanted<'a>,
 }
@@ -251,14 +269,13 @@ async fn bring_on(
     client: &FlickrHubClient,
     usable: &UsableHub,
 ) -> Result<Duration, ClientError> {
-    let mongodb = hub_database::connect(&usable.hub, &usable.password)?;
     let rotation = &client.spec.rotation;
     let work = Work {
         ctx,
         client,
         hub: &usable.hub,
         secrets: KeySecrets::new(ctx.client.clone(), client),
-        registry: Registry::new(&mongodb.database(MONGODB_DATABASE)),
+        registry: ctx.data_tier.registry(&usable.hub, &usable.password)?,
         settings: settings(client),
         wanted: Wanted {
             interval: SignedDuration::from_hours(24 * i64::from(rotation.days)),
@@ -267,7 +284,7 @@ async fn bring_on(
         },
     };
     let done = work.steps(api).await;
-    mongodb.shutdown().immediate(true).await;
+    work.registry.close().await;
     done
 }
 
@@ -283,7 +300,11 @@ fn settings(client: &FlickrHubClient) -> Settings {
     let mut networks = client.spec.allowed_addresses.clone();
     networks.sort();
     networks.dedup();
-    Settings { scopes, networks }
+    Settings {
+        scopes,
+        networks,
+        requests_per_minute: client.spec.requests_per_minute,
+    }
 }
 
 impl Work<'_> {
@@ -317,12 +338,21 @@ impl Work<'_> {
     }
 
     async fn look(&self) -> Result<Look, ClientError> {
-        let vault = vault::transit_identity(self.ctx, self.hub).await?;
+        let vault = self.ctx.data_tier.transit_identity(self.ctx, self.hub).await?;
         let secret = self.secrets.read().await?;
         let found = self.registry.find(&self.client.name_any()).await?;
-        let keys: Vec<ApiKey> = [Slot::Present, Slot::Next]
+        let keys: Vec<SecretKey> = [Slot::Present, Slot::Next]
             .into_iter()
-            .filter_map(|slot| secret.as_ref()?.key(slot))
+            .filter_map(|slot| {
+                let secret = secret.as_ref()?;
+                let key = secret.key(slot)?;
+                let signing_key = secret.signing_key(slot);
+                Some(SecretKey {
+                    signing_fingerprint: signing_key
+                        .and_then(|signing_key| signing_fingerprint(&key, &signing_key, &vault)),
+                    key,
+                })
+            })
             .collect();
         let webhook_secret = secret.as_ref().and_then(KeySecret::webhook_secret);
         let (settings, of) = (self.settings.clone(), vault.clone());
@@ -365,9 +395,9 @@ impl Work<'_> {
             (Action::Promote, Some(secret)) => self.secrets.promote(secret.clone()).await?,
             (Action::WriteSettings, Some(secret)) => self.write_settings(&look, secret, now).await?,
             (Action::Register(slot), Some(secret)) => {
-                if let Some(key) = secret.key(*slot) {
-                    let hash = hash(key.secret.expose_secret().to_owned()).await?;
-                    self.registry.register(&name, &key.id, &hash, now).await?;
+                if let (Some(key), Some(signing_key)) = (secret.key(*slot), secret.signing_key(*slot)) {
+                    let sealed = self.seal(&key, &signing_key, &look.vault).await?;
+                    self.registry.register(&name, &sealed, now).await?;
                 }
             }
             (Action::Retire(ids, until), _) => self.registry.retire(&name, ids, *until).await?,
@@ -385,6 +415,29 @@ impl Work<'_> {
         Ok(())
     }
 
+    async fn encrypt(&self, client: &str, secret: &SecretString) -> Result<String, AccessError> {
+        let data_tier = &self.ctx.data_tier;
+        data_tier
+            .encrypt_app_credential(self.ctx, self.hub, client, secret)
+            .await
+    }
+
+    async fn seal(
+        &self,
+        key: &ApiKey,
+        signing_key: &SecretString,
+        vault: &str,
+    ) -> Result<SealedKey, ClientError> {
+        let name = self.client.name_any();
+        Ok(SealedKey {
+            id: key.id.clone(),
+            hash: hash(key.secret.expose_secret().to_owned()).await?,
+            signing_key: self.encrypt(&name, signing_key).await?,
+            // HMAC takes a key of any length.
+            signing_fingerprint: signing_fingerprint(key, signing_key, vault).unwrap_or_default(),
+        })
+    }
+
     async fn write_settings(
         &self,
         look: &Look,
@@ -396,7 +449,7 @@ impl Work<'_> {
         let sealed = match webhook_secret {
             None => None,
             Some(webhook_secret) => Some(SealedWebhookSecret {
-                ciphertext: vault::encrypt_app_credential(self.ctx, self.hub, &name, &webhook_secret).await?,
+                ciphertext: self.encrypt(&name, &webhook_secret).await?,
                 hash: hash(digest(&webhook_secret)).await?,
                 vault: look.vault.clone(),
             }),

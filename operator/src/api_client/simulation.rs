@@ -103,7 +103,7 @@ impl World {
                 self.write(SecretSeen {
                     key: Some(key),
                     next: None,
-                    has_webhook_secret: true,
+                    is_complete: true,
                     rotated_for: self.request(),
                 });
             }
@@ -112,7 +112,7 @@ impl World {
                 let seen = self.secret.seen.clone().unwrap_or_default();
                 self.write(SecretSeen {
                     key: seen.key.or(Some(key)),
-                    has_webhook_secret: true,
+                    is_complete: true,
                     ..seen
                 });
             }

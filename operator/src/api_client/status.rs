@@ -102,19 +102,25 @@ fn keys(
     let present = observed.secret.as_ref().and_then(|secret| secret.key.clone());
     let key = stored.iter().find(|key| Some(&key.id) == present.as_ref());
     status.secret_name = observed.secret.as_ref().map(|_| name_of(client));
-    status.key_created_at = key.map(|key| Time(key.created_at));
-    status.next_rotation = key.map(|key| Time(after(key.created_at, wanted.interval)));
+    status.key_created_at = key.map(|key| whole_seconds(key.created_at));
+    status.next_rotation = key.map(|key| whole_seconds(after(key.created_at, wanted.interval)));
     status.previous_keys = stored
         .iter()
         .filter(|key| Some(&key.id) != present.as_ref())
         .filter_map(|key| {
             Some(PreviousKeyStatus {
                 key_id: key.id.clone(),
-                valid_until: Time(key.not_after.filter(|end| *end > now)?),
+                valid_until: whole_seconds(key.not_after.filter(|end| *end > now)?),
             })
         })
         .collect();
     status.key_id = present;
+}
+
+/// A time as Kubernetes keeps it. With milliseconds the status would never be what is read back of it, and be written anew by
+/// every reconciliation.
+fn whole_seconds(time: Timestamp) -> Time {
+    Time(Timestamp::from_second(time.as_second()).unwrap_or(time))
 }
 
 fn condition(
@@ -161,7 +167,7 @@ mod tests {
         let observed = Observed {
             secret: Some(SecretSeen {
                 key: Some("k2".to_owned()),
-                has_webhook_secret: true,
+                is_complete: true,
                 ..SecretSeen::default()
             }),
             client: ClientSeen::Ours {
@@ -260,6 +266,22 @@ mod tests {
         assert_eq!(truth(&failed, RECONCILING), pair("True", "Failed"));
         let newer = status(Some(&ready), 2, "acme", &failure(), None, at(300));
         assert_eq!(truth(&newer, READY), pair("False", "Failed"));
+    }
+
+    #[test]
+    fn times_are_what_is_read_back_of_them() -> Result<(), serde_json::Error> {
+        let (mut observed, wanted) = look();
+        if let ClientSeen::Ours { keys, .. } = &mut observed.client {
+            for key in keys {
+                key.created_at += SignedDuration::from_millis(7);
+                key.not_after = key.not_after.map(|end| end + SignedDuration::from_millis(7));
+            }
+        }
+        let look = Some((&observed, &wanted));
+        let written = status(None, 1, "acme", &Outcome::Ready, look, at(200));
+        let read: FlickrHubClientStatus = serde_json::from_value(serde_json::to_value(&written)?)?;
+        assert_eq!(read, written);
+        Ok(())
     }
 
     #[test]

@@ -15,7 +15,7 @@ use crate::crd::Quantity;
 
 /// Fields in the form `FieldsV1`: `f:<name>` is a field, `k:<keys>` the item of a list with these keys, `v:<value>` an
 /// item of a list of values, `.` the field or item itself.
-type Fields = Map<String, Value>;
+pub(super) type Fields = Map<String, Value>;
 
 /// Whether `live` lacks something of `desired`, or the operator still owns something in it that `desired` no longer has.
 ///
@@ -43,7 +43,7 @@ fn without_identity(object: &Value) -> Value {
 }
 
 /// What the operator owns of an object by its last apply; `None` if it never applied it.
-fn own_fields(live: &Value) -> Option<&Fields> {
+pub(super) fn own_fields(live: &Value) -> Option<&Fields> {
     let entries = live.pointer("/metadata/managedFields").and_then(Value::as_array);
     let own = entries.into_iter().flatten().find(|entry| {
         entry["manager"] == FIELD_MANAGER && entry["operation"] == "Apply" && entry["subresource"].is_null()
@@ -112,7 +112,7 @@ fn has_keyed(live: &[Value], desired: &Value, own: &Fields) -> bool {
 }
 
 /// The keys of an item, by its selector.
-fn keys_of(selector: &str) -> Option<Map<String, Value>> {
+pub(super) fn keys_of(selector: &str) -> Option<Map<String, Value>> {
     serde_json::from_str(selector.strip_prefix("k:")?).ok()
 }
 

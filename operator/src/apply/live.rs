@@ -1,21 +1,28 @@
 //! What a hub consists of now.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
+use futures::future::join_all;
 use kube::ResourceExt;
 use kube::api::{DynamicObject, ListParams};
-use serde_json::Value;
+use serde_json::{Map, Value, json};
 
+use super::children::{Fingerprint, HubId, Known};
 use super::{ApplyError, api};
 use crate::build::labels::{HUB_NAMESPACE, INSTANCE, MANAGED_BY};
 use crate::build::{Kind, Object};
 use crate::context::Context;
 use crate::validate::ValidatedHub;
 
+/// As many objects of a kind are read one by one; more are listed.
+const FEW: usize = 3;
+
 /// The objects of a hub as the API server has them.
 #[derive(Clone, Debug, Default)]
 pub struct Live {
     objects: BTreeMap<(Kind, String), Value>,
+    /// Those of them that are known to be as something was built.
+    as_built: BTreeMap<(Kind, String), Fingerprint>,
     unread: BTreeSet<Kind>,
 }
 
@@ -28,13 +35,20 @@ impl Live {
             objects: objects
                 .map(|(kind, name, object)| ((kind, name), object))
                 .collect(),
-            unread: BTreeSet::new(),
+            ..Self::default()
         }
     }
 
-    /// The object of this kind and name.
+    /// The object of this kind and name. Of one that is known to be as built (see [`super::children`]) it is what was
+    /// built, and, of workloads, what others wrote into it.
     pub fn get(&self, kind: Kind, name: &str) -> Option<&Value> {
         self.objects.get(&(kind, name.to_owned()))
+    }
+
+    /// The objects of a kind, by name.
+    pub fn of_kind(&self, kind: Kind) -> impl Iterator<Item = (&str, &Value)> {
+        let of_kind = self.objects.iter().filter(move |((found, _), _)| *found == kind);
+        of_kind.map(|((_, name), object)| (name.as_str(), object))
     }
 
     /// Takes in what the API server answered.
@@ -50,21 +64,28 @@ impl Live {
         let resource = kind.resource();
         value["apiVersion"] = resource.api_version.into();
         value["kind"] = resource.kind.into();
+        self.as_built.remove(&(kind, object.name_any()));
         self.objects.insert((kind, object.name_any()), value);
         Ok(())
     }
 
+    /// What an object is known to be as, without a comparison; `None` if it was read.
+    pub(super) fn is_as(&self, kind: Kind, name: &str) -> Option<Fingerprint> {
+        self.as_built.get(&(kind, name.to_owned())).copied()
+    }
+
     /// Whether the objects of a kind could not be read.
-    pub(super) fn is_unread(&self, kind: Kind) -> bool {
+    pub(crate) fn is_unread(&self, kind: Kind) -> bool {
         self.unread.contains(&kind)
     }
 
     pub(super) fn remove(&mut self, kind: Kind, name: &str) {
+        self.as_built.remove(&(kind, name.to_owned()));
         self.objects.remove(&(kind, name.to_owned()));
     }
 
     /// What is there and was not built.
-    pub(super) fn unwanted(&self, objects: &[Object]) -> Vec<(Kind, String)> {
+    pub(crate) fn unwanted(&self, objects: &[Object]) -> Vec<(Kind, String)> {
         let is_wanted = |kind: Kind, name: &str| {
             objects
                 .iter()
@@ -78,36 +99,144 @@ impl Live {
     }
 }
 
-/// Reads every object that the operator made for the hub. Returns the kinds that could not be read as failures too.
-pub async fn read(ctx: &Context, hub: &ValidatedHub) -> (Live, Vec<ApplyError>) {
-    let selector = format!("{}={},{INSTANCE}={}", MANAGED_BY.0, MANAGED_BY.1, hub.names.hub());
-    let params = ListParams::default().labels(&selector);
+/// Reads every object that the operator made for the hub, but for those that are known to be as built (`objects`). Returns
+/// the kinds that could not be read as failures too.
+pub async fn read(ctx: &Context, hub: &ValidatedHub, objects: &[Object]) -> (Live, Vec<ApplyError>) {
+    let kinds: Vec<Kind> = Kind::ALL
+        .iter()
+        .copied()
+        .filter(|kind| hub.autoscaling.looks_at(*kind))
+        .collect();
+    let reads = kinds.iter().map(|kind| read_kind(ctx, hub, *kind, objects));
     let mut live = Live::default();
     let mut failures = Vec::new();
-    for kind in Kind::ALL {
-        if let Err(error) = read_kind(ctx, hub, *kind, &params, &mut live).await {
-            live.unread.insert(*kind);
-            failures.push(error);
+    for (kind, found) in kinds.iter().zip(join_all(reads).await) {
+        match found.and_then(|found| live.take(hub, *kind, found, objects)) {
+            Ok(()) => {}
+            Err(error) => {
+                live.unread.insert(*kind);
+                failures.push(error);
+            }
         }
     }
     (live, failures)
+}
+
+/// What was found of a kind: what was read, and what needed no reading.
+#[derive(Default)]
+struct Found {
+    read: Vec<DynamicObject>,
+    as_built: Vec<(String, Box<[u8]>)>,
 }
 
 async fn read_kind(
     ctx: &Context,
     hub: &ValidatedHub,
     kind: Kind,
-    params: &ListParams,
-    live: &mut Live,
-) -> Result<(), ApplyError> {
-    let found = api(&ctx.client, kind, hub.names.namespace()).list(params).await;
-    let found = found.map_err(|source| ApplyError::api(kind, hub.names.hub(), source))?;
-    for object in &found.items {
-        if matches!(ownership(hub, object), Ownership::Own | Ownership::Orphaned) {
-            live.insert(kind, object)?;
+    objects: &[Object],
+) -> Result<Found, ApplyError> {
+    let id = HubId::of(hub);
+    let built: HashMap<String, Fingerprint> = objects
+        .iter()
+        .filter(|object| object.kind() == kind)
+        .filter_map(|object| Some((object.name(), Fingerprint::of(object, hub)?)))
+        .collect();
+    let api = api(&ctx.client, kind, hub.names.namespace());
+    let failed = |source| ApplyError::api(kind, hub.names.hub(), source);
+    match ctx.children.known(kind, &id, &built) {
+        Some(Known { as_built, unread }) if unread.len() <= FEW => {
+            let mut read = Vec::new();
+            for name in unread {
+                read.extend(api.get_opt(&name).await.map_err(failed)?);
+            }
+            Ok(Found { read, as_built })
+        }
+        _ => {
+            let selector = format!("{}={},{INSTANCE}={}", MANAGED_BY.0, MANAGED_BY.1, hub.names.hub());
+            let found = api.list(&ListParams::default().labels(&selector)).await;
+            Ok(Found {
+                read: found.map_err(failed)?.items,
+                as_built: Vec::new(),
+            })
         }
     }
-    Ok(())
+}
+
+impl Live {
+    fn take(
+        &mut self,
+        hub: &ValidatedHub,
+        kind: Kind,
+        found: Found,
+        objects: &[Object],
+    ) -> Result<(), ApplyError> {
+        for object in &found.read {
+            if matches!(ownership(hub, object), Ownership::Own | Ownership::Orphaned) {
+                self.insert(kind, object)?;
+            }
+        }
+        for (name, others) in found.as_built {
+            let built = objects
+                .iter()
+                .find(|object| object.kind() == kind && object.name() == name);
+            let encoding = |source| ApplyError::Encoding {
+                name: name.clone(),
+                source,
+            };
+            let mut object = match built {
+                Some(object) if !others.is_empty() || kind == Kind::ConfigMap => {
+                    serde_json::to_value(object).map_err(encoding)?
+                }
+                // Nobody asks for more than that it is there.
+                _ => json!({"metadata": {"name": name}}),
+            };
+            if !others.is_empty() {
+                merge(&mut object, serde_json::from_slice(&others).map_err(encoding)?);
+            }
+            let built = built.and_then(|object| Fingerprint::of(object, hub));
+            self.as_built
+                .extend(built.map(|built| ((kind, name.clone()), built)));
+            self.objects.insert((kind, name), object);
+        }
+        Ok(())
+    }
+}
+
+/// What others write into a workload, or into its metadata, and the operator asks for: as JSON, for
+/// [`super::children::Children`]. Nothing of other kinds.
+pub(super) fn others(kind: Kind, object: &Value) -> Box<[u8]> {
+    if !matches!(kind, Kind::Deployment | Kind::StatefulSet) {
+        return Box::default();
+    }
+    let fields = |path: &str, without: &[&str]| {
+        let fields = object.pointer(path).and_then(Value::as_object);
+        let kept = fields.into_iter().flatten();
+        let kept = kept.filter(|(name, _)| !without.contains(&name.as_str()));
+        kept.map(|(name, value)| (name.clone(), value.clone()))
+            .collect::<Map<_, _>>()
+    };
+    let mut kept = json!({
+        // What is built of labels and owners was found as it should be.
+        "metadata": fields("/metadata", &["managedFields", "labels", "ownerReferences"]),
+        "spec": fields("/spec", &["template", "selector"]),
+        "status": fields("/status", &[]),
+    });
+    if let Some(template) = object.pointer("/spec/template/metadata/annotations") {
+        kept["spec"]["template"] = json!({"metadata": {"annotations": template}});
+    }
+    serde_json::to_vec(&kept).unwrap_or_default().into()
+}
+
+/// Puts the fields of `others` into an object; what is no object replaces what was there.
+fn merge(object: &mut Value, others: Value) {
+    match (object, others) {
+        (Value::Object(object), Value::Object(others)) => {
+            for (name, value) in others {
+                merge(object.entry(name).or_insert(Value::Null), value);
+            }
+        }
+        (object, others) => *object = others,
+    }
 }
 
 /// Whose an object is.
@@ -205,6 +334,33 @@ mod tests {
             .annotations_mut()
             .insert(HUB_NAMESPACE.to_owned(), "photos".to_owned());
         assert_eq!(ownership(&hub, &binding), Ownership::Own);
+    }
+
+    #[test]
+    fn of_a_workload_that_is_as_built_everything_that_others_write_is_known() -> Result<(), ApplyError> {
+        let hub = fixtures::validated(&fixtures::minimal());
+        let built = crate::build::build(&hub, &fixtures::checksums());
+        let (kind, name) = (Kind::StatefulSet, hub.names.redis());
+        let object = built
+            .iter()
+            .find(|object| object.kind() == kind && object.name() == name);
+        let mut current = json!(object);
+        current["metadata"]["generation"] = json!(4);
+        current["metadata"]["managedFields"] = json!([{"manager": "flickrhub-operator"}]);
+        current["spec"]["replicas"] = json!(2);
+        current["status"] = json!({"readyReplicas": 2, "updateRevision": "b"});
+        let found = Found {
+            read: Vec::new(),
+            as_built: vec![(name.clone(), others(kind, &current))],
+        };
+        let mut live = Live::default();
+        live.take(&hub, kind, found, &built)?;
+        if let Some(meta) = current["metadata"].as_object_mut() {
+            meta.remove("managedFields");
+        }
+        assert!(live.is_as(kind, &name).is_some());
+        assert_eq!(live.get(kind, &name), Some(&current));
+        Ok(())
     }
 
     #[test]

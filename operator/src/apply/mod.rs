@@ -4,7 +4,9 @@
 //! If the process dies between two writes, the next one reads the live objects anew and goes on with the rest: every
 //! write is idempotent, and none depends on one that comes after it.
 
+pub mod children;
 mod differs;
+mod keep;
 mod live;
 mod volumes;
 
@@ -18,8 +20,9 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 use crate::build::{Kind, Object};
-use crate::context::{Context, FIELD_MANAGER};
+use crate::context::{Context, FIELD_MANAGER, SCALE_MANAGER};
 use crate::validate::ValidatedHub;
+use children::{Fingerprint, HubId};
 use live::Ownership;
 
 pub use differs::differs;
@@ -144,8 +147,12 @@ async fn apply_one(
 ) -> Result<(), ApplyError> {
     let kind = object.kind();
     let name = object.name();
+    // What must be kept of an object that could not be read is not known; that it could not is reported.
     if live.is_unread(kind) {
-        // What must be kept of a live object is not known; that it could not be read is reported.
+        return Ok(());
+    }
+    let known = live.is_as(kind, &name);
+    if known.is_some() && known == Fingerprint::of(object, hub) {
         return Ok(());
     }
     let mut desired = serde_json::to_value(object).map_err(|source| ApplyError::Encoding {
@@ -153,6 +160,14 @@ async fn apply_one(
         source,
     })?;
     let api = api(&ctx.client, kind, hub.names.namespace());
+    if known.is_some() {
+        // It is as something else was built.
+        let read = api.get_opt(&name).await;
+        match read.map_err(|source| ApplyError::api(kind, &name, source))? {
+            Some(current) => live.insert(kind, &current)?,
+            None => live.remove(kind, &name),
+        }
+    }
     match live.get(kind, &name) {
         Some(current) => {
             if current.pointer("/metadata/deletionTimestamp").is_some() {
@@ -173,7 +188,11 @@ async fn apply_one(
                 return Ok(());
             }
             volumes::keep_templates(&mut desired, current);
+            if hub.keeps_templates {
+                keep::keep_source(kind, &mut desired, current);
+            }
             if !differs(&desired, current) {
+                settle(ctx, hub, object, current);
                 return Ok(());
             }
         }
@@ -184,7 +203,72 @@ async fn apply_one(
         .patch(&name, &apply_params(), &Patch::Apply(&desired))
         .await
         .map_err(|source| ApplyError::api(kind, &name, source))?;
-    live.insert(kind, &applied)
+    live.insert(kind, &applied)?;
+    if let Some(current) = live
+        .get(kind, &name)
+        .filter(|current| !differs(&desired, current))
+    {
+        settle(ctx, hub, object, current);
+    }
+    Ok(())
+}
+
+/// What applying an object would do.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Would {
+    /// Nothing.
+    Stay,
+    /// It would be this.
+    Become(Value),
+    /// Its volumes would grow, and then it would be this.
+    Grow(Value),
+}
+
+/// What [`apply`] would do to an object, by a dry run.
+///
+/// # Errors
+/// When the API server refuses, or something else has the name.
+pub async fn would(
+    ctx: &Context,
+    hub: &ValidatedHub,
+    object: &Object,
+    live: &Live,
+) -> Result<Would, ApplyError> {
+    let (kind, name) = (object.kind(), object.name());
+    let mut desired = serde_json::to_value(object).map_err(|source| ApplyError::Encoding {
+        name: name.clone(),
+        source,
+    })?;
+    let api = api(&ctx.client, kind, hub.names.namespace());
+    match live.get(kind, &name) {
+        Some(current) => {
+            if kind == Kind::StatefulSet && volumes::grew(&desired, current) {
+                return Ok(Would::Grow(desired));
+            }
+            volumes::keep_templates(&mut desired, current);
+            if hub.keeps_templates {
+                keep::keep_source(kind, &mut desired, current);
+            }
+            if !differs(&desired, current) {
+                return Ok(Would::Stay);
+            }
+        }
+        None => refuse_foreign(&api, hub, kind, &name).await?,
+    }
+    let params = apply_params().dry_run();
+    let applied = api.patch(&name, &params, &Patch::Apply(&desired)).await;
+    let applied = applied.map_err(|source| ApplyError::api(kind, &name, source))?;
+    serde_json::to_value(applied)
+        .map(Would::Become)
+        .map_err(|source| ApplyError::Encoding { name, source })
+}
+
+/// Notes that an object is as built, so that it need not be read again before somebody changes it.
+fn settle(ctx: &Context, hub: &ValidatedHub, object: &Object, current: &Value) {
+    if let Some(built) = Fingerprint::of(object, hub) {
+        ctx.children
+            .settle(object.kind(), &HubId::of(hub), current, built);
+    }
 }
 
 /// Refuses to take over an object of the same name that something else made.
@@ -327,7 +411,7 @@ pub async fn raise_replicas(
         return Ok(());
     }
     let params = PatchParams {
-        field_manager: Some(format!("{FIELD_MANAGER}-scale")),
+        field_manager: Some(SCALE_MANAGER.to_owned()),
         ..PatchParams::default()
     };
     api(&ctx.client, Kind::Deployment, hub.names.namespace())

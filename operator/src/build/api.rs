@@ -1,6 +1,6 @@
 //! The HTTP API.
 
-use k8s_openapi::api::core::v1::{Service, ServiceAccount, ServicePort};
+use k8s_openapi::api::core::v1::{Container, Service, ServiceAccount, ServicePort};
 use k8s_openapi::api::networking::v1::{
     HTTPIngressPath, HTTPIngressRuleValue, Ingress, IngressBackend, IngressRule, IngressServiceBackend,
     IngressSpec, IngressTLS, ServiceBackendPort,
@@ -8,12 +8,16 @@ use k8s_openapi::api::networking::v1::{
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
 use super::process::{self, Access, Process};
+use super::tls::{self, TLS};
 use super::{Object, labels, pod, stateful};
-use crate::names::{API_PORT, METRICS_PORT};
+use crate::names::{API_PORT, API_TLS_PORT, METRICS_PORT};
+use crate::pki::Server;
 use crate::secrets::SecretsChecksums;
 use crate::validate::{IngressPlan, ValidatedHub};
 
 pub(super) const COMPONENT: &str = "api";
+/// Where its certificate is mounted.
+pub(super) const TLS_DIR: &str = "/etc/flickrhub-tls";
 /// What its work needs.
 pub(super) const ACCESS: &[Access] = &[Access::Redis, Access::MongoDb, Access::Flickr, Access::Vault];
 /// Seconds until every proxy has stopped to send requests to a pod that is going.
@@ -44,15 +48,18 @@ pub(super) fn service_account(hub: &ValidatedHub, name: String, component: &str)
 
 fn service(hub: &ValidatedHub) -> Service {
     let mut service = stateful::service(hub, hub.names.api(), COMPONENT, &[("metrics", METRICS_PORT)]);
-    let http = ServicePort {
-        name: Some("http".to_owned()),
-        port: 80,
-        target_port: Some(IntOrString::String("http".to_owned())),
+    let port = |name: &str, port| ServicePort {
+        name: Some(name.to_owned()),
+        port,
+        target_port: Some(IntOrString::String(name.to_owned())),
         protocol: Some("TCP".to_owned()),
         ..ServicePort::default()
     };
     if let Some(ports) = service.spec.as_mut().and_then(|spec| spec.ports.as_mut()) {
-        ports.insert(0, http);
+        if !hub.api.tls_only {
+            ports.insert(0, port("http", 80));
+        }
+        ports.insert(0, port("https", 443));
     }
     service
 }
@@ -77,16 +84,31 @@ fn deployment(hub: &ValidatedHub, secrets: &SecretsChecksums) -> Object {
         .spec
         .as_mut()
         .and_then(|spec| spec.template.spec.as_mut());
-    for container in pod.into_iter().flat_map(|pod| &mut pod.containers) {
-        container
-            .ports
-            .get_or_insert_default()
-            .insert(0, pod::port("http", API_PORT));
-        container.readiness_probe = Some(pod::FAST.http("/readyz", "http"));
-        container.liveness_probe = Some(pod::PATIENT.http("/healthz", "http"));
-        container.lifecycle = Some(process::linger(i64::from(LINGER_SECONDS)));
+    if let Some(pod) = pod {
+        let volumes = pod.volumes.get_or_insert_default();
+        volumes.push(tls::volume(hub, Server::Api));
+        for container in &mut pod.containers {
+            speak_to_clients(hub, container);
+        }
     }
     deployment.into()
+}
+
+/// What only the container of the API has.
+fn speak_to_clients(hub: &ValidatedHub, container: &mut Container) {
+    let ports = container.ports.get_or_insert_default();
+    ports.insert(0, pod::port("https", API_TLS_PORT));
+    if hub.api.tls_only {
+        let arguments = container.args.get_or_insert_default();
+        arguments.push(format!("--listen=127.0.0.1:{API_PORT}"));
+    } else {
+        ports.insert(0, pod::port("http", API_PORT));
+    }
+    let mounts = container.volume_mounts.get_or_insert_default();
+    mounts.push(pod::read_only(TLS, TLS_DIR));
+    container.readiness_probe = Some(pod::FAST.https("/readyz", "https"));
+    container.liveness_probe = Some(pod::PATIENT.https("/healthz", "https"));
+    container.lifecycle = Some(process::linger(i64::from(LINGER_SECONDS)));
 }
 
 fn ingress(hub: &ValidatedHub, plan: &IngressPlan) -> Ingress {
@@ -104,7 +126,7 @@ fn ingress(hub: &ValidatedHub, plan: &IngressPlan) -> Ingress {
                             service: Some(IngressServiceBackend {
                                 name: hub.names.api(),
                                 port: Some(ServiceBackendPort {
-                                    name: Some("http".to_owned()),
+                                    name: Some(if hub.api.tls_only { "https" } else { "http" }.to_owned()),
                                     ..ServiceBackendPort::default()
                                 }),
                             }),

@@ -6,6 +6,8 @@ use sha2::{Digest, Sha256};
 
 /// The annotation of a pod template.
 pub(crate) const ANNOTATION: &str = "flickrhub.dev/config-checksum";
+/// The annotation of a pod template with the checksum of the authorities that the pod trusts.
+pub(crate) const TRUST: &str = "flickrhub.dev/trust-checksum";
 
 /// The first 64 bits of SHA-256 over the entries, in hexadecimal. Enough to see a change, and too little to tell
 /// anything of a secret.

@@ -6,13 +6,13 @@ use std::path::PathBuf;
 use flickrhub_job::budget::BreakerConfig;
 use flickrhub_job::config::{
     ApiConfig, CallbackConfig, Config, FlickrApp, FlickrConfig, MongoConfig, QueueConfig, RabbitConfig,
-    RedisConfig, VaultAuth, VaultConfig,
+    RedisConfig, TlsFiles, VaultAuth, VaultConfig,
 };
 use flickrhub_job::limits::LIMITS_FILE;
 use flickrhub_job::queue::Queue;
 
-use super::process::{SECRETS_DIR, TOKEN_DIR, TOKEN_FILE};
-use super::{Object, limits, stateful};
+use super::process::{SECRETS_DIR, TOKEN_DIR, TOKEN_FILE, TRUST_FILE};
+use super::{Object, api, limits, stateful};
 use crate::names::{
     AMQP_PORT, APP_CREDENTIALS_KEY, KUBERNETES_AUTH_MOUNT, MONGODB_DATABASE, MONGODB_PORT,
     MONGODB_REPLICA_SET, MONGODB_USER, RABBITMQ_USER, RABBITMQ_VHOST, REDIS_KEY_PREFIX, REDIS_MASTER,
@@ -58,6 +58,10 @@ pub fn config(hub: &ValidatedHub) -> Config {
             public_url: hub.api.public_url.clone(),
             cors_allowed_origins: hub.api.cors_allowed_origins.clone(),
             trusted_proxies: hub.api.trusted_proxies.clone(),
+            tls: Some(TlsFiles {
+                certificate_file: PathBuf::from(api::TLS_DIR).join("tls.crt"),
+                key_file: PathBuf::from(api::TLS_DIR).join("tls.key"),
+            }),
             max_upload_bytes: MAX_UPLOAD_BYTES,
             max_body_bytes: MAX_BODY_BYTES,
         },
@@ -82,6 +86,7 @@ fn redis(hub: &ValidatedHub) -> RedisConfig {
         sentinels: with_port(hub.names.redis_hosts(hub.redis.replicas), SENTINEL_PORT),
         master_name: REDIS_MASTER.to_owned(),
         password_file: secret("redis/password"),
+        ca_file: Some(secret(TRUST_FILE)),
         key_prefix: REDIS_KEY_PREFIX.to_owned(),
     }
 }
@@ -93,6 +98,7 @@ fn mongodb(hub: &ValidatedHub) -> MongoConfig {
         database: MONGODB_DATABASE.to_owned(),
         username: MONGODB_USER.to_owned(),
         password_file: secret("mongodb/password"),
+        ca_file: Some(secret(TRUST_FILE)),
         max_pool_size: MAX_POOL_SIZE,
     }
 }
@@ -103,6 +109,7 @@ fn rabbitmq(hub: &ValidatedHub) -> RabbitConfig {
         vhost: RABBITMQ_VHOST.to_owned(),
         username: RABBITMQ_USER.to_owned(),
         password_file: secret("rabbitmq/password"),
+        ca_file: Some(secret(TRUST_FILE)),
         quorum_group_size: hub.rabbitmq.replicas.min(MAX_QUORUM_GROUP),
     }
 }
@@ -112,7 +119,7 @@ fn vault(hub: &ValidatedHub) -> VaultConfig {
         VaultPlan::Managed(vault) => VaultConfig {
             address: vault.address.clone(),
             namespace: None,
-            ca_file: None,
+            ca_file: Some(secret(TRUST_FILE)),
             auth: VaultAuth::Kubernetes {
                 mount: KUBERNETES_AUTH_MOUNT.to_owned(),
                 role: hub.names.hub().to_owned(),

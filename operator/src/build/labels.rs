@@ -49,6 +49,18 @@ pub(crate) fn of_hub(hub: &str) -> String {
     format!("{}={},{INSTANCE}={hub}", NAME.0, NAME.1)
 }
 
+/// Whether the operator made the object for a hub of this name.
+pub(crate) fn is_of_hub(meta: &ObjectMeta, hub: &str) -> bool {
+    let is = |(key, value): (&str, &str)| {
+        meta.labels
+            .as_ref()
+            .and_then(|labels| labels.get(key))
+            .map(String::as_str)
+            == Some(value)
+    };
+    is(MANAGED_BY) && is((INSTANCE, hub))
+}
+
 /// Selects the pods of a component.
 pub(super) fn selector(hub: &ValidatedHub, component: &str) -> LabelSelector {
     LabelSelector {
@@ -77,7 +89,7 @@ fn owner(hub: &ValidatedHub) -> OwnerReference {
 }
 
 /// The metadata of an object that goes with the hub.
-pub(super) fn meta(hub: &ValidatedHub, name: impl Into<String>, component: &str) -> ObjectMeta {
+pub(crate) fn meta(hub: &ValidatedHub, name: impl Into<String>, component: &str) -> ObjectMeta {
     ObjectMeta {
         owner_references: Some(vec![owner(hub)]),
         ..free_meta(hub, name, component)

@@ -5,15 +5,19 @@
 //! | --- | --- |
 //! | `redis`, `mongodb`, `rabbitmq`, `vault` | the data tier: StatefulSet, Services, settings and scripts |
 //! | `api`, `worker`, `dispatcher` | the processes of FlickrHub |
+//! | `autoscaler`, `keda` | what scales the workers |
 //! | `network` | who may talk to whom |
+//! | `tls` | the authorities that everybody trusts |
 //! | [`config`] | the configuration that these read |
 //! | [`limits`] | the limits, which these read again while they run |
 //! | `pod`, `process`, `stateful`, `labels`, `checksum` | what they have in common |
 
 mod api;
+mod autoscaler;
 pub(crate) mod checksum;
 pub mod config;
 mod dispatcher;
+mod keda;
 pub(crate) mod labels;
 pub mod limits;
 mod mongodb;
@@ -24,6 +28,7 @@ mod process;
 mod rabbitmq;
 mod redis;
 mod stateful;
+mod tls;
 mod vault;
 mod worker;
 
@@ -31,11 +36,13 @@ use crate::secrets::SecretsChecksums;
 use crate::validate::{ValidatedHub, VaultPlan};
 
 pub use object::{Kind, Object};
+pub(crate) use worker::component as worker_component;
 
 /// Every object of the hub, in the order in which they are applied.
 pub fn build(hub: &ValidatedHub, secrets: &SecretsChecksums) -> Vec<Object> {
     let mut objects = [
         network::objects(hub),
+        tls::objects(hub),
         redis::objects(hub, secrets),
         mongodb::objects(hub, secrets),
         rabbitmq::objects(hub, secrets),

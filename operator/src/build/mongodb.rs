@@ -3,8 +3,10 @@
 use k8s_openapi::api::core::v1::{Container, PodSpec};
 
 use super::stateful::{AUTH, CONFIG, DATA, Members};
+use super::tls::{self, TLS};
 use super::{Object, checksum, pod, stateful};
 use crate::names::{MONGODB_PORT, MONGODB_REPLICA_SET};
+use crate::pki::Server;
 use crate::secrets::SecretsChecksums;
 use crate::validate::ValidatedHub;
 
@@ -42,6 +44,7 @@ fn pod_spec(hub: &ValidatedHub) -> PodSpec {
         volumes: Some(vec![
             stateful::config_volume(hub.names.mongodb()),
             stateful::auth_volume(hub.names.mongodb_auth(), &["keyfile"]),
+            tls::volume(hub, Server::MongoDb),
             pod::memory_dir(RUN, "8Mi"),
             pod::scratch_dir("tmp", "64Mi"),
         ]),
@@ -73,6 +76,7 @@ fn mongod(hub: &ValidatedHub) -> Container {
             pod::mount("tmp", "/tmp"),
             pod::read_only(CONFIG, "/etc/mongodb"),
             pod::read_only(AUTH, "/etc/mongodb-auth"),
+            pod::read_only(TLS, "/etc/mongodb-tls"),
         ]),
         ..Container::default()
     }

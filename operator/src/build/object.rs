@@ -12,6 +12,8 @@ use kube::ResourceExt;
 use kube::api::ApiResource;
 use serde::Serialize;
 
+use super::keda::{ScaledObject, TriggerAuthentication};
+
 macro_rules! objects {
     ($($(#[$doc:meta])* $kind:ident,)*) => {
         /// A kind of object that a hub consists of.
@@ -84,11 +86,36 @@ objects! {
     Deployment,
     /// The number of workers.
     HorizontalPodAutoscaler,
+    /// How KEDA logs in to Redis.
+    TriggerAuthentication,
+    /// The number of workers, where KEDA scales them.
+    ScaledObject,
     /// The way in from outside.
     Ingress,
 }
 
 impl Object {
+    /// Takes its pods away and notes that in an annotation; of what has no pods, nothing.
+    pub fn rest(&mut self, annotation: &str) {
+        let meta = match self {
+            Self::Deployment(object) => {
+                if let Some(spec) = &mut object.spec {
+                    spec.replicas = Some(0);
+                }
+                &mut object.metadata
+            }
+            Self::StatefulSet(object) => {
+                if let Some(spec) = &mut object.spec {
+                    spec.replicas = Some(0);
+                }
+                &mut object.metadata
+            }
+            _ => return,
+        };
+        let annotations = meta.annotations.get_or_insert_default();
+        annotations.insert(annotation.to_owned(), "true".to_owned());
+    }
+
     /// The names of the Secrets that its pods mount.
     pub fn mounted_secrets(&self) -> BTreeSet<&str> {
         let template = match self {
@@ -115,6 +142,11 @@ fn secrets_of(volume: &Volume) -> impl Iterator<Item = &str> {
 }
 
 impl Kind {
+    /// Whether its objects scale a Deployment of the same name.
+    pub const fn is_autoscaler(self) -> bool {
+        matches!(self, Self::HorizontalPodAutoscaler | Self::ScaledObject)
+    }
+
     /// Whether its objects belong to a namespace.
     pub const fn is_namespaced(self) -> bool {
         !matches!(self, Self::ClusterRoleBinding)

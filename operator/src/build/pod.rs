@@ -14,6 +14,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
 use super::{checksum, labels};
+use crate::pki;
 use crate::validate::{ContainerResources, ValidatedHub};
 
 /// The user and group that a pod runs as.
@@ -125,7 +126,13 @@ pub(super) fn template(
     PodTemplateSpec {
         metadata: Some(ObjectMeta {
             labels: Some(labels::labels(hub, component)),
-            annotations: Some(BTreeMap::from([(checksum::ANNOTATION.to_owned(), checksum)])),
+            annotations: Some(BTreeMap::from([
+                (checksum::ANNOTATION.to_owned(), checksum),
+                (
+                    checksum::TRUST.to_owned(),
+                    pki::trust_checksum(hub.trust.as_ref()),
+                ),
+            ])),
             ..ObjectMeta::default()
         }),
         spec: Some(PodSpec {
@@ -264,11 +271,20 @@ impl Pace {
 
     /// Asks over HTTP.
     pub(super) fn http(self, path: &str, port: &str) -> Probe {
+        self.http_get("HTTP", path, port)
+    }
+
+    /// Asks over HTTPS; the kubelet does not look at the certificate.
+    pub(super) fn https(self, path: &str, port: &str) -> Probe {
+        self.http_get("HTTPS", path, port)
+    }
+
+    fn http_get(self, scheme: &str, path: &str, port: &str) -> Probe {
         Probe {
             http_get: Some(HTTPGetAction {
                 path: Some(path.to_owned()),
                 port: IntOrString::String(port.to_owned()),
-                scheme: Some("HTTP".to_owned()),
+                scheme: Some(scheme.to_owned()),
                 ..HTTPGetAction::default()
             }),
             ..self.probe()

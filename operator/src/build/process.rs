@@ -9,13 +9,15 @@ use k8s_openapi::api::core::v1::{
 };
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
-use super::{checksum, config, labels, pod};
+use super::{checksum, config, labels, pod, tls};
 use crate::names::METRICS_PORT;
 use crate::secrets::SecretsChecksums;
 use crate::validate::{AppPlan, ContainerResources, ValidatedHub, VaultAuthPlan, VaultPlan};
 
 /// Where the secrets are mounted.
 pub(super) const SECRETS_DIR: &str = "/etc/flickrhub-secrets";
+/// The file with the authorities by which the data tier is known, below [`SECRETS_DIR`].
+pub(super) const TRUST_FILE: &str = "ca/ca.crt";
 /// Where the token for Vault is mounted.
 pub(super) const TOKEN_DIR: &str = "/var/run/secrets/flickrhub";
 /// The file of the token for Vault.
@@ -251,10 +253,11 @@ fn of_vault(vault: &VaultPlan) -> Vec<Source> {
     ca.into_iter().chain(login).collect()
 }
 
-/// All secrets in one directory, so that a change of any reaches the pod in one step.
+/// All secrets in one directory, and the authorities, so that a change of any reaches the pod in one step.
 fn secrets_volume(hub: &ValidatedHub, access: &[Access]) -> Volume {
-    let sources = sources(hub, access).into_iter().map(projection).collect();
-    projected(SECRETS, sources)
+    let sources = sources(hub, access).into_iter().map(projection);
+    let trust = tls::trust_projection(hub, TRUST_FILE);
+    projected(SECRETS, sources.chain([trust]).collect())
 }
 
 fn projection(source: Source) -> VolumeProjection {

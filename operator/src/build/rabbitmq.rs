@@ -3,10 +3,12 @@
 use k8s_openapi::api::core::v1::{Container, Lifecycle, LifecycleHandler, PodSpec};
 
 use super::stateful::{AUTH, CONFIG, DATA, Members};
+use super::tls::{self, TLS};
 use super::{Object, checksum, pod, stateful};
 use crate::names::{
     AMQP_PORT, DISTRIBUTION_PORT, EPMD_PORT, RABBITMQ_MANAGEMENT_PORT, RABBITMQ_METRICS_PORT, RABBITMQ_USER,
 };
+use crate::pki::Server;
 use crate::secrets::SecretsChecksums;
 use crate::validate::{QueuePlan, ValidatedHub};
 
@@ -17,6 +19,7 @@ const START: &str = include_str!("scripts/rabbitmq-start.sh");
 const HAND_OVER: &str = include_str!("scripts/rabbitmq-hand-over.sh");
 const PLUGINS: &str = include_str!("scripts/rabbitmq-plugins");
 const SETTINGS: &str = include_str!("scripts/rabbitmq.conf");
+const DISTRIBUTION: &str = include_str!("scripts/rabbitmq-distribution.config");
 
 /// Seconds that a worker has beyond its attempts until RabbitMQ takes its messages away.
 const ACKNOWLEDGE_MARGIN_SECONDS: u64 = 300;
@@ -26,7 +29,7 @@ const MIN_ACKNOWLEDGE_SECONDS: u64 = 30 * 60;
 const MAX_ACKNOWLEDGE_SECONDS: u64 = 24 * 24 * 60 * 60;
 
 const CLIENT_PORTS: [(&str, u16); 3] = [
-    ("amqp", AMQP_PORT),
+    ("amqps", AMQP_PORT),
     ("management", RABBITMQ_MANAGEMENT_PORT),
     ("metrics", RABBITMQ_METRICS_PORT),
 ];
@@ -39,6 +42,7 @@ pub(super) fn objects(hub: &ValidatedHub, secrets: &SecretsChecksums) -> Vec<Obj
         ("start.sh", START.to_owned()),
         ("hand-over.sh", HAND_OVER.to_owned()),
         ("enabled_plugins", PLUGINS.to_owned()),
+        ("distribution.config", DISTRIBUTION.to_owned()),
         ("rabbitmq.conf", settings(hub)),
     ];
     let texts = files
@@ -96,11 +100,12 @@ fn acknowledge_seconds<'a>(queues: impl Iterator<Item = &'a QueuePlan>) -> u64 {
 fn pod_spec(hub: &ValidatedHub) -> PodSpec {
     PodSpec {
         containers: vec![node(hub)],
-        // Up to 40 s to hand over, then the node closes its queues.
-        termination_grace_period_seconds: Some(90),
+        // Up to 40 s to hand over and 40 s to leave the cluster, then the node closes its queues.
+        termination_grace_period_seconds: Some(120),
         volumes: Some(vec![
             stateful::config_volume(hub.names.rabbitmq()),
             stateful::auth_volume(hub.names.rabbitmq_auth(), &["password", "erlang-cookie"]),
+            tls::volume(hub, Server::RabbitMq),
             pod::memory_dir(RUN, "16Mi"),
             pod::scratch_dir("tmp", "64Mi"),
         ]),
@@ -134,7 +139,7 @@ fn node(hub: &ValidatedHub) -> Container {
             ..Lifecycle::default()
         }),
         ports: Some(ports),
-        readiness_probe: Some(pod::FAST.tcp("amqp")),
+        readiness_probe: Some(pod::FAST.tcp("amqps")),
         resources: Some(pod::resources(&hub.rabbitmq.resources)),
         security_context: Some(pod::container_security()),
         volume_mounts: Some(vec![
@@ -143,6 +148,7 @@ fn node(hub: &ValidatedHub) -> Container {
             pod::mount("tmp", "/tmp"),
             pod::read_only(CONFIG, "/etc/rabbitmq-config"),
             pod::read_only(AUTH, "/etc/rabbitmq-auth"),
+            pod::read_only(TLS, "/etc/rabbitmq-tls"),
         ]),
         ..Container::default()
     }

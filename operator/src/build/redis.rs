@@ -3,14 +3,17 @@
 use k8s_openapi::api::core::v1::{Container, Lifecycle, LifecycleHandler, PodSpec};
 
 use super::stateful::{AUTH, CONFIG, DATA, Members};
+use super::tls::{self, TLS};
 use super::{Object, checksum, pod, stateful};
 use crate::names::{REDIS_MASTER, REDIS_PORT, SENTINEL_PORT};
+use crate::pki::Server;
 use crate::secrets::SecretsChecksums;
 use crate::validate::ValidatedHub;
 
 pub(super) const COMPONENT: &str = "redis";
 const RUN: &str = "run";
-const SCRIPTS: [(&str, &str); 6] = [
+const SCRIPTS: [(&str, &str); 7] = [
+    ("certificate.sh", include_str!("scripts/watch-certificate.sh")),
     ("peers.sh", include_str!("scripts/redis-peers.sh")),
     ("start.sh", include_str!("scripts/redis-start.sh")),
     ("ready.sh", include_str!("scripts/redis-ready.sh")),
@@ -56,6 +59,7 @@ fn pod_spec(hub: &ValidatedHub) -> PodSpec {
         volumes: Some(vec![
             stateful::config_volume(hub.names.redis()),
             stateful::auth_volume(hub.names.redis_auth(), &["password"]),
+            tls::volume(hub, Server::Redis),
             pod::memory_dir(RUN, "8Mi"),
         ]),
         ..PodSpec::default()
@@ -91,6 +95,7 @@ fn container(hub: &ValidatedHub, name: &str, script: &str) -> Container {
             pod::mount(RUN, "/run/redis"),
             pod::read_only(CONFIG, "/etc/redis"),
             pod::read_only(AUTH, "/etc/redis-auth"),
+            pod::read_only(TLS, "/etc/redis-tls"),
         ]),
         ..Container::default()
     }

@@ -40,7 +40,7 @@ pub(super) struct Members<'a> {
     pub(super) template: PodTemplateSpec,
 }
 
-/// Members that start all at once and are replaced one at a time.
+/// Members that start all at once, and are replaced by the operator one at a time: see [`crate::rolling`].
 pub(super) fn set(hub: &ValidatedHub, members: Members<'_>) -> StatefulSet {
     StatefulSet {
         metadata: labels::meta(hub, members.name, members.component),
@@ -58,7 +58,7 @@ pub(super) fn set(hub: &ValidatedHub, members: Members<'_>) -> StatefulSet {
             selector: labels::selector(hub, members.component),
             template: members.template,
             update_strategy: Some(StatefulSetUpdateStrategy {
-                type_: Some("RollingUpdate".to_owned()),
+                type_: Some("OnDelete".to_owned()),
                 ..StatefulSetUpdateStrategy::default()
             }),
             volume_claim_templates: Some(vec![claim(hub, members.component, members.storage)]),

@@ -180,6 +180,7 @@ fn given(object: &Object) -> (Vec<String>, String) {
             .cloned()
             .unwrap_or_default()
     });
+    let sources = sources.filter(|source| source["configMap"].is_null());
     let names = sources.map(|source| match source["secret"]["name"].as_str() {
         Some(name) => name.to_owned(),
         None => "token".to_owned(),
@@ -396,7 +397,7 @@ fn any_queue() -> impl Strategy<Value = QueueSpec> {
     (
         1_u32..=256,
         0_u16..100,
-        1_u32..100,
+        0_u32..100,
         0_u32..100,
         proptest::option::of(1_u32..3600),
     )
@@ -405,7 +406,7 @@ fn any_queue() -> impl Strategy<Value = QueueSpec> {
                 concurrency,
                 prefetch: u16::try_from(concurrency).unwrap() + ahead,
                 min_replicas,
-                max_replicas: min_replicas + more,
+                max_replicas: (min_replicas + more).max(1),
                 timeout_seconds,
                 ..QueueSpec::default()
             },

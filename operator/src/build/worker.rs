@@ -1,14 +1,9 @@
 //! The workers of each queue, and who all workers are to Vault.
 
 use flickrhub_job::queue::Queue;
-use k8s_openapi::api::autoscaling::v2::{
-    CrossVersionObjectReference, HPAScalingPolicy, HPAScalingRules, HorizontalPodAutoscaler,
-    HorizontalPodAutoscalerBehavior, HorizontalPodAutoscalerSpec, MetricSpec, MetricTarget,
-    ResourceMetricSource,
-};
 
 use super::process::{self, Access, Process};
-use super::{Object, api, labels, pod};
+use super::{Object, api, autoscaler, pod};
 use crate::secrets::SecretsChecksums;
 use crate::validate::{QueuePlan, ValidatedHub};
 
@@ -20,14 +15,14 @@ pub(super) const ACCESS: &[Access] = &[
     Access::Flickr,
     Access::Vault,
 ];
-/// Workers that use more than this share of their CPU request get company.
-const CPU_PERCENT: i32 = 80;
-/// Seconds that a worker has beyond the longest attempt.
-const GRACE_MARGIN_SECONDS: u32 = 15;
+/// Seconds that a worker has beyond the longest attempt: to begin what it was handed over, and to say good-bye. The module
+/// `shutdown` of the worker says how it uses them.
+const GRACE_MARGIN_SECONDS: u32 = 45;
 
 pub(super) fn objects(hub: &ValidatedHub, secrets: &SecretsChecksums) -> Vec<Object> {
     let account = api::service_account(hub, hub.names.worker(), "worker");
     let mut objects = vec![account.into()];
+    objects.extend(autoscaler::shared(hub));
     for (queue, plan) in &hub.queues {
         objects.extend(queue_objects(hub, secrets, *queue, plan));
     }
@@ -35,7 +30,7 @@ pub(super) fn objects(hub: &ValidatedHub, secrets: &SecretsChecksums) -> Vec<Obj
 }
 
 /// The part that the workers of a queue are.
-pub(super) fn component(queue: Queue) -> &'static str {
+pub(crate) fn component(queue: Queue) -> &'static str {
     match queue {
         Queue::Rest => "worker-rest",
         Queue::Upload => "worker-upload",
@@ -48,7 +43,7 @@ fn queue_objects(
     secrets: &SecretsChecksums,
     queue: Queue,
     plan: &QueuePlan,
-) -> [Object; 3] {
+) -> Vec<Object> {
     let name = hub.names.queue_worker(queue);
     let component = component(queue);
     let deployment = process::deployment(
@@ -71,61 +66,10 @@ fn queue_objects(
             grace_seconds: plan.timeout_seconds + GRACE_MARGIN_SECONDS,
         },
     );
-    [
-        pod::disruption_budget(hub, name.clone(), component).into(),
+    let mut objects = vec![
+        pod::disruption_budget(hub, name, component).into(),
         deployment.into(),
-        autoscaler(hub, name, component, plan).into(),
-    ]
-}
-
-fn autoscaler(
-    hub: &ValidatedHub,
-    name: String,
-    component: &str,
-    plan: &QueuePlan,
-) -> HorizontalPodAutoscaler {
-    HorizontalPodAutoscaler {
-        metadata: labels::meta(hub, name.clone(), component),
-        spec: HorizontalPodAutoscalerSpec {
-            min_replicas: Some(pod::count(plan.min_replicas)),
-            max_replicas: pod::count(plan.max_replicas),
-            scale_target_ref: CrossVersionObjectReference {
-                api_version: Some("apps/v1".to_owned()),
-                kind: "Deployment".to_owned(),
-                name,
-            },
-            metrics: Some(vec![MetricSpec {
-                type_: "Resource".to_owned(),
-                resource: Some(ResourceMetricSource {
-                    name: "cpu".to_owned(),
-                    target: MetricTarget {
-                        type_: "Utilization".to_owned(),
-                        average_utilization: Some(CPU_PERCENT),
-                        ..MetricTarget::default()
-                    },
-                }),
-                ..MetricSpec::default()
-            }]),
-            behavior: Some(HorizontalPodAutoscalerBehavior {
-                // A worker that goes has to finish long uploads first, so none goes for a short lull.
-                scale_down: Some(rules(300, 1, 60)),
-                scale_up: Some(rules(0, 2, 15)),
-            }),
-        },
-        ..HorizontalPodAutoscaler::default()
-    }
-}
-
-/// At most `pods` pods more or less in `period` seconds, after `stabilization` seconds of the same opinion.
-fn rules(stabilization: i32, pods: i32, period: i32) -> HPAScalingRules {
-    HPAScalingRules {
-        stabilization_window_seconds: Some(stabilization),
-        select_policy: Some("Max".to_owned()),
-        policies: Some(vec![HPAScalingPolicy {
-            type_: "Pods".to_owned(),
-            value: pods,
-            period_seconds: period,
-        }]),
-        ..HPAScalingRules::default()
-    }
+    ];
+    objects.extend(autoscaler::autoscaler(hub, queue, plan));
+    objects
 }

@@ -36,6 +36,9 @@ pub struct ApiSpec {
     /// behind an Ingress is the same for all.
     #[schemars(length(max = 32), inner(length(max = 64)), extend("x-kubernetes-list-type" = "set"))]
     pub trusted_proxies: Vec<String>,
+    /// Whether clients can reach the API over TLS only (port 443 of its Service). Otherwise port 80 is there too, as most Ingress
+    /// controllers expect it; with this, tell yours to speak HTTPS to the API.
+    pub tls_only: bool,
     /// An Ingress for the API; none without it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ingress: Option<IngressSpec>,
@@ -49,6 +52,7 @@ impl Default for ApiSpec {
             resources: None,
             cors: CorsSpec::default(),
             trusted_proxies: Vec::new(),
+            tls_only: false,
             ingress: None,
         }
     }

@@ -1,5 +1,6 @@
 //! `FlickrHubClient`: a client of the API of a hub, declared beside what uses it.
 
+use flickrhub_job::scope::ScopeName;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
@@ -19,7 +20,7 @@ use super::rules;
     namespaced,
     status = "FlickrHubClientStatus",
     derive = "PartialEq",
-    doc = "A client of the API of a FlickrHub in the same namespace. Its API key and its webhook secret are in the Secret <name>-key; MongoDB holds the hash of the key only.",
+    doc = "A client of the API of a FlickrHub in the same namespace. Its API key, its signing key and its webhook secret are in the Secret <name>-key; MongoDB holds the hash of the API key only.",
     printcolumn(
         name = "Hub",
         type_ = "string",
@@ -61,14 +62,18 @@ pub struct FlickrHubClientSpec {
     /// The `FlickrHub`, in the same namespace. It cannot be changed.
     pub hub_ref: HubRef,
     /// What the client may do.
-    #[schemars(length(min = 1, max = 6), extend("x-kubernetes-list-type" = "set"))]
-    pub scopes: Vec<ClientScope>,
+    #[schemars(length(min = 1, max = 7), extend("x-kubernetes-list-type" = "set"))]
+    pub scopes: Vec<ScopeName>,
     /// The only addresses and networks (CIDR) that the client may call from; any without it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 64), inner(length(min = 1, max = 64)), extend("x-kubernetes-validations" = rules([
         ("self.all(address, isIP(address) || isCIDR(address))", "allowedAddresses takes IP addresses and networks, for example 203.0.113.7 and 203.0.113.0/24"),
     ])))]
     pub allowed_addresses: Vec<String>,
+    /// How many requests each of its keys may make of one API process in a minute; 120,000 without it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 1_000_000))]
+    pub requests_per_minute: Option<u32>,
     /// How often the key is replaced.
     #[serde(default)]
     pub rotation: KeyRotationSpec,
@@ -83,43 +88,6 @@ pub struct HubRef {
     /// Its name.
     #[schemars(length(min = 1, max = 40))]
     pub name: String,
-}
-
-/// What a client may do; the scopes of the API.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize, Serialize, JsonSchema)]
-pub enum ClientScope {
-    /// Read jobs.
-    #[serde(rename = "jobs:read")]
-    JobsRead,
-    /// Submit and cancel jobs.
-    #[serde(rename = "jobs:write")]
-    JobsWrite,
-    /// Upload and replace photos.
-    #[serde(rename = "uploads:write")]
-    UploadsWrite,
-    /// Authorise users and remove them.
-    #[serde(rename = "users:write")]
-    UsersWrite,
-    /// Rotate the webhook secret, retry callbacks.
-    #[serde(rename = "callbacks:write")]
-    CallbacksWrite,
-    /// Administer the hub.
-    #[serde(rename = "admin")]
-    Admin,
-}
-
-impl ClientScope {
-    /// Its name in the API.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::JobsRead => "jobs:read",
-            Self::JobsWrite => "jobs:write",
-            Self::UploadsWrite => "uploads:write",
-            Self::UsersWrite => "users:write",
-            Self::CallbacksWrite => "callbacks:write",
-            Self::Admin => "admin",
-        }
-    }
 }
 
 /// How often the key of a client is replaced.

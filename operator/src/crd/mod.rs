@@ -9,6 +9,7 @@
 )]
 
 mod api;
+mod autoscaling;
 mod cache;
 mod client;
 mod flickr;
@@ -32,10 +33,10 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 pub use api::{ApiSpec, CallbacksSpec, CorsSpec, DispatcherSpec, IngressSpec};
+pub use autoscaling::{AutoscalingProvider, AutoscalingSpec};
 pub use cache::{CacheSpec, MethodTtlSpec};
 pub use client::{
-    ClientScope, FlickrHubClient, FlickrHubClientSpec, FlickrHubClientStatus, HubRef, KeyRotationSpec,
-    PreviousKeyStatus,
+    FlickrHubClient, FlickrHubClientSpec, FlickrHubClientStatus, HubRef, KeyRotationSpec, PreviousKeyStatus,
 };
 pub use flickr::{FlickrAppSpec, FlickrEndpointsSpec, FlickrSpec, SecretRef};
 pub use images::{ImagesSpec, PullPolicy};
@@ -47,7 +48,7 @@ pub use queues::{QueueSpec, QueuesSpec};
 pub use rabbitmq::RabbitMqSpec;
 pub use redis::RedisSpec;
 pub use resources::{Amounts, ResourcesSpec};
-pub use status::{FlickrHubStatus, TransitKeyStatus};
+pub use status::{BuildStatus, FlickrHubStatus, TransitKeyStatus};
 pub use storage::StorageSpec;
 pub use vault::{
     AppRoleAuthSpec, ExternalVaultSpec, KubernetesAuthSpec, ManagedVaultSpec, TokenAuthSpec, VaultAuthSpec,
@@ -117,6 +118,9 @@ pub struct FlickrHubSpec {
     /// The workers of each queue.
     #[serde(default)]
     pub queues: QueuesSpec,
+    /// By what the workers are scaled.
+    #[serde(default)]
+    pub autoscaling: AutoscalingSpec,
     /// What users and clients may ask of the hub.
     #[serde(default)]
     pub limits: LimitsSpec,
@@ -144,9 +148,26 @@ pub struct FlickrHubSpec {
     /// Leave everything as it is: while true, the operator changes nothing of this hub, not even to repair it.
     #[serde(default)]
     pub paused: bool,
+    /// Sleep: while true, no pod of the hub runs, and all data is kept. The API goes first, then dispatcher and workers when
+    /// they have finished what they hold, then the data tier; they come back in the reverse order.
+    #[serde(default)]
+    pub hibernated: bool,
+    /// When pods get what a new version of the operator builds otherwise, which restarts them.
+    #[serde(default)]
+    pub operator_upgrades: OperatorUpgrades,
     /// What happens to volumes and generated Secrets when this resource is deleted.
     #[serde(default)]
     pub deletion_policy: DeletionPolicy,
+}
+
+/// When pods get what a new version of the operator builds otherwise.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+pub enum OperatorUpgrades {
+    /// With the next change of the spec, or of a Secret that pods mount. An upgrade of the operator restarts no pod.
+    #[default]
+    OnChange,
+    /// At once, by a rolling restart.
+    Automatic,
 }
 
 /// What happens to volumes and generated Secrets when the resource is deleted.
@@ -177,9 +198,23 @@ pub fn definitions() -> Result<Vec<CustomResourceDefinition>, serde_json::Error>
         .map(|definition| {
             let mut definition = serde_json::to_value(definition)?;
             drop_unknown_formats(&mut definition);
+            begin_unobserved(&mut definition);
             serde_json::from_value(definition)
         })
         .collect()
+}
+
+/// Gives a resource that nobody has looked at yet a generation that no resource has: without it kstatus, and what waits by it,
+/// would take a resource without conditions for one that is well.
+fn begin_unobserved(definition: &mut Value) {
+    let versions = definition
+        .pointer_mut("/spec/versions")
+        .and_then(Value::as_array_mut);
+    for version in versions.into_iter().flatten() {
+        if let Some(status) = version.pointer_mut("/schema/openAPIV3Schema/properties/status") {
+            status["default"] = json!({"observedGeneration": -1});
+        }
+    }
 }
 
 /// Removes the formats of unsigned integers, which Kubernetes does not know and warns about; the bounds say the same.

@@ -10,10 +10,11 @@ use super::{ResourcesSpec, StorageSpec, rules};
 #[serde(rename_all = "camelCase", default)]
 #[schemars(extend("x-kubernetes-validations" = rules([
     ("self.members % 2 == 1", "mongodb.members must be odd, so that a majority is unambiguous; use 1, 3, 5 or 7"),
-    ("self.members == oldSelf.members", "mongodb.members cannot be changed: the operator does not add members to a running replica set or take them out of it yet; keep the number, or create another FlickrHub"),
+    ("self.members > 1 || self.members == oldSelf.members", "mongodb.members cannot go down to 1: the only copy of every job would be on one volume; keep at least 3"),
 ])))]
 pub struct MongoDbSpec {
-    /// Voting members. 3 survive the loss of one; 1 is for trials. Cannot be changed.
+    /// Voting members. 3 survive the loss of one; 1 is for trials. Another number makes members come and
+    /// go one at a time and keeps every volume; it cannot go down to 1.
     #[schemars(range(min = 1, max = 7))]
     pub members: u32,
     /// The volume of each member. Photos that wait for their upload are stored here too.

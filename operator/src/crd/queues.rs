@@ -47,12 +47,18 @@ pub struct QueueSpec {
     /// Jobs released to RabbitMQ and not finished, over all workers. Small, so that order between users is decided late.
     #[schemars(range(min = 1, max = 10_000))]
     pub window: u32,
-    /// Fewest workers.
-    #[schemars(range(min = 1, max = 500))]
+    /// Fewest workers. With 0, the last one goes when there has been no job for `autoscaling.scaleInDelaySeconds`, and one
+    /// comes with the next job.
+    #[schemars(range(min = 0, max = 500))]
     pub min_replicas: u32,
     /// Most workers.
     #[schemars(range(min = 1, max = 500))]
     pub max_replicas: u32,
+    /// Jobs, running and waiting, that are enough for one worker: so many more, and another worker comes. Without it
+    /// `concurrency`: as many as a worker runs at a time.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 100_000))]
+    pub jobs_per_replica: Option<u32>,
     /// Attempts before a job is given up and can only be replayed.
     #[schemars(range(min = 1, max = 50))]
     pub max_attempts: u32,
@@ -73,6 +79,7 @@ impl Default for QueueSpec {
             window: 64,
             min_replicas: 2,
             max_replicas: 10,
+            jobs_per_replica: None,
             max_attempts: 5,
             timeout_seconds: None,
             resources: None,

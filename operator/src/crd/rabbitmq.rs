@@ -10,10 +10,12 @@ use super::{ResourcesSpec, StorageSpec, rules};
 #[serde(rename_all = "camelCase", default)]
 #[schemars(extend("x-kubernetes-validations" = rules([
     ("self.replicas % 2 == 1", "rabbitmq.replicas must be odd, so that quorum queues have an unambiguous majority; use 1, 3, 5 or 7"),
-    ("self.replicas == oldSelf.replicas", "rabbitmq.replicas cannot be changed: the operator does not move quorum queues to more or fewer nodes yet; keep the number, or create another FlickrHub"),
+    ("self.replicas > 1 || self.replicas == oldSelf.replicas", "rabbitmq.replicas cannot go down to 1: queues would have no second copy; keep at least 3"),
 ])))]
 pub struct RabbitMqSpec {
-    /// Nodes. 3 survive the loss of one; 1 is for trials. Cannot be changed.
+    /// Nodes. 3 survive the loss of one; 1 is for trials. Another number makes nodes come and go one at
+    /// a time with their replicas of the queues, restarts the others one at a time, and keeps every volume; it cannot go
+    /// down to 1.
     #[schemars(range(min = 1, max = 7))]
     pub replicas: u32,
     /// The volume of each node.

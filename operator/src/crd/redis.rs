@@ -10,10 +10,11 @@ use super::{ResourcesSpec, StorageSpec, rules};
 #[serde(rename_all = "camelCase", default)]
 #[schemars(extend("x-kubernetes-validations" = rules([
     ("self.replicas % 2 == 1", "redis.replicas must be odd, so that the Sentinels beside them can form a majority; use 1, 3, 5 or 7"),
-    ("self.replicas == oldSelf.replicas", "redis.replicas cannot be changed: the operator does not teach running Sentinels another number of members yet; keep the number, or create another FlickrHub"),
+    ("self.replicas > 1 || self.replicas == oldSelf.replicas", "redis.replicas cannot go down to 1: a single Redis survives no loss, and takes no writes while it restarts; keep at least 3"),
 ])))]
 pub struct RedisSpec {
-    /// Pods of Redis, each with a Sentinel. 3 survive the loss of one; 1 is for trials. Cannot be changed.
+    /// Pods of Redis, each with a Sentinel. 3 survive the loss of one; 1 is for trials. Another number makes pods
+    /// come and go one at a time, restarts the others one at a time, and keeps every volume; it cannot go down to 1.
     #[schemars(range(min = 1, max = 7))]
     pub replicas: u32,
     /// The volume of each pod.

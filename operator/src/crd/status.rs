@@ -20,6 +20,9 @@ pub struct FlickrHubStatus {
     /// which is never initialised anew.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub ready_generations: BTreeMap<String, i64>,
+    /// What the objects of the hub were last built from, all of them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub build: Option<BuildStatus>,
     /// The transit keys of the Vault, and how far what is stored is rewrapped.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"]))]
@@ -28,6 +31,20 @@ pub struct FlickrHubStatus {
     #[serde(default)]
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
     pub conditions: Vec<Condition>,
+}
+
+/// What the objects of a hub were built from.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct BuildStatus {
+    /// The version of the operator.
+    pub operator_version: String,
+    /// The generation of the spec.
+    pub generation: i64,
+    /// A checksum of the spec, without what says nothing of how pods are.
+    pub spec: String,
+    /// A checksum over the checksums of all Secrets that pods mount.
+    pub secrets: String,
 }
 
 /// A transit key of the Vault.

@@ -44,10 +44,10 @@ impl Default for VaultSpec {
 #[serde(rename_all = "camelCase", default)]
 #[schemars(extend("x-kubernetes-validations" = rules([
     ("self.replicas % 2 == 1", "vault.managed.replicas must be odd, so that a majority is unambiguous; use 1, 3, 5 or 7"),
-    ("self.replicas >= oldSelf.replicas", "vault.managed.replicas cannot be reduced: a majority of the old members is needed to agree; keep the number"),
+    ("self.replicas >= oldSelf.replicas", "vault.managed.replicas cannot be reduced: a member that was taken out of the Raft cluster could not join again with the volume that it keeps; keep the number"),
 ])))]
 pub struct ManagedVaultSpec {
-    /// Members of the Raft cluster. 3 survive the loss of one; 1 is for trials.
+    /// Members of the Raft cluster. 3 survive the loss of one; 1 is for trials. Can grow, but not be reduced.
     #[schemars(range(min = 1, max = 7))]
     pub replicas: u32,
     /// The volume of each member.

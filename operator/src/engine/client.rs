@@ -1,7 +1,8 @@
 //! The API client that every hub starts with: its document in MongoDB, from the values in its Secret.
 //!
 //! The document is written in one update, so a process that dies leaves either the old or the new one. Stored are the
-//! bcrypt hash of the key's secret part, the webhook secret encrypted by Vault, and a fingerprint of it and of the Vault,
+//! bcrypt hash of the key's secret part, its signing key and the webhook secret encrypted by Vault, and fingerprints of them
+//! and of the Vault,
 //! because the operator may encrypt and not decrypt: by the fingerprint it sees whether the ciphertext is current, and of
 //! the keys that the hub has now. A ciphertext of other keys is as good as none. Which Vault it is must be known first;
 //! until then nothing is written.
@@ -15,6 +16,8 @@
 
 use std::collections::BTreeSet;
 
+use flickrhub_job::scope::ScopeName;
+use flickrhub_job::signing_key::signing_key_bytes;
 use hmac::{Hmac, KeyInit, Mac};
 use mongodb::Collection;
 use mongodb::bson::{Bson, DateTime, Document, doc};
@@ -33,14 +36,7 @@ use crate::validate::ValidatedHub;
 /// The cost of the hash. The secret is drawn at random, so the hash needs no more to keep it.
 const BCRYPT_COST: u32 = 10;
 /// What the client may do.
-const SCOPES: [&str; 6] = [
-    "jobs:read",
-    "jobs:write",
-    "uploads:write",
-    "users:write",
-    "callbacks:write",
-    "admin",
-];
+const SCOPES: [ScopeName; 7] = ScopeName::ALL;
 
 /// The client cannot be registered.
 #[derive(Debug, thiserror::Error)]
@@ -48,6 +44,11 @@ pub enum ClientError {
     /// The key in the Secret is none.
     #[error("api-key in Secret {0} is not fh_<key id>_<secret>; delete the Secret and a new one is made")]
     Key(String),
+    /// The signing key in the Secret is none.
+    #[error(
+        "signing-key in Secret {0} is not 32 to 64 bytes in base64; correct it, or delete the Secret and a new one is made"
+    )]
+    SigningKey(String),
     /// There is no way into MongoDB.
     #[error(transparent)]
     Connect(#[from] ConnectError),
@@ -58,8 +59,8 @@ pub enum ClientError {
     /// MongoDB did not answer in time.
     #[error("MongoDB did not answer in {} s", ACTION_TIMEOUT.as_secs())]
     TimedOut,
-    /// The webhook secret cannot be encrypted.
-    #[error("the webhook secret cannot be encrypted: {0}")]
+    /// The webhook secret or the signing key cannot be encrypted.
+    #[error("the secrets of the client cannot be encrypted: {0}")]
     Encrypt(#[from] AccessError),
     /// The Vault does not say which it is.
     #[error("Vault does not say which cluster it is: {0}")]
@@ -72,6 +73,15 @@ pub enum ClientError {
     Stopped,
 }
 
+/// A signing key.
+#[derive(Clone, Debug)]
+pub struct Signing {
+    /// 32 to 64 bytes in base64.
+    pub key: SecretString,
+    /// Tells one signing key, and one Vault, from another without giving it away.
+    pub fingerprint: String,
+}
+
 /// The client that is wanted.
 #[derive(Clone, Debug)]
 pub struct Desired {
@@ -79,6 +89,8 @@ pub struct Desired {
     pub key_id: String,
     /// The secret part of its key.
     pub key_secret: SecretString,
+    /// What signs requests in the place of its key; `None`: the key does not sign.
+    pub signing: Option<Signing>,
     /// What signs its callbacks.
     pub webhook_secret: SecretString,
     /// Tells one webhook secret, and one Vault, from another without giving it away.
@@ -98,18 +110,43 @@ impl Desired {
         Some(Self {
             key_id: key_id.to_owned(),
             key_secret: SecretString::from(key_secret),
+            signing: None,
             webhook_secret: webhook_secret.clone(),
             fingerprint: fingerprint(api_key, webhook_secret, vault)?,
             vault: vault.to_owned(),
         })
     }
+
+    /// With a key that signs; `None` if it cannot.
+    pub fn signing_by(self, signing_key: &SecretString) -> Option<Self> {
+        signing_key_bytes(signing_key).ok()?;
+        let signing = Signing {
+            key: signing_key.clone(),
+            fingerprint: fingerprint(&self.key_secret, signing_key, &self.vault)?,
+        };
+        Some(Self {
+            signing: Some(signing),
+            ..self
+        })
+    }
+}
+
+/// A key in the document.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct StoredKey {
+    /// Its id.
+    pub id: String,
+    /// The bcrypt hash of its secret.
+    pub hash: String,
+    /// See [`Signing::fingerprint`].
+    pub signing_fingerprint: Option<String>,
 }
 
 /// What the document says.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Stored {
-    /// The keys, each as id and hash.
-    pub keys: Vec<(String, String)>,
+    /// The keys.
+    pub keys: Vec<StoredKey>,
     /// See [`Desired::fingerprint`].
     pub fingerprint: Option<String>,
     /// What the client may do.
@@ -170,7 +207,10 @@ pub fn decide(
         };
     };
     let key = match stored.keys.as_slice() {
-        [(id, hash)] => *id != desired.key_id || !key_matches(hash),
+        [key] => {
+            let signing = desired.signing.as_ref().map(|signing| &signing.fingerprint);
+            key.id != desired.key_id || key.signing_fingerprint.as_ref() != signing || !key_matches(&key.hash)
+        }
         _ => true,
     };
     let current = stored.fingerprint.as_ref() == Some(&desired.fingerprint);
@@ -184,7 +224,7 @@ pub fn decide(
     Change {
         key,
         webhook_secret,
-        scopes: stored.scopes != BTreeSet::from(SCOPES.map(str::to_owned)),
+        scopes: stored.scopes != BTreeSet::from(SCOPES.map(|scope| scope.name().to_owned())),
     }
 }
 
@@ -201,7 +241,7 @@ pub async fn reconcile(context: &Context, hub: &ValidatedHub, secrets: &Secrets)
         },
         Err(error) => {
             let message = format!("The default API client cannot be registered: {error}.");
-            if matches!(error, ClientError::Key(_)) {
+            if matches!(error, ClientError::Key(_) | ClientError::SigningKey(_)) {
                 PartStatus::stalled("ClientNotRegistered", message, LATER)
             } else {
                 PartStatus::waiting("ClientNotRegistered", message, 2 * SOON)
@@ -227,6 +267,12 @@ async fn register(
     let vault = vault.map_err(ClientError::VaultUnknown)?;
     let desired = Desired::new(&wanted.api_key, &wanted.webhook_secret, &vault)
         .ok_or_else(|| ClientError::Key(hub.names.default_client()))?;
+    let desired = match &wanted.signing_key {
+        None => desired,
+        Some(signing_key) => desired
+            .signing_by(signing_key)
+            .ok_or_else(|| ClientError::SigningKey(hub.names.default_client()))?,
+    };
     let mongodb = hub_database::connect(hub, app_password)?;
     let clients = mongodb
         .database(names::MONGODB_DATABASE)
@@ -266,7 +312,13 @@ async fn fields(
         let secret = desired.key_secret.clone();
         let hash = tokio::task::spawn_blocking(move || bcrypt::hash(secret.expose_secret(), BCRYPT_COST));
         let hash = hash.await.map_err(|_| ClientError::Stopped)??;
-        let key = doc! { "id": &desired.key_id, "hash": hash, "created_at": DateTime::now() };
+        let mut key = doc! { "id": &desired.key_id, "hash": hash, "created_at": DateTime::now() };
+        if let Some(signing) = &desired.signing {
+            let client = names::DEFAULT_CLIENT;
+            let ciphertext = vault::encrypt_app_credential(context, hub, client, &signing.key).await?;
+            key.insert("hmac_secret", ciphertext);
+            key.insert("hmac_fingerprint", &signing.fingerprint);
+        }
         fields.insert("keys", vec![Bson::Document(key)]);
     }
     if change.webhook_secret == SecretChange::Written {
@@ -283,7 +335,7 @@ async fn fields(
         fields.insert("webhook_secret_fingerprint", &desired.fingerprint);
     }
     if change.scopes {
-        fields.insert("scopes", SCOPES.map(Bson::from).to_vec());
+        fields.insert("scopes", SCOPES.map(|scope| Bson::from(scope.name())).to_vec());
     }
     Ok(fields)
 }
@@ -325,10 +377,15 @@ fn read(document: &Document) -> Stored {
             .iter()
             .filter_map(|key| {
                 let key = key.as_document()?;
-                Some((
-                    key.get_str("id").ok()?.to_owned(),
-                    key.get_str("hash").ok()?.to_owned(),
-                ))
+                let signing_fingerprint = key
+                    .get_str("hmac_fingerprint")
+                    .ok()
+                    .filter(|_| key.get_str("hmac_secret").is_ok());
+                Some(StoredKey {
+                    id: key.get_str("id").ok()?.to_owned(),
+                    hash: key.get_str("hash").ok()?.to_owned(),
+                    signing_fingerprint: signing_fingerprint.map(str::to_owned),
+                })
             })
             .collect(),
         fingerprint: document
@@ -354,11 +411,11 @@ fn hexadecimal(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// HMAC-SHA256 of the webhook secret and of what tells the Vault, in hexadecimal. Its key is the API key, which MongoDB
-/// does not hold, so a copy of the database does not help to guess a weak webhook secret.
-fn fingerprint(api_key: &SecretString, webhook_secret: &SecretString, vault: &str) -> Option<String> {
+/// HMAC-SHA256 of a secret and of what tells the Vault, in hexadecimal. Its key is the API key, which MongoDB does not hold,
+/// so a copy of the database does not help to guess a weak secret.
+pub(crate) fn fingerprint(api_key: &SecretString, secret: &SecretString, vault: &str) -> Option<String> {
     let mut mac = Hmac::<Sha256>::new_from_slice(api_key.expose_secret().as_bytes()).ok()?;
-    mac.update(webhook_secret.expose_secret().as_bytes());
+    mac.update(secret.expose_secret().as_bytes());
     // In no text of a Secret, so that no two pairs run into the same bytes.
     mac.update(&[0]);
     mac.update(vault.as_bytes());

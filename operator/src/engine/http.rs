@@ -1,7 +1,8 @@
 //! The HTTP client of the engine steps.
 
-use std::sync::OnceLock;
 use std::time::Duration;
+
+use flickrhub_job::connection::trust::Trust;
 
 use super::{ACTION_TIMEOUT, LATER};
 use crate::part::PartStatus;
@@ -9,21 +10,20 @@ use crate::part::PartStatus;
 /// How long a TCP connection may take.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// The client that every step shares, so that connections are reused.
+/// A client for one step in one hub, which reuses its connections during that step.
 ///
 /// It follows no redirect, because a redirect would carry a token to an address that nobody checked, uses no proxy,
-/// because every address is inside the cluster, and trusts no certificate authority: these addresses are plain HTTP
-/// inside the cluster, or bring their own authority.
+/// because every address is inside the cluster, and trusts the authorities of the hub and no others; without any, only
+/// plain HTTP is possible.
 ///
 /// # Errors
 /// When the TLS library cannot be set up.
-pub(super) fn client() -> Result<reqwest::Client, reqwest::Error> {
-    static CLIENT: OnceLock<reqwest::Client> = OnceLock::new();
-    if let Some(client) = CLIENT.get() {
-        return Ok(client.clone());
-    }
-    let client = builder().tls_certs_only([]).build()?;
-    Ok(CLIENT.get_or_init(|| client).clone())
+pub(super) fn client(trust: Option<&Trust>) -> Result<reqwest::Client, reqwest::Error> {
+    let authorities = match trust {
+        Some(trust) => reqwest::Certificate::from_pem_bundle(trust.pem().as_bytes())?,
+        None => Vec::new(),
+    };
+    builder().tls_certs_only(authorities).build()
 }
 
 /// A client for a server outside the cluster: it trusts the given authorities (PEM), or the system's without any.

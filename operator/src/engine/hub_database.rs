@@ -6,6 +6,7 @@ use mongodb::Client;
 use mongodb::options::{ClientOptions, Credential, ServerAddress, WriteConcern};
 use secrecy::{ExposeSecret, SecretString};
 
+use super::trust_file::tls_of;
 use crate::names;
 use crate::validate::ValidatedHub;
 
@@ -18,6 +19,9 @@ pub enum ConnectError {
     /// A host of MongoDB is no address.
     #[error("{0:?} is no address of MongoDB; it must be host:port")]
     Address(String),
+    /// The authorities cannot be handed to the driver.
+    #[error("the file with the certificate authorities cannot be written: {0}")]
+    Trust(#[from] std::io::Error),
     /// The client cannot be made.
     // The driver's text can hold the whole answer of the server, its kind alone says enough.
     #[error("MongoDB: {}", .0.kind)]
@@ -43,6 +47,7 @@ pub(crate) fn connect(hub: &ValidatedHub, password: &SecretString) -> Result<Cli
         .hosts(addresses.collect::<Result<Vec<_>, _>>()?)
         .repl_set_name(names::MONGODB_REPLICA_SET.to_owned())
         .credential(credential)
+        .tls(tls_of(hub.trust.as_ref())?)
         .app_name("flickrhub-operator".to_owned())
         .connect_timeout(CONNECT_TIMEOUT)
         .server_selection_timeout(CONNECT_TIMEOUT)

@@ -11,19 +11,27 @@
 //! | [`redis`] | tells whether master, replicas and Sentinels agree |
 //! | [`rabbitmq`] | tells whether the cluster is whole, declares the queues |
 //! | [`vault`] | initialises, unseals and configures OpenBao; checks an external Vault; rotates the transit keys |
+//! | [`roster`] | what each says of its members before one of them is restarted |
+//! | [`certificates`] | what the servers show, and telling them to show another one |
 //! | [`client`] | registers the API client that every hub starts with |
 
+pub mod certificates;
 pub mod client;
 mod http;
-pub(crate) mod hub_database;
+pub mod hub_database;
 pub mod mongodb;
 pub mod rabbitmq;
 pub mod redis;
+pub mod roster;
+mod size;
+mod trust_file;
 pub mod vault;
 
 use std::error::Error;
 use std::fmt;
 use std::time::Duration;
+
+pub use size::Size;
 
 use crate::part::PartStatus;
 

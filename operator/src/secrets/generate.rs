@@ -4,8 +4,10 @@ use std::collections::BTreeMap;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use flickrhub_job::signing_key::new_signing_key;
 use rand::RngExt;
 use rand::distr::{Alphanumeric, SampleString};
+use secrecy::ExposeSecret;
 
 use crate::names::HubNames;
 use crate::part::Part;
@@ -83,7 +85,11 @@ pub(super) fn wanted(names: &HubNames) -> [Wanted; 4] {
             component: "api",
             // It is registered anew with whatever values it has.
             engine: None,
-            keys: &[("api-key", api_key), ("webhook-secret", webhook_secret)],
+            keys: &[
+                ("api-key", api_key),
+                ("signing-key", signing_key),
+                ("webhook-secret", webhook_secret),
+            ],
         },
     ]
 }
@@ -106,6 +112,10 @@ fn keyfile() -> String {
 /// `fh_<key id>_<secret>`: neither part holds an underscore, and the secret is short enough for bcrypt (72 bytes).
 pub(crate) fn api_key() -> String {
     format!("fh_{}_{}", alphanumeric(12), alphanumeric(43))
+}
+
+fn signing_key() -> String {
+    new_signing_key().expose_secret().to_owned()
 }
 
 /// Standard Webhooks asks for 24 to 64 bytes.

@@ -14,6 +14,7 @@ mod read;
 
 use std::collections::BTreeMap;
 
+use futures::future::try_join_all;
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Secret};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::api::{ListParams, PostParams};
@@ -98,6 +99,8 @@ pub struct RabbitMqSecrets {
 pub struct DefaultClient {
     /// The bearer token, `fh_<key id>_<secret>`.
     pub api_key: SecretString,
+    /// Signs requests in the place of the key (RFC 9421), in base64; `None`: the key does not sign.
+    pub signing_key: Option<SecretString>,
     /// Signs callbacks, `whsec_<base64>` (Standard Webhooks).
     pub webhook_secret: SecretString,
 }
@@ -182,10 +185,14 @@ pub struct Ensured {
 pub async fn ensure(ctx: &Context, hub: &ValidatedHub) -> Result<Ensured, SecretError> {
     let api: Api<Secret> = Api::namespaced(ctx.client.clone(), hub.names.namespace());
     let wanted = generate::wanted(&hub.names);
-    let mut existing = BTreeMap::new();
-    for Wanted { name, .. } in &wanted {
-        existing.extend(get(&api, name).await?.map(|secret| (name.clone(), secret)));
-    }
+    let vault_keys = hub.names.vault_keys();
+    let names = wanted.iter().map(|wanted| &wanted.name).chain([&vault_keys]);
+    let reads = names.map(async |name| {
+        let found = get(&api, name).await?;
+        Ok::<_, SecretError>(found.map(|secret| (name.clone(), secret)))
+    });
+    let mut existing: BTreeMap<String, Secret> = try_join_all(reads).await?.into_iter().flatten().collect();
+    let kept_keys = existing.remove(&vault_keys);
     let claims = if wanted.iter().all(|wanted| existing.contains_key(&wanted.name)) {
         Vec::new()
     } else {
@@ -218,8 +225,7 @@ pub async fn ensure(ctx: &Context, hub: &ValidatedHub) -> Result<Ensured, Secret
         failures.extend(apply_metadata(&ctx.client, &secret, meta).await.err());
         found.insert(wanted.name, secret);
     }
-    let vault_keys = hub.names.vault_keys();
-    if let Some(secret) = get(&api, &vault_keys).await? {
+    if let Some(secret) = kept_keys {
         // An owner that it was created with is not taken away by an apply.
         let disowned = disown(&api, &secret.metadata, &FlickrHub::kind(&())).await;
         let kind = Secret::kind(&()).into_owned();
@@ -236,6 +242,19 @@ pub async fn ensure(ctx: &Context, hub: &ValidatedHub) -> Result<Ensured, Secret
         created,
         failures,
     })
+}
+
+/// Reads the made-up Secrets that exist, and makes none.
+///
+/// # Errors
+/// When the API server fails.
+pub async fn existing(ctx: &Context, hub: &ValidatedHub) -> Result<Secrets, SecretError> {
+    let api: Api<Secret> = Api::namespaced(ctx.client.clone(), hub.names.namespace());
+    let mut found = BTreeMap::new();
+    for Wanted { name, .. } in generate::wanted(&hub.names) {
+        found.extend(get(&api, &name).await?.map(|secret| (name, secret)));
+    }
+    Ok(read::read(&hub.names, &found))
 }
 
 /// The names of every Secret that holds something of a hub that exists nowhere else.

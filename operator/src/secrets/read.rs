@@ -24,6 +24,20 @@ pub struct SecretsChecksums {
     pub rabbitmq_app: String,
 }
 
+impl SecretsChecksums {
+    /// All of them.
+    pub fn all(&self) -> [&str; 5] {
+        let Self {
+            redis,
+            mongodb_keyfile,
+            mongodb_app,
+            rabbitmq_nodes,
+            rabbitmq_app,
+        } = self;
+        [redis, mongodb_keyfile, mongodb_app, rabbitmq_nodes, rabbitmq_app].map(String::as_str)
+    }
+}
+
 /// Reads the Secrets of a hub from `found`, by name. One that is not found is lost: it would have been created otherwise.
 pub(super) fn read(names: &HubNames, found: &BTreeMap<String, Secret>) -> Secrets {
     let redis = Source::new(found, names.redis_auth(), Some(names.redis()));
@@ -69,6 +83,8 @@ fn rabbitmq_secrets(source: &Source<'_>) -> Result<RabbitMqSecrets, SecretLoss> 
 fn client_secrets(source: &Source<'_>) -> Result<DefaultClient, SecretLoss> {
     Ok(DefaultClient {
         api_key: source.text("api-key")?,
+        // Secrets of versions before signatures have none.
+        signing_key: source.text("signing-key").ok(),
         webhook_secret: source.text("webhook-secret")?,
     })
 }

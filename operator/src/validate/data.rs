@@ -1,5 +1,6 @@
 //! `spec.redis`, `spec.mongodb` and `spec.rabbitmq`.
 
+use super::error::MAX_MEMBERS;
 use super::resources::Defaults;
 use super::{ContainerResources, ValidationError};
 use crate::crd::{MongoDbSpec, Quantity, RabbitMqSpec, RedisSpec, StorageSpec};
@@ -82,6 +83,16 @@ pub(super) fn at_least(
     Ok(resources)
 }
 
+/// Refuses a number of members that the definition does not allow: a resource that an older one let pass could otherwise
+/// make the operator list more members than it has memory for.
+pub(super) fn members(count: u32, field: &'static str) -> Result<u32, ValidationError> {
+    if (1..=MAX_MEMBERS).contains(&count) {
+        Ok(count)
+    } else {
+        Err(ValidationError::Members { field, count })
+    }
+}
+
 pub(super) fn redis(spec: &RedisSpec) -> Result<RedisPlan, ValidationError> {
     const DEFAULTS: Defaults = Defaults {
         cpu: ("50m", "1"),
@@ -90,7 +101,7 @@ pub(super) fn redis(spec: &RedisSpec) -> Result<RedisPlan, ValidationError> {
     let field = "redis.resources";
     let resources = at_least(DEFAULTS.with(spec.resources.as_ref(), field)?, 64, "64Mi", field)?;
     Ok(RedisPlan {
-        replicas: spec.replicas,
+        replicas: members(spec.replicas, "redis.replicas")?,
         storage: storage(&spec.storage, "redis")?,
         resources,
     })
@@ -109,7 +120,7 @@ pub(super) fn mongodb(spec: &MongoDbSpec) -> Result<MongoDbPlan, ValidationError
         field,
     )?;
     Ok(MongoDbPlan {
-        members: spec.members,
+        members: members(spec.members, "mongodb.members")?,
         storage: storage(&spec.storage, "mongodb")?,
         cache_mib: resources.memory_limit_bytes / 2 / MIB,
         resources,
@@ -130,7 +141,7 @@ pub(super) fn rabbitmq(spec: &RabbitMqSpec) -> Result<RabbitMqPlan, ValidationEr
         field,
     )?;
     Ok(RabbitMqPlan {
-        replicas: spec.replicas,
+        replicas: members(spec.replicas, "rabbitmq.replicas")?,
         storage: storage(&spec.storage, "rabbitmq")?,
         memory_watermark: resources.memory_limit_bytes / 5 * 3,
         resources,

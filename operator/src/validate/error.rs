@@ -2,6 +2,9 @@
 
 use crate::crd::InvalidQuantity;
 
+/// Most members of an engine.
+pub(super) const MAX_MEMBERS: u32 = 7;
+
 /// What is wrong with a hub; each message tells what to do.
 #[derive(Debug, thiserror::Error)]
 pub enum ValidationError {
@@ -60,6 +63,14 @@ pub enum ValidationError {
         /// What it needs.
         minimum: &'static str,
     },
+    /// No such number of members.
+    #[error("{field} is {count}: choose a number from 1 to {}.", MAX_MEMBERS)]
+    Members {
+        /// The path in the spec.
+        field: &'static str,
+        /// What it says.
+        count: u32,
+    },
     /// Both or none of the ways to have a Vault.
     #[error("Set exactly one of vault.managed and vault.external.")]
     VaultChoice,
@@ -83,6 +94,7 @@ impl ValidationError {
             | Self::Quantity { .. }
             | Self::RequestAboveLimit { .. }
             | Self::TooLittleMemory { .. }
+            | Self::Members { .. }
             | Self::VaultChoice
             | Self::VaultAuthChoice
             | Self::VaultPlainKubernetes => "InvalidSpec",

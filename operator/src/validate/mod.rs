@@ -18,6 +18,7 @@ use std::collections::BTreeMap;
 
 use flickrhub_job::cache::CacheConfig;
 use flickrhub_job::config::FlickrEndpoints;
+use flickrhub_job::connection::trust::Trust;
 use flickrhub_job::queue::Queue;
 use kube::ResourceExt;
 
@@ -31,6 +32,7 @@ pub use references::{References, SecretDigest, referenced_secrets};
 pub use resources::ContainerResources;
 pub use vault::{ExternalVaultPlan, ManagedVaultPlan, VaultAuthPlan, VaultPlan};
 
+use crate::autoscaling::AutoscalingPlan;
 use crate::crd::{FlickrHub, LimitsSpec};
 use crate::lack::Lack;
 use crate::names::{HubNames, MAX_HUB_NAME};
@@ -45,6 +47,10 @@ pub struct ValidatedHub {
     pub uid: String,
     /// The generation of its spec.
     pub generation: i64,
+    /// Whether it is to sleep.
+    pub hibernated: bool,
+    /// Whether what pods are made from stays as another version of the operator built it (see [`crate::consent`]).
+    pub keeps_templates: bool,
     /// The images of every container.
     pub images: Images,
     /// Flickr's addresses.
@@ -59,6 +65,8 @@ pub struct ValidatedHub {
     pub callbacks: CallbacksPlan,
     /// The workers of each queue.
     pub queues: BTreeMap<Queue, QueuePlan>,
+    /// By what the workers are scaled.
+    pub autoscaling: AutoscalingPlan,
     /// What users may ask of the hub.
     pub limits: LimitsSpec,
     /// Answers of Flickr that are kept.
@@ -79,6 +87,9 @@ pub struct ValidatedHub {
     pub user_secrets: BTreeMap<String, String>,
     /// Secrets that the user has to give and that are not there.
     pub lacks: Vec<Lack>,
+    /// The authorities by which the servers of the hub are known. Not of the spec: they are looked up before anything is built
+    /// or connected to.
+    pub trust: Option<Trust>,
     /// The parts that have ever been ready, each with the last generation in which it was.
     pub ready_generations: BTreeMap<Part, i64>,
 }
@@ -124,8 +135,7 @@ pub struct Images {
 }
 
 impl Images {
-    fn of(spec: &crate::crd::ImagesSpec) -> Self {
-        let version = env!("CARGO_PKG_VERSION");
+    fn of(spec: &crate::crd::ImagesSpec, version: &str) -> Self {
         let image = |own: &Option<String>, default: &str| {
             own.clone()
                 .unwrap_or_else(|| format!("{}/{default}", spec.registry.trim_end_matches('/')))
@@ -150,6 +160,8 @@ pub struct Surroundings {
     pub cluster_domain: String,
     /// The namespace that the operator runs in, out of which it reaches the engines.
     pub operator_namespace: String,
+    /// The version of the operator, and of the images that belong to it.
+    pub version: String,
 }
 
 /// Checks a hub against itself, and notes what it refers to that is not there.
@@ -174,13 +186,16 @@ pub fn validate(
     Ok(ValidatedHub {
         uid: hub.uid().unwrap_or_default(),
         generation: hub.metadata.generation.unwrap_or_default(),
-        images: Images::of(&spec.images),
+        hibernated: spec.hibernated,
+        keeps_templates: false,
+        images: Images::of(&spec.images, &surroundings.version),
         endpoints: flickr::endpoints(&spec.flickr.endpoints)?,
         apps: flickr::apps(&spec.flickr.apps),
         api: processes::api(&spec.api, &names)?,
         dispatcher: processes::dispatcher(&spec.dispatcher)?,
         callbacks: processes::callbacks(&spec.callbacks)?,
         queues: processes::queues(&spec.queues)?,
+        autoscaling: AutoscalingPlan::of(&spec.autoscaling),
         limits: spec.limits.clone(),
         cache: processes::cache(&spec.cache)?,
         redis: data::redis(&spec.redis)?,
@@ -191,6 +206,7 @@ pub fn validate(
         key_rotation_days: spec.vault.key_rotation_days,
         user_secrets: references.checksums(),
         lacks: missing::lacks(spec, references),
+        trust: None,
         ready_generations: ready_generations(hub),
         names,
     })

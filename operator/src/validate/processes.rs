@@ -24,6 +24,8 @@ pub struct ApiPlan {
     pub cors_allowed_origins: Vec<String>,
     /// Networks of the proxies before it.
     pub trusted_proxies: Vec<IpNet>,
+    /// Whether it is reached over TLS only.
+    pub tls_only: bool,
     /// Its Ingress.
     pub ingress: Option<IngressPlan>,
     /// CPU and memory of one pod.
@@ -76,6 +78,8 @@ pub struct QueuePlan {
     pub min_replicas: u32,
     /// Most workers.
     pub max_replicas: u32,
+    /// Jobs, running and waiting, that are enough for one worker.
+    pub jobs_per_replica: u32,
     /// Attempts before a job is dead.
     pub max_attempts: u32,
     /// Seconds until one attempt is given up.
@@ -93,13 +97,17 @@ pub(super) fn api(spec: &ApiSpec, names: &HubNames) -> Result<ApiPlan, Validatio
         (Some(url), _) => url.clone(),
         (None, Some(ingress)) if ingress.tls_secret_name.is_some() => format!("https://{}", ingress.host),
         (None, Some(ingress)) => format!("http://{}", ingress.host),
-        (None, None) => format!("http://{}", names.service_host(&names.api())),
+        (None, None) => {
+            let scheme = if spec.tls_only { "https" } else { "http" };
+            format!("{scheme}://{}", names.service_host(&names.api()))
+        }
     };
     Ok(ApiPlan {
         replicas: spec.replicas,
         public_url: http_url("api.publicUrl", &public_url)?,
         cors_allowed_origins: spec.cors.allowed_origins.clone(),
         trusted_proxies: networks("api.trustedProxies", &spec.trusted_proxies)?,
+        tls_only: spec.tls_only,
         ingress: spec.ingress.as_ref().map(ingress),
         resources: DEFAULTS.with(spec.resources.as_ref(), "api.resources")?,
     })
@@ -177,6 +185,7 @@ fn queue_plan(queue: Queue, spec: &QueuesSpec) -> Result<QueuePlan, ValidationEr
         window: spec.window,
         min_replicas: spec.min_replicas,
         max_replicas: spec.max_replicas,
+        jobs_per_replica: spec.jobs_per_replica.unwrap_or(spec.concurrency),
         max_attempts: spec.max_attempts,
         timeout_seconds: spec.timeout_seconds.unwrap_or(default_timeout),
         resources: DEFAULTS.with(spec.resources.as_ref(), &field)?,

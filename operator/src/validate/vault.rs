@@ -2,7 +2,7 @@
 
 use url::Url;
 
-use super::data::{at_least, storage};
+use super::data::{at_least, members, storage};
 use super::flickr::http_url;
 use super::resources::Defaults;
 use super::{ContainerResources, StoragePlan, ValidationError};
@@ -84,10 +84,10 @@ fn managed_plan(spec: &ManagedVaultSpec, names: &HubNames) -> Result<ManagedVaul
         memory: ("96Mi", "384Mi"),
     };
     let field = "vault.managed.resources";
-    let address = format!("http://{}:{VAULT_PORT}", names.service_host(&names.vault()));
+    let address = format!("https://{}:{VAULT_PORT}", names.service_host(&names.vault()));
     Ok(ManagedVaultPlan {
         address: http_url("the address of the managed Vault", &address)?,
-        replicas: spec.replicas,
+        replicas: members(spec.replicas, "vault.managed.replicas")?,
         storage: storage(&spec.storage, "vault.managed")?,
         resources: at_least(
             DEFAULTS.with(spec.resources.as_ref(), field)?,

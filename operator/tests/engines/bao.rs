@@ -57,6 +57,7 @@ impl Bao {
             namespace: "photos".to_owned(),
             kubernetes_host: "https://kubernetes.default.svc".to_owned(),
             keys_secret: "gallery-vault-keys".to_owned(),
+            trust: None,
             standard: Standard::Complete,
         };
         let settings = wanted_settings(&desired).into_iter();

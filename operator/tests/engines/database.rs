@@ -23,6 +23,11 @@ pub(crate) fn write_key(folder: &Folder, key: &str) {
 
 /// Starts a member whose key file is written; its data are in the folder `name`.
 pub(crate) fn start_member(folder: &Folder, name: &str, port: u16) -> Server {
+    start_member_with(folder, name, port, &[])
+}
+
+/// The same, with further arguments.
+pub(crate) fn start_member_with(folder: &Folder, name: &str, port: u16, further: &[&str]) -> Server {
     let program = std::env::var("FLICKRHUB_TEST_MONGOD").expect("FLICKRHUB_TEST_MONGOD names mongod");
     let keyfile = folder.path().join("key").display().to_string();
     let data = folder.subfolder(name).display().to_string();
@@ -41,7 +46,7 @@ pub(crate) fn start_member(folder: &Folder, name: &str, port: u16) -> Server {
         "--wiredTigerCacheSizeGB",
         "0.25",
     ];
-    Server::start(&program, &arguments, folder.path(), name)
+    Server::start(&program, &[&arguments, further].concat(), folder.path(), name)
 }
 
 /// Starts one; its database, as the processes of the hub see it.
@@ -51,12 +56,14 @@ pub(crate) async fn database(folder: &Folder) -> (Server, Database) {
     let server = start_member(folder, "mongod", port);
     let desired = Desired {
         hosts: vec![format!("127.0.0.1:{port}")],
+        kept: 1,
         replica_set: "rs0".to_owned(),
         database: "flickrhub".to_owned(),
         keyfile: SecretString::from(KEY),
         admin_password: SecretString::from("admin's"),
         app_password: SecretString::from("application's"),
         election_timeout_ms: ELECTION_TIMEOUT_MS,
+        trust: None,
         standard: Standard::Complete,
     };
     until_ready(async || reconcile_desired(&desired).await).await;

@@ -3,6 +3,7 @@
 #![expect(clippy::expect_used, reason = "a test fails by a panic")]
 
 mod bao;
+mod certificates;
 mod database;
 mod mongodb;
 mod policies;

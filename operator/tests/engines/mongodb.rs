@@ -1,10 +1,29 @@
 //! The MongoDB step against a real replica set of three members. `FLICKRHUB_TEST_MONGOD` is the path of `mongod`.
 
+use std::time::Duration;
+
 use crate::database::{KEY, start_member, write_key};
 use crate::servers::{Folder, free_ports, until_ready};
 use flickrhub_operator::engine::Standard;
 use flickrhub_operator::engine::mongodb::{Desired, ELECTION_TIMEOUT_MS, reconcile_desired};
+use flickrhub_operator::engine::roster::{Members as _, Roster};
 use secrecy::SecretString;
+
+/// The replica set of the members on these ports.
+fn desired(ports: &[u16]) -> Desired {
+    Desired {
+        hosts: ports.iter().map(|port| format!("127.0.0.1:{port}")).collect(),
+        kept: ports.len(),
+        replica_set: "rs0".to_owned(),
+        database: "flickrhub".to_owned(),
+        keyfile: SecretString::from(KEY),
+        admin_password: SecretString::from("admin's"),
+        app_password: SecretString::from("application's"),
+        election_timeout_ms: ELECTION_TIMEOUT_MS,
+        trust: None,
+        standard: Standard::Complete,
+    }
+}
 
 #[tokio::test]
 #[ignore = "needs the mongod program: FLICKRHUB_TEST_MONGOD"]
@@ -15,16 +34,7 @@ async fn blank_members_become_a_replica_set_with_its_users_that_survives_the_los
     let ports = free_ports::<3>();
     let start = |member: usize| start_member(&folder, &format!("member-{member}"), ports[member]);
     let mut members = [start(0), start(1), start(2)];
-    let mut desired = Desired {
-        hosts: ports.iter().map(|port| format!("127.0.0.1:{port}")).collect(),
-        replica_set: "rs0".to_owned(),
-        database: "flickrhub".to_owned(),
-        keyfile: SecretString::from(key.as_str()),
-        admin_password: SecretString::from("admin's"),
-        app_password: SecretString::from("application's"),
-        election_timeout_ms: ELECTION_TIMEOUT_MS,
-        standard: Standard::Complete,
-    };
+    let mut desired = desired(&ports);
     let status = until_ready(async || reconcile_desired(&desired).await).await;
     assert_eq!(status.reason, "Ready", "{}", status.message);
 
@@ -45,4 +55,70 @@ async fn blank_members_become_a_replica_set_with_its_users_that_survives_the_los
     desired.keyfile = SecretString::from("another");
     let status = reconcile_desired(&desired).await;
     assert_eq!(status.reason, "KeyRefused", "{}", status.message);
+}
+
+#[tokio::test]
+#[ignore = "needs the mongod program: FLICKRHUB_TEST_MONGOD"]
+async fn the_primary_steps_down_when_another_member_can_take_over() {
+    let folder = Folder::new("mongodb-steps-down");
+    write_key(&folder, KEY);
+    let ports = free_ports::<3>();
+    let mut members: Vec<_> = (0..3)
+        .map(|member| start_member(&folder, &format!("member-{member}"), ports[member]))
+        .collect();
+    let desired = desired(&ports);
+    until_ready(async || reconcile_desired(&desired).await).await;
+    let leader = |roster: &Roster| (0..3).find(|&ordinal| roster.leads(ordinal) > 0);
+
+    let roster = desired.roster().await;
+    assert!(
+        (0..3).all(|ordinal| roster.needed(ordinal).is_none() && roster.serves(ordinal)),
+        "{roster:?}"
+    );
+    let former = leader(&roster).expect("a primary");
+    desired.hand_over(former).await.expect("it steps down");
+    until_ready(async || reconcile_desired(&desired).await).await;
+    let roster = desired.roster().await;
+    let primary = leader(&roster).expect("a primary");
+    assert_ne!(primary, former);
+
+    members[usize::try_from(former).expect("small")].kill();
+    // A primary counts on a member for some seconds after it is gone.
+    tokio::time::sleep(Duration::from_secs(12)).await;
+    let roster = desired.roster().await;
+    assert_eq!(roster.needed(former), None, "{roster:?}");
+    assert!(roster.needed(primary).is_some(), "{roster:?}");
+}
+
+#[tokio::test]
+#[ignore = "needs the mongod program: FLICKRHUB_TEST_MONGOD"]
+async fn members_join_a_running_replica_set_leave_it_and_join_again() {
+    let folder = Folder::new("mongodb-scales");
+    write_key(&folder, KEY);
+    let ports = free_ports::<5>();
+    let _members: Vec<_> = (0..5)
+        .map(|member| start_member(&folder, &format!("member-{member}"), ports[member]))
+        .collect();
+    let mut desired = desired(&ports);
+    for kept in [3, 5, 3, 5] {
+        desired.kept = kept;
+        let mut hand_overs = 0;
+        let last = u32::try_from(kept).expect("small");
+        loop {
+            let status = until_ready(async || reconcile_desired(&desired).await).await;
+            desired.standard = Standard::Serving;
+            let roster = desired.roster().await;
+            if let Some(leaving) = (last..5).find(|&ordinal| roster.leads(ordinal) > 0) {
+                desired.hand_over(leaving).await.expect("it steps down");
+                hand_overs += 1;
+                assert!(hand_overs < 5, "the primary stays on a member that is to go");
+            }
+            let is_member = |ordinal: u32| roster.is_member(ordinal) && roster.serves(ordinal);
+            if (0..5).all(|ordinal| is_member(ordinal) == (ordinal < last)) && status.reason == "Ready" {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(500)).await;
+        }
+        desired.standard = Standard::Complete;
+    }
 }

@@ -1,22 +1,19 @@
 //! The Redis step against real servers and Sentinels. `FLICKRHUB_TEST_REDIS` is the path of `redis-server`.
 
 use std::fmt::Write as _;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
 use crate::servers::{Folder, Server, free_ports, until_ready};
 use flickrhub_operator::engine::Standard;
-use flickrhub_operator::engine::redis::{Desired, decide, observe};
-use flickrhub_operator::part::PartStatus;
+use flickrhub_operator::engine::redis::{Desired, reconcile_desired};
+use flickrhub_operator::engine::roster::Members as _;
 use secrecy::SecretString;
 
-async fn look(desired: &Desired) -> PartStatus {
-    decide(&observe(desired).await, desired).into()
-}
-
-#[tokio::test]
-#[ignore = "needs the redis-server program: FLICKRHUB_TEST_REDIS"]
-async fn redis_is_ready_with_its_sentinels_and_stays_ready_through_a_failover() {
+/// Three servers with a Sentinel each, the first one as master.
+fn start(folder: &Folder) -> (Vec<Server>, Desired) {
     let program = std::env::var("FLICKRHUB_TEST_REDIS").expect("FLICKRHUB_TEST_REDIS names redis-server");
-    let folder = Folder::new("redis");
     let ports = free_ports::<6>();
     let (redis, sentinels) = ports.split_at(3);
     let write = |name: &str, text: &str| {
@@ -27,7 +24,10 @@ async fn redis_is_ready_with_its_sentinels_and_stays_ready_through_a_failover() 
     let mut servers = Vec::new();
     for (index, port) in redis.iter().enumerate() {
         let name = format!("redis-{index}");
-        let mut text = format!("port {port}\nbind 127.0.0.1\nrequirepass p\nmasterauth p\nsave \"\"\n");
+        let mut text = format!(
+            "port {port}\nbind 127.0.0.1\nrequirepass p\nmasterauth p\nsave \"\"\nmin-replicas-to-write 1\n\
+             min-replicas-max-lag 5\nrepl-diskless-sync-delay 0\nrepl-ping-replica-period 1\n"
+        );
         if index > 0 {
             let _ = writeln!(text, "replicaof 127.0.0.1 {}", redis[0]);
         }
@@ -42,7 +42,8 @@ async fn redis_is_ready_with_its_sentinels_and_stays_ready_through_a_failover() 
         let name = format!("sentinel-{index}");
         let text = format!(
             "port {port}\nbind 127.0.0.1\nrequirepass p\nsentinel sentinel-pass p\nsentinel monitor flickrhub \
-             127.0.0.1 {} 2\nsentinel auth-pass flickrhub p\nsentinel down-after-milliseconds flickrhub 3000\n",
+             127.0.0.1 {} 2\nsentinel auth-pass flickrhub p\nsentinel down-after-milliseconds flickrhub 3000\n\
+             sentinel failover-timeout flickrhub 10000\n",
             redis[0]
         );
         let file = write(&name, &text);
@@ -54,24 +55,164 @@ async fn redis_is_ready_with_its_sentinels_and_stays_ready_through_a_failover() 
         ));
     }
     let addresses = |ports: &[u16]| ports.iter().map(|port| format!("127.0.0.1:{port}")).collect();
-    let mut desired = Desired {
+    let desired = Desired {
         servers: addresses(redis),
         sentinels: addresses(sentinels),
+        kept: 3,
         master_name: "flickrhub".to_owned(),
         password: SecretString::from("p"),
+        trust: None,
         standard: Standard::Complete,
     };
-    let status = until_ready(async || look(&desired).await).await;
+    (servers, desired)
+}
+
+#[tokio::test]
+#[ignore = "needs the redis-server program: FLICKRHUB_TEST_REDIS"]
+async fn redis_is_ready_with_its_sentinels_and_stays_ready_through_a_failover() {
+    let folder = Folder::new("redis");
+    let (mut servers, mut desired) = start(&folder);
+    let status = until_ready(async || reconcile_desired(&desired).await).await;
     assert_eq!(status.reason, "Ready", "{}", status.message);
 
     servers[0].kill();
-    let status = look(&desired).await;
+    let status = reconcile_desired(&desired).await;
     assert!(!status.ready, "{}", status.message);
     desired.standard = Standard::Serving;
-    let status = until_ready(async || look(&desired).await).await;
+    let status = until_ready(async || reconcile_desired(&desired).await).await;
     assert_eq!(status.reason, "Degraded", "{}", status.message);
 
     desired.password = SecretString::from("another");
-    let status = look(&desired).await;
+    let status = reconcile_desired(&desired).await;
     assert_eq!(status.reason, "PasswordRefused", "{}", status.message);
+}
+
+/// What a client saw that wrote one number after the other.
+struct Written {
+    /// The last one that was acknowledged.
+    last: u64,
+    /// The longest time between two acknowledgements.
+    gap: Duration,
+}
+
+/// Writes until `stop`; asks the Sentinel for the master whenever that does not take a write.
+async fn write(sentinel: String, stop: Arc<AtomicBool>) -> Written {
+    let connect = async |address: &str| {
+        let client = redis::Client::open(format!("redis://:p@{address}")).expect("an address");
+        client.get_multiplexed_async_connection().await
+    };
+    let mut written = Written {
+        last: 0,
+        gap: Duration::ZERO,
+    };
+    let mut acknowledged = Instant::now();
+    while !stop.load(Ordering::Relaxed) {
+        let master: Result<(String, u16), redis::RedisError> = async {
+            let mut sentinel = connect(&sentinel).await?;
+            let mut ask = redis::cmd("SENTINEL");
+            ask.arg("GET-MASTER-ADDR-BY-NAME").arg("flickrhub");
+            ask.query_async(&mut sentinel).await
+        }
+        .await;
+        let Ok((host, port)) = master else { continue };
+        let Ok(mut master) = connect(&format!("{host}:{port}")).await else {
+            continue;
+        };
+        while !stop.load(Ordering::Relaxed) {
+            let mut set = redis::cmd("SET");
+            set.arg("number").arg(written.last + 1);
+            let outcome: Result<(), redis::RedisError> = set.query_async(&mut master).await;
+            if outcome.is_err() {
+                break;
+            }
+            written.last += 1;
+            written.gap = written.gap.max(acknowledged.elapsed());
+            acknowledged = Instant::now();
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    written
+}
+
+#[tokio::test]
+#[ignore = "needs the redis-server program: FLICKRHUB_TEST_REDIS"]
+async fn the_master_hands_over_without_a_lost_write() {
+    let folder = Folder::new("redis-hand-over");
+    let (_servers, desired) = start(&folder);
+    until_ready(async || reconcile_desired(&desired).await).await;
+    let roster = desired.roster().await;
+    assert!(
+        (0..3).all(|ordinal| roster.needed(ordinal).is_none()),
+        "{roster:?}"
+    );
+    assert_eq!(roster.leads(0), 1);
+
+    let stop = Arc::new(AtomicBool::new(false));
+    let writer = tokio::spawn(write(desired.sentinels[1].clone(), Arc::clone(&stop)));
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    desired.hand_over(0).await.expect("another one takes over");
+    let roster = desired.roster().await;
+    assert_eq!(roster.leads(0), 0, "{roster:?}");
+    until_ready(async || reconcile_desired(&desired).await).await;
+    stop.store(true, Ordering::Relaxed);
+    let written = writer.await.expect("the writer does not panic");
+    eprintln!("{} writes, the longest gap {:?}", written.last, written.gap);
+    assert!(written.gap < Duration::from_millis(2500), "{:?}", written.gap);
+
+    for address in &desired.servers {
+        let client = redis::Client::open(format!("redis://:p@{address}")).expect("an address");
+        let mut connection = client.get_multiplexed_async_connection().await.expect("it runs");
+        let number: u64 = redis::cmd("GET")
+            .arg("number")
+            .query_async(&mut connection)
+            .await
+            .expect("a number");
+        assert!(
+            number >= written.last,
+            "{address} has {number} of {}",
+            written.last
+        );
+    }
+}
+
+#[tokio::test]
+#[ignore = "needs the redis-server program: FLICKRHUB_TEST_REDIS"]
+async fn the_sentinels_forget_a_member_that_was_taken_away_after_it_has_handed_over() {
+    let folder = Folder::new("redis-shrinks");
+    let (mut servers, mut desired) = start(&folder);
+    until_ready(async || reconcile_desired(&desired).await).await;
+    // The first of them is the master, and must not be followed by the last one, which is to go.
+    desired.kept = 2;
+    desired.hand_over(0).await.expect("another one takes over");
+    until_ready(async || reconcile_desired(&desired).await).await;
+    assert_eq!(desired.roster().await.leads(1), 1);
+
+    // Each server stands beside its Sentinel.
+    servers.remove(5);
+    servers.remove(2);
+    desired.servers.truncate(2);
+    desired.sentinels.truncate(2);
+    let forgotten = async || {
+        for port in &desired.sentinels {
+            let client = redis::Client::open(format!("redis://:p@{port}")).expect("an address");
+            let mut sentinel = client.get_multiplexed_async_connection().await.expect("it runs");
+            let mut ask = redis::cmd("SENTINEL");
+            ask.arg("MASTER").arg("flickrhub");
+            let master: std::collections::HashMap<String, String> =
+                ask.query_async(&mut sentinel).await.expect("it monitors");
+            if [&master["num-slaves"], &master["num-other-sentinels"]] != ["1", "1"] {
+                return false;
+            }
+        }
+        true
+    };
+    for _ in 0..60 {
+        let status = reconcile_desired(&desired).await;
+        if status.reason == "Ready" && forgotten().await {
+            return;
+        }
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    }
+    panic!("the Sentinels still count on a member that is gone");
 }

@@ -2,7 +2,9 @@
 
 use flickrhub_operator::api_client::decide::{ClientSeen, StoredKey};
 use flickrhub_operator::api_client::key_secret::ApiKey;
-use flickrhub_operator::api_client::registry::{Registry, SealedWebhookSecret, Settings};
+use flickrhub_operator::api_client::registry::{
+    ClientRegistry as _, Registry, SealedKey, SealedWebhookSecret, SecretKey, Settings,
+};
 use jiff::Timestamp;
 use mongodb::bson::{Document, doc};
 
@@ -17,6 +19,17 @@ fn settings(scope: &str) -> Settings {
     Settings {
         scopes: vec![scope.to_owned()],
         networks: vec!["10.0.0.0/8".to_owned()],
+        requests_per_minute: None,
+    }
+}
+
+/// A key whose signing key is told by `f`.
+fn sealed(id: &str, hash: &str) -> SealedKey {
+    SealedKey {
+        id: id.to_owned(),
+        hash: hash.to_owned(),
+        signing_key: format!("vault:v1:{id}"),
+        signing_fingerprint: "f".to_owned(),
     }
 }
 
@@ -31,7 +44,10 @@ fn key(id: &str, created: i64, not_after: Option<i64>) -> StoredKey {
 
 async fn seen(registry: &Registry) -> ClientSeen {
     let found = registry.find("acme").await.expect("MongoDB answers");
-    let key = ApiKey::parse("fh_k1_secret").expect("a key");
+    let key = SecretKey {
+        key: ApiKey::parse("fh_k1_secret").expect("a key"),
+        signing_fingerprint: Some("f".to_owned()),
+    };
     found.seen(&settings("jobs:read"), true, &[key])
 }
 
@@ -51,7 +67,7 @@ async fn keys_come_and_go_and_every_step_can_be_repeated() {
     let registry = Registry::new(&database);
     assert_eq!(seen(&registry).await, ClientSeen::Absent);
 
-    let sealed = SealedWebhookSecret {
+    let webhook_secret = SealedWebhookSecret {
         ciphertext: "vault:v1:a".to_owned(),
         hash: "h".to_owned(),
         vault: "v".to_owned(),
@@ -61,24 +77,62 @@ async fn keys_come_and_go_and_every_step_can_be_repeated() {
         registry.write_settings("acme", &settings, sealed, at(1)).await
     };
     for _ in 0..2 {
-        write("jobs:write", Some(&sealed)).await.expect("written");
+        write("jobs:write", Some(&webhook_secret)).await.expect("written");
         write("jobs:read", None).await.expect("written");
     }
     let found = registry.find("acme").await.expect("MongoDB answers");
     assert!(found.has_webhook_secret("v", |hash| hash == "h"));
 
+    let slow = Settings {
+        requests_per_minute: Some(60),
+        ..settings("jobs:read")
+    };
+    for wanted in [slow, settings("jobs:read")] {
+        let written = registry.write_settings("acme", &wanted, None, at(2)).await;
+        written.expect("written");
+        let found = registry.find("acme").await.expect("MongoDB answers");
+        let seen = found.seen(&wanted, true, &[]);
+        assert!(
+            matches!(seen, ClientSeen::Ours { is_current: true, .. }),
+            "{seen:?}"
+        );
+    }
+
     let hash = bcrypt::hash("secret", 4).expect("a hash");
     for now in [10, 20] {
         registry
-            .register("acme", "k1", &hash, at(now))
+            .register("acme", &sealed("k1", &hash), at(now))
             .await
             .expect("registered");
     }
     registry
-        .register("acme", "k2", "x", at(30))
+        .register("acme", &sealed("k2", "x"), at(30))
         .await
         .expect("registered");
     assert_eq!(keys(&registry).await, [key("k1", 10, None), key("k2", 30, None)]);
+    let other = SealedKey {
+        signing_fingerprint: "of another signing key".to_owned(),
+        ..sealed("k1", &hash)
+    };
+    registry
+        .register("acme", &other, at(31))
+        .await
+        .expect("registered");
+    assert!(
+        keys(&registry)
+            .await
+            .iter()
+            .any(|key| key.id == "k1" && !key.matches)
+    );
+    registry
+        .register("acme", &sealed("k1", &hash), at(32))
+        .await
+        .expect("registered");
+    assert_eq!(
+        keys(&registry).await,
+        [key("k1", 10, None), key("k2", 30, None)],
+        "a key that is registered again keeps its age"
+    );
 
     // The first end counts, and only what has ended is taken out.
     for until in [100, 200] {
@@ -103,7 +157,7 @@ async fn keys_come_and_go_and_every_step_can_be_repeated() {
         .await
         .expect("retired");
     registry
-        .register("acme", "k2", "y", at(40))
+        .register("acme", &sealed("k2", "y"), at(40))
         .await
         .expect("registered");
     assert_eq!(
@@ -116,7 +170,7 @@ async fn keys_come_and_go_and_every_step_can_be_repeated() {
     assert_eq!(keys(&registry).await, []);
     write("jobs:read", None).await.expect("written");
     registry
-        .register("acme", "k3", "z", at(60))
+        .register("acme", &sealed("k3", "z"), at(60))
         .await
         .expect("registered");
     assert_eq!(keys(&registry).await, [key("k3", 60, None)]);
@@ -141,7 +195,7 @@ async fn a_client_that_somebody_else_made_is_never_changed() {
             .is_err()
     );
     registry
-        .register("acme", "k2", "x", at(2))
+        .register("acme", &sealed("k2", "x"), at(2))
         .await
         .expect("nothing to change");
     registry

@@ -134,6 +134,7 @@ async fn blank_members_become_an_unsealed_and_configured_openbao_that_survives_a
         namespace: "photos".to_owned(),
         kubernetes_host: "https://kubernetes.default.svc".to_owned(),
         keys_secret: "gallery-vault-keys".to_owned(),
+        trust: None,
         standard: Standard::Complete,
     };
     let status = until_ready(async || reconcile_desired(&desired, keys.clone(), &saves).await).await;

@@ -58,6 +58,9 @@ impl ApiServer {
                 let (head, body) = request.into_parts();
                 let body = body.collect_bytes().await?;
                 let (path, query) = (head.uri.path(), head.uri.query().unwrap_or_default());
+                if let Some(list) = discovery(path) {
+                    return Ok(success(&list));
+                }
                 let asked = Asked::read(&head.method, path, query);
                 let asked = asked.unwrap_or_else(|| panic!("{} {path} is not understood", head.method));
                 Ok::<_, kube::Error>(server.lock().answer(&asked, &body))
@@ -153,6 +156,16 @@ impl Inner {
                     "metadata": {}, "spec": {"audiences": []},
                     "status": {"token": "token", "expirationTimestamp": "2030-01-01T00:00:00Z"}}),
             ),
+            "create" if asked.subresource.as_deref() == Some("eviction") => {
+                self.objects.remove(place);
+                success(&json!({"apiVersion": "v1", "kind": "Status", "metadata": {}, "status": "Success"}))
+            }
+            "create" if place.resource == "subjectaccessreviews" => {
+                let mut review = sent;
+                review["metadata"] = json!({});
+                review["status"] = json!({"allowed": true});
+                success(&review)
+            }
             "create" => self.create(place, sent),
             "patch" if asked.subresource.as_deref() == Some("scale") => {
                 success(&json!({"apiVersion": "autoscaling/v1", "kind": "Scale", "metadata": {}, "spec": {}}))
@@ -212,7 +225,8 @@ impl Inner {
             if asked.verb != "patch" || asked.subresource.is_some() {
                 return failure(StatusCode::NOT_FOUND, "NotFound");
             }
-            if !self.authorise(&place.group, &place.resource, "create", None) {
+            // Here the address has the name, and a role can be limited to it.
+            if !self.authorise(&place.group, &place.resource, "create", place.name.as_deref()) {
                 return failure(StatusCode::FORBIDDEN, "Forbidden");
             }
         }
@@ -275,6 +289,20 @@ impl Inner {
         self.objects.insert(place.clone(), object.clone());
         object
     }
+}
+
+/// The resources of a group, which everybody may ask for.
+fn discovery(path: &str) -> Option<Value> {
+    (path == "/apis/keda.sh/v1alpha1").then(|| {
+        let kind = |name: &str, kind: &str| json!({"name": name, "singularName": "", "kind": kind, "namespaced": true, "verbs": []});
+        json!({
+            "apiVersion": "v1", "kind": "APIResourceList", "groupVersion": "keda.sh/v1alpha1",
+            "resources": [
+                kind("scaledobjects", "ScaledObject"),
+                kind("triggerauthentications", "TriggerAuthentication"),
+            ],
+        })
+    })
 }
 
 /// Merges as RFC 7396 has it; near enough to an apply here.

@@ -12,10 +12,16 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use flickrhub_operator::api_client::{self, key_secret::KeySecrets};
+use flickrhub_operator::autoscaling::scaler;
 use flickrhub_operator::context::{Context, Settings};
 use flickrhub_operator::controller;
 use flickrhub_operator::crd::{FlickrHub, FlickrHubClient};
 use flickrhub_operator::engine::vault::{KeyStore as _, Keys, SecretKeyStore};
+use flickrhub_operator::external_metrics::ServiceAddress;
+use flickrhub_operator::external_metrics::access::Access;
+use flickrhub_operator::external_metrics::front_proxy::User;
+use flickrhub_operator::external_metrics::registration::Registration;
+use flickrhub_operator::external_metrics::request::Asked;
 use flickrhub_operator::leader::Candidate;
 use flickrhub_operator::metrics::Metrics;
 use flickrhub_operator::reconcile::reconcile;
@@ -35,6 +41,15 @@ fn surroundings() -> Surroundings {
         // No such names resolve (RFC 6761), so the engines are away.
         cluster_domain: "invalid".to_owned(),
         operator_namespace: "flickrhub-system".to_owned(),
+        version: "0.1.0".to_owned(),
+    }
+}
+
+/// The Service of the operator.
+fn service() -> ServiceAddress {
+    ServiceAddress {
+        namespace: "flickrhub-system".to_owned(),
+        name: "flickrhub-operator".to_owned(),
     }
 }
 
@@ -47,6 +62,7 @@ fn context(server: &ApiServer) -> Context {
         surroundings: surroundings(),
         namespace: None,
         concurrency: 1,
+        external_metrics: Some(service()),
     };
     let client = server.client();
     let recorder = Recorder::new(client.clone(), reporter);
@@ -123,6 +139,24 @@ async fn works(server: &ApiServer, ctx: &Context) {
     bring_on(ctx).await;
 }
 
+/// The hub goes to sleep, which counts its pods, and wakes.
+async fn sleeps(server: &ApiServer, ctx: &Context) {
+    server.change("flickrhubs", "gallery", |hub| {
+        hub["spec"]["hibernated"] = json!(true);
+    });
+    bring_on(ctx).await;
+    server.change("statefulsets", "gallery-redis", |set| {
+        assert_eq!(set["spec"]["replicas"], 0);
+    });
+    server.change("flickrhubs", "gallery", |hub| {
+        hub["spec"]["hibernated"] = json!(false);
+    });
+    bring_on(ctx).await;
+    server.change("statefulsets", "gallery-redis", |set| {
+        assert_eq!(set["spec"]["replicas"], 3);
+    });
+}
+
 /// A client of the hub is declared; the operator fails at MongoDB, after which it would make the Secret.
 async fn declares_a_client(server: &ApiServer, ctx: &Context) {
     let client = json!({
@@ -147,6 +181,8 @@ async fn prunes(server: &ApiServer, ctx: &Context) {
         ("apps", "v1", "statefulsets"),
         ("apps", "v1", "deployments"),
         ("autoscaling", "v2", "horizontalpodautoscalers"),
+        ("keda.sh", "v1alpha1", "scaledobjects"),
+        ("keda.sh", "v1alpha1", "triggerauthentications"),
         ("policy", "v1", "poddisruptionbudgets"),
         ("networking.k8s.io", "v1", "ingresses"),
         ("networking.k8s.io", "v1", "networkpolicies"),
@@ -159,11 +195,24 @@ async fn prunes(server: &ApiServer, ctx: &Context) {
         server.put(group, version, resource, stray);
     }
     bring_on(ctx).await;
-    for (.., resource) in kinds {
+    for (group, _, resource) in kinds {
         let names = server.names(resource);
-        assert!(!names.is_empty(), "{resource}");
+        assert!(group == "autoscaling" || !names.is_empty(), "{resource}");
         assert!(!names.contains(&"gallery-stray".to_owned()), "{resource}");
     }
+}
+
+/// A pod runs an old template and does not work, so it is replaced whatever its engine says.
+async fn replaces(server: &ApiServer, ctx: &Context) {
+    server.change("statefulsets", "gallery-redis", |set| {
+        set["status"] = json!({"updateRevision": "new", "replicas": 3, "updatedReplicas": 2});
+    });
+    let pod = json!({"apiVersion": "v1", "kind": "Pod", "metadata": {
+        "name": "gallery-redis-2", "namespace": NAMESPACE, "labels": labels("redis"),
+    }});
+    server.put("", "v1", "pods", pod);
+    bring_on(ctx).await;
+    assert!(!server.names("pods").contains(&"gallery-redis-2".to_owned()));
 }
 
 /// Volumes grow, which makes a set anew.
@@ -236,6 +285,56 @@ async fn tells(ctx: &Context) {
     }
 }
 
+/// It registers its external metrics, asks whether a user may read them, tells them as far as it gets without a Redis, and
+/// withdraws them. Then another adapter serves metrics.
+async fn serves_metrics(server: &ApiServer, ctx: &Context) {
+    let published = json!({
+        "metadata": {"name": "extension-apiserver-authentication", "namespace": "kube-system"},
+        "data": {
+            "requestheader-client-ca-file": certificate_authority(),
+            "requestheader-username-headers": r#"["X-Remote-User"]"#,
+        },
+    });
+    server.put("", "v1", "configmaps", published);
+    let role = json!({"metadata": {"name": "flickrhub-operator"}});
+    server.put("rbac.authorization.k8s.io", "v1", "clusterroles", role);
+    let registration = Registration::new(server.client(), service(), "flickrhub-operator");
+    registration.establish().await.expect("registered");
+    // The certificate is lost.
+    server.change("secrets", "flickrhub-operator-external-metrics", |secret| {
+        secret["data"] = json!({});
+    });
+    registration.establish().await.expect("registered anew");
+    let asked = Asked::Discovery;
+    let access = Access::new(server.client());
+    assert!(access.allows(&User::default(), &asked).await.expect("an answer"));
+    assert!(ctx.backlogs.of(NAMESPACE, "gallery").await.is_err());
+    assert_eq!(server.names("apiservices"), ["v1beta1.external.metrics.k8s.io"]);
+    registration.withdraw().await.expect("withdrawn");
+    assert_eq!(server.names("apiservices"), [""; 0]);
+}
+
+fn certificate_authority() -> String {
+    let key = rcgen::KeyPair::generate().expect("a key");
+    let certificate = rcgen::CertificateParams::default().self_signed(&key);
+    certificate.expect("a certificate").pem()
+}
+
+/// KEDA scales the workers, of which some run jobs.
+async fn is_scaled_by_keda(server: &ApiServer, ctx: &Context) {
+    server.change("flickrhubs", "gallery", |hub| {
+        hub["spec"]["autoscaling"] = json!({"provider": "KEDA"});
+    });
+    bring_on(ctx).await;
+    assert_eq!(server.names("scaledobjects").len(), 3);
+    let pod = json!({"metadata": {"name": "gallery-worker-rest-1", "namespace": NAMESPACE}});
+    server.put("", "v1", "pods", pod);
+    let workers = [(String::from("gallery-worker-rest-1"), 4)];
+    scaler::mark_pods(ctx, NAMESPACE, &workers.into())
+        .await
+        .expect("marked");
+}
+
 /// It is elected, renews its lease and gives it back.
 async fn leads(server: &ApiServer) {
     let candidate = Candidate::new(server.client(), "flickrhub-system", "flickrhub-operator", "me");
@@ -277,7 +376,11 @@ async fn every_right_is_used_and_no_other_is_needed() {
     begins(&server, &ctx).await;
     works(&server, &ctx).await;
     declares_a_client(&server, &ctx).await;
+    serves_metrics(&server, &ctx).await;
+    is_scaled_by_keda(&server, &ctx).await;
     prunes(&server, &ctx).await;
+    sleeps(&server, &ctx).await;
+    replaces(&server, &ctx).await;
     grows(&server, &ctx).await;
     bring_on(&ctx).await;
     put_former_set(&server);

@@ -77,6 +77,16 @@ impl Hub {
         self.settled().await
     }
 
+    /// Has the workers of the queue `rest` be so many, no fewer and no more.
+    ///
+    /// # Errors
+    /// When the cluster does not answer.
+    pub(crate) async fn set_workers(&self, workers: u32) -> Result<(), Failure> {
+        self.note().await?;
+        let rest = json!({"minReplicas": workers, "maxReplicas": workers});
+        self.patch(json!({"queues": {"rest": rest}})).await
+    }
+
     /// Replaces the pods of a component.
     async fn replace(&self, component: &str) -> Result<(), Failure> {
         let pods: Api<Pod> = Api::namespaced(self.client.clone(), &cluster::namespace());
@@ -273,7 +283,7 @@ fn restoring(before: &Value) -> Value {
 fn rest_queue(before: &Value) -> Value {
     fields_of(
         &before["queues"]["rest"],
-        &["maxReplicas", "concurrency", "prefetch", "window"],
+        &["minReplicas", "maxReplicas", "concurrency", "prefetch", "window"],
     )
 }
 
@@ -308,7 +318,7 @@ mod tests {
                 }
             }
         }
-        let rest = json!({"maxReplicas": 10, "concurrency": null, "prefetch": null, "window": 100});
+        let rest = json!({"minReplicas": 2, "maxReplicas": 10, "concurrency": null, "prefetch": null, "window": 100});
         assert_eq!(back["queues"]["rest"], rest);
         assert_eq!(back["paused"], false);
     }

@@ -140,7 +140,8 @@ impl<'a> Jobs<'a> {
             .await
     }
 
-    fn filter(&self) -> Document {
+    /// What selects them in MongoDB.
+    pub(crate) fn filter(&self) -> Document {
         doc! { "user_id": { "$in": self.users }, "_id": { "$gte": self.since } }
     }
 

@@ -12,8 +12,6 @@ mod jobs;
 mod load;
 mod options;
 mod processes;
-mod quantile;
-mod report;
 mod sandbox;
 mod scene;
 mod tier;
@@ -23,6 +21,7 @@ use std::panic::AssertUnwindSafe;
 use std::process::ExitCode;
 
 use clap::Parser;
+use flickrhub_bench::{quantile, report};
 use futures::FutureExt;
 
 use crate::options::{Bench, Options};

@@ -40,6 +40,9 @@ pub(crate) struct Options {
     /// Queued jobs in the benches dispatch and memory.
     #[arg(long, default_value_t = 100_000)]
     pub(crate) queued: usize,
+    /// Workers that go in the bench scale-in, at least.
+    #[arg(long, default_value_t = 100)]
+    pub(crate) scale_ins: usize,
 }
 
 /// A bench.
@@ -61,14 +64,20 @@ pub(crate) enum Bench {
     Memory,
     /// The time of a dispatch by the number of users.
     Dispatch,
+    /// Workers that go while there is work; only by its name.
+    ScaleIn,
 }
 
 impl Options {
     /// The benches in the order in which they run: those that need the dispatcher stopped are next to each other.
     pub(crate) fn chosen(&self) -> Vec<Bench> {
         let all = Bench::value_variants().iter().copied();
-        all.filter(|bench| self.benches.is_empty() || self.benches.contains(bench))
-            .collect()
+        all.filter(|bench| match bench {
+            // It is about the operator, and takes long.
+            Bench::ScaleIn => self.benches.contains(bench),
+            _ => self.benches.is_empty() || self.benches.contains(bench),
+        })
+        .collect()
     }
 
     /// The folder of the figures.
@@ -87,7 +96,13 @@ mod tests {
         let options = Options::try_parse_from(["bench-engine", "latency", "accept"]).unwrap();
         assert_eq!(options.chosen(), [Bench::Accept, Bench::Latency]);
         let all = Options::try_parse_from(["bench-engine"]).unwrap().chosen();
-        assert_eq!(all, Bench::value_variants());
+        let but_for_scale_in = Bench::value_variants().iter().copied();
+        let but_for_scale_in = but_for_scale_in.filter(|bench| *bench != Bench::ScaleIn);
+        assert_eq!(all, but_for_scale_in.collect::<Vec<_>>());
+        let one = Options::try_parse_from(["bench-engine", "scale-in"])
+            .unwrap()
+            .chosen();
+        assert_eq!(one, [Bench::ScaleIn]);
         assert!(Options::try_parse_from(["bench-engine", "speed"]).is_err());
     }
 }

@@ -4,23 +4,28 @@ use std::time::Duration;
 
 /// Times that were measured.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Times(Vec<Duration>);
+pub struct Times(Vec<Duration>);
 
 impl Times {
     /// The value that the share `q` (0 to 1) of the sample does not exceed (nearest rank); zero for an empty sample.
-    pub(crate) fn quantile(&self, q: f64) -> Duration {
+    pub fn quantile(&self, q: f64) -> Duration {
         let mut sorted = self.0.clone();
         sorted.sort_unstable();
         sorted.get(rank(sorted.len(), q)).copied().unwrap_or_default()
     }
 
     /// [`Times::quantile`] in milliseconds.
-    pub(crate) fn quantile_ms(&self, q: f64) -> f64 {
+    pub fn quantile_ms(&self, q: f64) -> f64 {
         self.quantile(q).as_secs_f64() * 1e3
     }
 
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     /// How many there are.
-    pub(crate) fn len(&self) -> usize {
+    pub fn len(&self) -> usize {
         self.0.len()
     }
 }
@@ -44,7 +49,7 @@ fn rank(length: usize, q: f64) -> usize {
 
 /// A count as a number to calculate with.
 #[expect(clippy::cast_precision_loss, reason = "counts here are far below 2^52")]
-pub(crate) fn number(count: usize) -> f64 {
+pub fn number(count: usize) -> f64 {
     count as f64
 }
 

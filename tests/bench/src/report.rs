@@ -40,7 +40,7 @@ fn rounded(value: f64) -> f64 {
 }
 
 /// Takes figures and tells them to the standard output and to a file.
-pub(crate) struct Report {
+pub struct Report {
     figures: Vec<Figure>,
     file: File,
 }
@@ -50,7 +50,7 @@ impl Report {
     ///
     /// # Errors
     /// When the file cannot be written.
-    pub(crate) fn to_file(path: &Path) -> io::Result<Self> {
+    pub fn to_file(path: &Path) -> io::Result<Self> {
         if let Some(folder) = path.parent() {
             std::fs::create_dir_all(folder)?;
         }
@@ -65,7 +65,7 @@ impl Report {
     ///
     /// # Errors
     /// When it cannot be written.
-    pub(crate) fn figure(
+    pub fn figure(
         &mut self,
         bench: &'static str,
         metric: impl Into<String>,
@@ -92,7 +92,7 @@ impl Report {
     }
 
     /// Every figure so far, in columns.
-    pub(crate) fn table(&self) -> String {
+    pub fn table(&self) -> String {
         let rows: Vec<[String; 5]> = self
             .figures
             .iter()

@@ -13,6 +13,7 @@ use k8s_openapi::api::core::v1::ConfigMap;
 use kube::Client;
 use kube::api::Api;
 use mongodb::Database;
+use secrecy::SecretString;
 
 use crate::Failure;
 
@@ -30,6 +31,8 @@ pub(crate) struct Tier {
     pub(crate) lanes: Lanes,
     /// Encrypts tokens.
     pub(crate) vault: Vault,
+    /// The password of RabbitMQ's user.
+    pub(crate) rabbitmq_password: SecretString,
 }
 
 impl Tier {
@@ -49,6 +52,13 @@ impl Tier {
             lanes: Lanes::new(redis.clone(), &hub.redis.key_prefix),
             redis,
             vault: Vault::connect(&access.vault, Component::Api).await?,
+            rabbitmq_password: cluster::secret(
+                client,
+                &format!("{}-rabbitmq-auth", cluster::hub()),
+                "password",
+            )
+            .await
+            .into(),
             hub,
         })
     }

@@ -72,7 +72,8 @@ pub(crate) async fn remove(tier: &Tier, users: &[String]) -> Result<(), Failure>
     Ok(())
 }
 
-fn mock(path: &str) -> String {
+/// An address of the control side of Flickr's stand-in.
+pub(crate) fn mock(path: &str) -> String {
     format!(
         "http://flickr-mock.{}.svc:8080/_mock/{path}",
         cluster::namespace()

@@ -10,9 +10,11 @@ use std::process::Command;
 use std::time::Duration;
 
 use flickrhub_e2e::cluster;
+use flickrhub_job::connection::trust::Trust;
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::{Api, DeleteParams, ListParams};
 use kube::{Client, ResourceExt};
+use redis::RedisConnectionInfo;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, sleep_until};
 
@@ -252,11 +254,12 @@ impl Nemesis {
     async fn flush(&self) -> Result<String, String> {
         let secret = format!("{}-redis-auth", cluster::hub());
         let password = cluster::secret(&self.client, &secret, "password").await;
+        let trust = Trust::from_pem(cluster::authorities(&self.client).await).map_err(text)?;
         let mut flushed = Vec::new();
         for pod in self.pods(Target::Redis).await.map_err(text)? {
-            let address = pod.status.as_ref().and_then(|status| status.pod_ip.clone());
-            let Some(address) = address else { continue };
-            if flush_master(&address, &password).await.map_err(text)? {
+            let (hub, namespace) = (cluster::hub(), cluster::namespace());
+            let host = format!("{}.{hub}-redis.{namespace}.svc.cluster.local", pod.name_any());
+            if flush_master(host, password.trim(), &trust).await.map_err(text)? {
                 flushed.push(pod.name_any());
             }
         }
@@ -280,8 +283,9 @@ const fn illness(fault: Fault) -> Duration {
     }
 }
 
-async fn flush_master(address: &str, password: &str) -> redis::RedisResult<bool> {
-    let client = redis::Client::open(format!("redis://:{}@{address}:6379/", password.trim()))?;
+async fn flush_master(host: String, password: &str, trust: &Trust) -> redis::RedisResult<bool> {
+    let login = RedisConnectionInfo::default().set_password(password);
+    let client = flickrhub_job::connection::redis::client((host, 6379), login, Some(trust))?;
     let mut connection = client.get_multiplexed_async_connection().await?;
     let replication: String = redis::cmd("INFO")
         .arg("replication")

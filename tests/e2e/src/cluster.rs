@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use k8s_openapi::api::core::v1::Secret;
+use k8s_openapi::api::core::v1::{ConfigMap, Secret};
 use kube::Client;
 use kube::api::{Api, DynamicObject};
 use kube::core::{ApiResource, GroupVersionKind};
@@ -47,6 +47,14 @@ pub async fn secret(client: &Client, name: &str, key: &str) -> String {
         .remove(key)
         .expect("the Secret has the key");
     String::from_utf8(value.0).expect("text")
+}
+
+/// The certificate authorities (PEM) by which the servers of the hub are known.
+pub async fn authorities(client: &Client) -> String {
+    let maps: Api<ConfigMap> = Api::namespaced(client.clone(), &namespace());
+    let name = format!("{}-trust", hub());
+    let map = maps.get(&name).await.expect("the authorities of the hub");
+    map.data.unwrap_or_default().remove("ca.crt").expect("ca.crt")
 }
 
 /// A condition of a hub.

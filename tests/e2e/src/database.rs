@@ -1,10 +1,12 @@
 //! What the hub under test has in MongoDB, looked at as MongoDB's administrator.
 
+use std::path::PathBuf;
+
 use futures::TryStreamExt;
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::api::Api;
 use mongodb::bson::{Document, RawDocumentBuf, doc};
-use mongodb::options::{ClientOptions, Credential, ServerAddress};
+use mongodb::options::{ClientOptions, Credential, ServerAddress, TlsOptions};
 use mongodb::{Client, Database};
 use serde_yaml_ng::Value;
 
@@ -23,6 +25,8 @@ pub async fn of_the_hub(client: &kube::Client) -> Database {
         .password(password.trim().to_owned())
         .source("admin".to_owned())
         .build();
+    let authorities = PathBuf::from(text(&mongodb["caFile"]));
+    let tls = TlsOptions::builder().ca_file_path(authorities).build();
     let options = ClientOptions::builder()
         .hosts(
             hosts
@@ -32,6 +36,7 @@ pub async fn of_the_hub(client: &kube::Client) -> Database {
         )
         .repl_set_name(text(&mongodb["replicaSet"]).to_owned())
         .credential(credential)
+        .tls(tls)
         .build();
     let server = Client::with_options(options).expect("a client of MongoDB");
     server.database(&name(client).await)
@@ -71,21 +76,27 @@ pub async fn document(database: &Database, collection: &str, id: &str) -> Docume
         .expect("the document is there")
 }
 
-/// The collections in which some document holds this text, wherever in it. BSON keeps texts as they are, so the bytes of
-/// a document are searched: no field is left out, nor the chunks of files.
-pub async fn collections_with(database: &Database, text: &str) -> Vec<String> {
-    let names = database.list_collection_names().await.expect("collections");
-    let mut found = Vec::new();
-    for name in names {
+/// Each document of every collection, as its bytes.
+pub async fn each_document(database: &Database, mut see: impl FnMut(&str, &[u8])) {
+    for name in database.list_collection_names().await.expect("collections") {
         let collection = database.collection::<RawDocumentBuf>(&name);
         let mut documents = collection.find(doc! {}).await.expect("documents");
         while let Some(document) = documents.try_next().await.expect("documents") {
-            if holds(document.as_bytes(), text.as_bytes()) {
-                found.push(name);
-                break;
-            }
+            see(&name, document.as_bytes());
         }
     }
+}
+
+/// The collections in which some document holds this text, wherever in it. BSON keeps texts as they are, so the bytes of
+/// a document are searched: no field is left out, nor the chunks of files.
+pub async fn collections_with(database: &Database, text: &str) -> Vec<String> {
+    let mut found = Vec::new();
+    each_document(database, |name, document| {
+        if !found.iter().any(|known| known == name) && holds(document, text.as_bytes()) {
+            found.push(name.to_owned());
+        }
+    })
+    .await;
     found
 }
 

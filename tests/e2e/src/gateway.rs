@@ -8,7 +8,7 @@ use reqwest::{Client, RequestBuilder, StatusCode};
 use serde_json::{Value, json};
 
 use crate::mock::Mock;
-use crate::{cluster, eventually};
+use crate::{cluster, eventually, signature};
 
 /// The gateway of the hub under test, called with the key of its default client.
 #[derive(Clone)]
@@ -86,6 +86,16 @@ impl Gateway {
         }
     }
 
+    /// A GET request that is signed with this key of a client instead of carrying it; of a path without a query.
+    pub fn signed_get(&self, path: &str, key_id: &str, signing_key: &str) -> RequestBuilder {
+        let authority = self.base.split("://").last().unwrap_or_default();
+        let mut request = self.http.get(format!("{}{path}", self.base));
+        for (name, value) in signature::of_get(authority, path, key_id, signing_key) {
+            request = request.header(name, value);
+        }
+        request
+    }
+
     /// A GET request.
     pub fn get(&self, path: &str) -> RequestBuilder {
         self.http
@@ -131,7 +141,7 @@ impl Gateway {
     }
 
     /// Takes the Flickr user of this name through the OAuth flow; answers the user's id.
-    pub(crate) async fn authorise(&self, name: &str, permission: &str) -> String {
+    pub async fn authorise(&self, name: &str, permission: &str) -> String {
         let answer = send(
             self.post("/api/v1/oauth/start")
                 .json(&json!({"permission": permission})),

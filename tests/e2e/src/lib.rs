@@ -16,9 +16,12 @@ pub mod cluster;
 pub mod database;
 pub mod exposition;
 pub mod gateway;
+pub mod leak;
+pub mod load;
 pub mod mock;
 pub mod processes;
 pub mod scene;
+pub mod signature;
 
 use std::time::Duration;
 

@@ -46,6 +46,12 @@ fn is_ready(pod: &Pod) -> bool {
 /// What `/metrics` of one pod says.
 pub async fn metrics(pod: &Pod) -> Vec<Sample> {
     let name = pod.name_any();
+    exposition::parse(&metrics_text(pod).await).unwrap_or_else(|error| panic!("{name}: {error}"))
+}
+
+/// The same as it is sent.
+pub async fn metrics_text(pod: &Pod) -> String {
+    let name = pod.name_any();
     let address = pod.status.as_ref().and_then(|status| status.pod_ip.as_deref());
     let port = pod
         .spec
@@ -66,8 +72,7 @@ pub async fn metrics(pod: &Pod) -> Vec<Sample> {
         .await
         .expect("the pod answers");
     assert!(answer.status().is_success(), "{name}: {}", answer.status());
-    let text = answer.text().await.expect("text");
-    exposition::parse(&text).unwrap_or_else(|error| panic!("{name}: {error}"))
+    answer.text().await.expect("text")
 }
 
 /// What one pod has logged, in the last `seconds` or ever, a JSON object for each line.

@@ -100,10 +100,16 @@ async fn a_declared_client_has_a_key_that_is_rotated_with_an_overlap_and_revoked
             StatusCode::FORBIDDEN
         );
 
-        // Neither the key nor the webhook secret is in MongoDB.
+        // It signs, with what stands beside its key.
+        let signing_key = cluster::secret(&scene.client, &secret_name, "signing-key").await;
+        let signed = |gateway: &Gateway, id: &str, key: &str| gateway.signed_get("/api/v1/jobs", id, key);
+        let answer = send(signed(&first, &first_id, &signing_key)).await;
+        assert_eq!(answer.status, StatusCode::OK, "{answer:?}");
+
+        // Neither the keys nor the webhook secret is in MongoDB.
         let database = database::of_the_hub(&scene.client).await;
         let secret = key.rsplit('_').next().expect("a secret");
-        for plain in [secret, &webhook_secret] {
+        for plain in [secret, &signing_key, &webhook_secret] {
             let found = database::collections_with(&database, plain).await;
             assert!(found.is_empty(), "{found:?}");
         }
@@ -115,6 +121,15 @@ async fn a_declared_client_has_a_key_that_is_rotated_with_an_overlap_and_revoked
             .with_key(&cluster::secret(&scene.client, &secret_name, "api-key").await);
         assert_eq!(status(&second).await, StatusCode::OK);
         assert_eq!(status(&first).await, StatusCode::OK, "the overlap has begun");
+        let second_signing_key = cluster::secret(&scene.client, &secret_name, "signing-key").await;
+        assert_ne!(signing_key, second_signing_key);
+        for (id, key, expected) in [
+            (&first_id, &signing_key, StatusCode::OK),
+            (&second_id, &second_signing_key, StatusCode::OK),
+            (&second_id, &signing_key, StatusCode::UNAUTHORIZED),
+        ] {
+            assert_eq!(send(signed(&first, id, key)).await.status, expected);
+        }
 
         // The end of the overlap comes early.
         let documents = database.collection::<Document>("clients");

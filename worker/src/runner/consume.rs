@@ -25,7 +25,7 @@ use tracing::{Instrument, Span};
 use super::Runner;
 use crate::backoff::DATA_TIER;
 use crate::panics::{Panicked, caught};
-use crate::shutdown::{pause, run_limit, unless_stopped};
+use crate::shutdown::{BEGIN_LIMIT, pause, run_limit, unless_stopped};
 
 /// What the broker is told about a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,7 +41,7 @@ pub(super) enum Settlement {
     Broken,
 }
 
-/// How long cancelling the consumer, giving back what was not begun and closing the channel may take, each.
+/// How long cancelling the consumer, giving back what could not be begun and closing the channel may take, each.
 const GOOD_BYE: Duration = Duration::from_secs(3);
 
 /// Consumes until the process is asked to stop, then finishes what it holds.
@@ -68,7 +68,7 @@ pub(super) async fn consume(runner: Arc<Runner>, rabbit: Rabbit, stop: Cancellat
         pause(DATA_TIER.wait(failures), &stop).await;
     }
     if let Some(subscription) = &mut subscribed {
-        subscription.give_back_unstarted().await;
+        subscription.finish_handed_over(&runner, &permits, &held).await;
     }
     held.close();
     if timeout(run_limit(runner.settings.timeout_seconds), held.wait())
@@ -129,9 +129,7 @@ impl Subscription {
         // The permit first: a message that would wait for one stays where shutdown can give it back.
         while let Some(Ok(permit)) = unless_stopped(Arc::clone(permits).acquire_owned(), stop).await {
             match unless_stopped(self.consumer.next(), stop).await {
-                Some(Some(Ok(delivery))) => {
-                    held.spawn(answer(Arc::clone(runner), delivery, permit, stop.clone()));
-                }
+                Some(Some(Ok(delivery))) => begin(runner, delivery, permit, held, stop),
                 Some(Some(Err(error))) => {
                     tracing::warn!(queue = runner.queue.name(), %error, "the channel is lost; its messages come again");
                     return;
@@ -153,13 +151,36 @@ impl Subscription {
         }
     }
 
-    /// Gives back what the broker handed over and nobody began.
-    async fn give_back_unstarted(&mut self) {
+    /// Begins what the broker handed over before the process was asked to stop, as places become free, and gives back what
+    /// has none within [`BEGIN_LIMIT`]: a worker that is scaled in leaves nothing behind that another has to be handed
+    /// again.
+    async fn finish_handed_over(
+        &mut self,
+        runner: &Arc<Runner>,
+        permits: &Arc<Semaphore>,
+        held: &TaskTracker,
+    ) {
         let cancel = self
             .channel
             .basic_cancel(self.consumer.tag(), BasicCancelOptions::default());
         if !matches!(timeout(GOOD_BYE, cancel).await, Ok(Ok(()))) {
             // Without the broker's word the messages are given back when the channel closes.
+            return;
+        }
+        // These jobs run as if nobody had asked to stop, until the time to begin is over.
+        let late = CancellationToken::new();
+        let begin_all = async {
+            while let Ok(permit) = Arc::clone(permits).acquire_owned().await {
+                match self.consumer.next().await {
+                    Some(Ok(delivery)) => begin(runner, delivery, permit, held, &late),
+                    // The broker hands over nothing more.
+                    Some(Err(_)) | None => return,
+                }
+            }
+        };
+        let began_all = timeout(BEGIN_LIMIT, begin_all).await.is_ok();
+        late.cancel();
+        if began_all {
             return;
         }
         let give_back = async {
@@ -172,6 +193,20 @@ impl Subscription {
         // What is left comes back when the channel closes.
         let _ = timeout(GOOD_BYE, give_back).await;
     }
+}
+
+fn begin(
+    runner: &Arc<Runner>,
+    delivery: Delivery,
+    permit: OwnedSemaphorePermit,
+    held: &TaskTracker,
+    stop: &CancellationToken,
+) {
+    if delivery.redelivered {
+        let redeliveries = &runner.metrics.redeliveries;
+        redeliveries.with_label_values(&[runner.queue.name()]).inc();
+    }
+    held.spawn(answer(Arc::clone(runner), delivery, permit, stop.clone()));
 }
 
 async fn answer(

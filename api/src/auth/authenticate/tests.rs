@@ -119,6 +119,36 @@ async fn a_flood_of_wrong_secrets_is_not_compared_and_does_not_meet_a_key_at_wor
 }
 
 #[tokio::test]
+async fn a_flood_of_wrong_secrets_from_one_address_does_not_shut_out_a_key_that_is_new_to_the_process() {
+    let authenticator = authenticator(&Arc::default());
+    for guess in 0..200 {
+        assert!(
+            present(&authenticator, &format!("fh_k1_guess{guess}"))
+                .await
+                .is_err()
+        );
+    }
+    let there = present_from(&authenticator, "fh_k1_secret", "192.0.2.2").await;
+    assert!(there.is_ok(), "{there:?}");
+}
+
+#[tokio::test]
+async fn a_request_that_lasts_ends_when_its_client_loses_a_scope() {
+    let directory = Arc::new(Directory::default());
+    let brief = Duration::from_millis(20);
+    let authenticator = Authenticator::with_lifetime(directory.clone(), brief);
+    let caller = present(&authenticator, "fh_k1_secret").await;
+    let caller = caller.unwrap_or_else(|problem| panic!("{problem:?}"));
+    assert_eq!(authenticator.still_holds(&caller).await, Ok(true));
+    directory.change(|keys| {
+        keys.entry("k1".to_owned())
+            .and_modify(|key| key.scopes = vec!["uploads:write".to_owned()]);
+    });
+    tokio::time::sleep(brief * 2).await;
+    assert_eq!(authenticator.still_holds(&caller).await, Ok(false));
+}
+
+#[tokio::test]
 async fn a_flood_of_unknown_keys_is_not_looked_up() {
     let directory = Arc::new(Directory::default());
     let authenticator = authenticator(&directory);

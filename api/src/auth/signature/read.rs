@@ -101,6 +101,16 @@ impl SignedRequest {
         })
     }
 
+    /// The text that is signed.
+    pub fn base(&self) -> &str {
+        &self.base
+    }
+
+    /// The names of the components that are signed.
+    pub fn covered(&self) -> &[String] {
+        &self.covered
+    }
+
     /// Whether the signature covers what it must, and is of now (seconds since 1970).
     ///
     /// # Errors

@@ -10,8 +10,8 @@ use futures::future::select_ok;
 use redis::aio::MultiplexedConnection;
 use redis::io::tcp::TcpSettings;
 use redis::{
-    AsyncConnectionConfig, Client, ErrorKind, IntoConnectionInfo, ProtocolVersion, PushInfo,
-    RedisConnectionInfo, Value,
+    AsyncConnectionConfig, Client, ConnectionAddr, ErrorKind, IntoConnectionInfo, ProtocolVersion, PushInfo,
+    RedisConnectionInfo, RedisResult, TlsCertificates, Value,
 };
 use secrecy::{ExposeSecret, SecretString};
 use tokio::sync::mpsc::UnboundedSender;
@@ -19,6 +19,7 @@ use tokio::sync::mpsc::UnboundedSender;
 use super::{ConnectError, RESPONSE_TIMEOUT};
 use crate::config::{RedisConfig, read_secret};
 use crate::connection::address::host_and_port;
+use crate::connection::trust::Trust;
 
 /// How long a connection may take to be established, per server.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
@@ -59,6 +60,7 @@ async fn lead_to_master(
     settings: &AsyncConnectionConfig,
 ) -> Result<MultiplexedConnection, ConnectError> {
     let password = read_secret(&config.password_file)?;
+    let trust = Trust::read(config.ca_file.as_deref())?;
     let sentinels = config
         .sentinels
         .iter()
@@ -69,22 +71,33 @@ async fn lead_to_master(
             redis::RedisError::from((ErrorKind::EmptySentinelList, "no Sentinel is configured")).into(),
         );
     }
+    let access = Access {
+        password: &password,
+        trust: trust.as_ref(),
+    };
     let ways = sentinels
         .into_iter()
-        .map(|sentinel| by_way_of(sentinel, &config.master_name, &password, protocol, settings).boxed());
+        .map(|sentinel| by_way_of(sentinel, &config.master_name, access, protocol, settings).boxed());
     let (connection, _others) = select_ok(ways).await?;
     Ok(connection)
+}
+
+/// What every connection takes.
+#[derive(Clone, Copy)]
+struct Access<'a> {
+    password: &'a SecretString,
+    trust: Option<&'a Trust>,
 }
 
 async fn by_way_of(
     sentinel: (String, u16),
     master_name: &str,
-    password: &SecretString,
+    access: Access<'_>,
     protocol: ProtocolVersion,
     settings: &AsyncConnectionConfig,
 ) -> Result<MultiplexedConnection, ConnectError> {
     let brief = AsyncConnectionConfig::new().set_response_timeout(Some(RESPONSE_TIMEOUT));
-    let mut sentinel = open(sentinel, password, ProtocolVersion::RESP2, &brief).await?;
+    let mut sentinel = open(sentinel, access, ProtocolVersion::RESP2, &brief).await?;
     let master: Option<(String, u16)> = redis::cmd("SENTINEL")
         .arg("GET-MASTER-ADDR-BY-NAME")
         .arg(master_name)
@@ -93,7 +106,7 @@ async fn by_way_of(
     let Some(master) = master else {
         return Err(no_master("the Sentinel does not know the master's name").into());
     };
-    let mut connection = open(master, password, protocol, settings).await?;
+    let mut connection = open(master, access, protocol, settings).await?;
     if is_led_by(&mut connection).await? {
         Ok(connection)
     } else {
@@ -103,22 +116,53 @@ async fn by_way_of(
 
 async fn open(
     address: (String, u16),
-    password: &SecretString,
+    access: Access<'_>,
     protocol: ProtocolVersion,
     settings: &AsyncConnectionConfig,
 ) -> Result<MultiplexedConnection, ConnectError> {
     let login = RedisConnectionInfo::default()
-        .set_password(password.expose_secret())
+        .set_password(access.password.expose_secret())
         .set_protocol(protocol)
         .set_skip_set_lib_name();
+    let settings = settings.clone().set_connection_timeout(Some(CONNECT_TIMEOUT));
+    Ok(client(address, login, access.trust)?
+        .get_multiplexed_async_connection_with_config(&settings)
+        .await?)
+}
+
+/// A client of one server, a Redis or a Sentinel; over TLS where authorities are given, which then have to have signed the
+/// certificate of this very name. Nothing is connected yet.
+///
+/// # Errors
+/// When the client cannot be set up.
+pub fn client(
+    (host, port): (String, u16),
+    login: RedisConnectionInfo,
+    trust: Option<&Trust>,
+) -> RedisResult<Client> {
+    let address = match trust {
+        None => ConnectionAddr::Tcp(host, port),
+        Some(_) => ConnectionAddr::TcpTls {
+            host,
+            port,
+            insecure: false,
+            tls_params: None,
+        },
+    };
     let info = address
         .into_connection_info()?
         .set_tcp_settings(TcpSettings::default().set_nodelay(true))
         .set_redis_settings(login);
-    let settings = settings.clone().set_connection_timeout(Some(CONNECT_TIMEOUT));
-    Ok(Client::open(info)?
-        .get_multiplexed_async_connection_with_config(&settings)
-        .await?)
+    match trust {
+        None => Client::open(info),
+        Some(trust) => {
+            let certificates = TlsCertificates {
+                client_tls: None,
+                root_cert: Some(trust.pem().as_bytes().to_vec()),
+            };
+            Client::build_with_tls(info, certificates)
+        }
+    }
 }
 
 pub(super) fn no_master(why: &'static str) -> redis::RedisError {

@@ -3,9 +3,11 @@
 use super::super::process::Access;
 use super::super::{api, dispatcher, mongodb, rabbitmq, redis, vault, worker};
 use super::destination::{Destination, port};
+use crate::autoscaling::Scaling;
 use crate::names::{
-    AMQP_PORT, API_PORT, DISTRIBUTION_PORT, EPMD_PORT, METRICS_PORT, MONGODB_PORT, RABBITMQ_MANAGEMENT_PORT,
-    RABBITMQ_METRICS_PORT, REDIS_PORT, SENTINEL_PORT, VAULT_CLUSTER_PORT, VAULT_PORT,
+    AMQP_PORT, API_PORT, API_TLS_PORT, DISTRIBUTION_PORT, EPMD_PORT, METRICS_PORT, MONGODB_PORT,
+    RABBITMQ_MANAGEMENT_PORT, RABBITMQ_METRICS_PORT, REDIS_PORT, SENTINEL_PORT, VAULT_CLUSTER_PORT,
+    VAULT_PORT,
 };
 use crate::validate::{NetworkPlan, ValidatedHub, VaultPlan};
 
@@ -19,6 +21,8 @@ pub(super) enum Party {
     Component(&'static str),
     /// The operator.
     Operator,
+    /// The operator of KEDA.
+    Keda,
     /// Who may reach the API.
     ApiClients,
     /// Who may read metrics.
@@ -101,8 +105,16 @@ pub(super) fn flows(hub: &ValidatedHub, plan: &NetworkPlan) -> Vec<Flow> {
     flows.push(tcp(
         Party::ApiClients,
         Party::Component(api::COMPONENT),
-        &[API_PORT],
+        if hub.api.tls_only {
+            &[API_TLS_PORT]
+        } else {
+            &[API_PORT, API_TLS_PORT]
+        },
     ));
+    if hub.autoscaling.scaling == Scaling::Keda {
+        let redis = Party::Component(redis::COMPONENT);
+        flows.push(tcp(Party::Keda, redis, &[REDIS_PORT, SENTINEL_PORT]));
+    }
     flows.extend(callbacks(hub, plan));
     flows.extend(components(hub).into_iter().map(|component| Flow {
         from: Party::Component(component),

@@ -17,6 +17,8 @@ use crate::validate::{NetworkPlan, ValidatedHub};
 /// The label that every namespace has, with its name.
 const NAMESPACE_NAME: &str = "kubernetes.io/metadata.name";
 const DNS_PORT: u16 = 53;
+/// The label of the operator of KEDA, as its chart and its manifests give it.
+const KEDA_OPERATOR: (&str, &str) = ("app", "keda-operator");
 /// Where `NodeLocal DNSCache` listens on every node by default.
 const NODE_LOCAL_DNS: &str = "169.254.20.10/32";
 
@@ -55,6 +57,7 @@ pub(super) fn of(hub: &ValidatedHub, plan: &NetworkPlan, party: &Party) -> Optio
             ..NetworkPolicyPeer::default()
         }]),
         Party::Operator => Peers::these(vec![pods_in(&plan.operator_namespace, labels::OPERATOR)]),
+        Party::Keda => Peers::these(vec![pods_in(&hub.autoscaling.keda_namespace, KEDA_OPERATOR)]),
         Party::ApiClients => chosen(&plan.api_from),
         Party::MetricsReaders => Peers::these(plan.metrics_from.clone()),
         Party::Dns => Peers::these(vec![

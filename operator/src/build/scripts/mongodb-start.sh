@@ -1,12 +1,17 @@
 #!/bin/sh
 # Starts mongod, which refuses a key file that others than its user may read; volumes of Secrets cannot be that strict.
 # Nobody gets in without a password, not even by way of the loopback address before the first user exists: the operator
-# logs in with the key file.
+# logs in with the key file. Members show each other certificates; clients, who log in by passwords, need none. The operator
+# tells a member to take up another certificate.
 set -eu
 install -m 400 /etc/mongodb-auth/keyfile /run/mongodb/keyfile
 exec mongod \
     --replSet "$REPLICA_SET" \
     --keyFile /run/mongodb/keyfile \
+    --tlsMode requireTLS \
+    --tlsCertificateKeyFile /etc/mongodb-tls/tls-combined.pem \
+    --tlsCAFile /etc/mongodb-tls/ca.crt \
+    --tlsAllowConnectionsWithoutCertificates \
     --dbpath /data/db \
     --bind_ip_all \
     --nounixsocket \

@@ -4,7 +4,9 @@ disable_mlock = true
 listener "tcp" {
   address         = "0.0.0.0:8200"
   cluster_address = "0.0.0.0:8201"
-  tls_disable     = true
+  tls_cert_file   = "/etc/openbao-tls/tls.crt"
+  tls_key_file    = "/etc/openbao-tls/tls.key"
+  tls_min_version = "tls12"
 }
 
 telemetry {

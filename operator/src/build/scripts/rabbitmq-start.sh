@@ -24,5 +24,5 @@ until getent hosts "$POD_NAME.$DOMAIN" >/dev/null; do
 done
 
 # Idle schedulers must not spin: the processor is shared.
-export RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS="+sbwt none +sbwtdcpu none +sbwtdio none"
+export RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS="$distribution +sbwt none +sbwtdcpu none +sbwtdio none"
 exec rabbitmq-server

@@ -14,7 +14,8 @@ others() {
 
 # The password stays out of arguments: redis-cli takes it from its environment.
 cli() {
-    REDISCLI_AUTH="$(cat /etc/redis-auth/password)" timeout 2 redis-cli --no-auth-warning "$@" 2>/dev/null
+    REDISCLI_AUTH="$(cat /etc/redis-auth/password)" timeout 2 redis-cli --no-auth-warning \
+        --tls --cacert /etc/redis-tls/ca.crt "$@" 2>/dev/null
 }
 
 # The master by the word of the first other Sentinel that knows one, or nothing.

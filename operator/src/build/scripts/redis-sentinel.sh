@@ -1,7 +1,9 @@
 #!/bin/sh
-# Starts a Sentinel. Its state lives on the volume of the pod; passwords and quorum are written anew at every start.
+# Starts a Sentinel. Its state lives on the volume of the pod; passwords, quorum and what is about TLS are written anew at
+# every start.
 set -eu
 . /etc/redis/peers.sh
+. /etc/redis/certificate.sh
 umask 077
 state=/data/sentinel.conf
 
@@ -9,7 +11,6 @@ if [ ! -f "$state" ]; then
     master=$(known_master)
     [ -n "$master" ] || master="$SET_NAME-0.$DOMAIN"
     cat >"$state.new" <<SETTINGS
-port 26379
 dir /run/redis
 protected-mode no
 sentinel resolve-hostnames yes
@@ -26,11 +27,21 @@ fi
 
 {
     awk -v name="$MASTER_NAME" -v quorum="$QUORUM" '
+        $1 == "port" || $1 ~ /^tls-/ { next }
         $1 == "requirepass" || ($1 == "user" && $2 == "default") { next }
         $1 == "sentinel" && ($2 == "auth-pass" || $2 == "sentinel-pass") { next }
         $1 == "sentinel" && $2 == "monitor" && $3 == name { $6 = quorum }
         { print }
     ' "$state"
+    cat <<SETTINGS
+port 0
+tls-port 26379
+tls-cert-file /etc/redis-tls/tls.crt
+tls-key-file /etc/redis-tls/tls.key
+tls-ca-cert-file /etc/redis-tls/ca.crt
+tls-auth-clients no
+tls-replication yes
+SETTINGS
     password=$(cat /etc/redis-auth/password)
     printf 'requirepass %s\nsentinel sentinel-pass %s\nsentinel auth-pass %s %s\n' \
         "$password" "$password" "$MASTER_NAME" "$password"
@@ -50,4 +61,11 @@ until getent hosts "$master" >/dev/null; do
     echo "waits for the name $master"
     sleep 0.5
 done
+
+# A Sentinel cannot be told to read its certificate again: it starts anew, one pod after the other.
+start_anew() {
+    sleep $((${POD_NAME##*-} * 20))
+    kill -TERM $$
+}
+on_new_certificate /etc/redis-tls start_anew &
 exec redis-sentinel "$state"

@@ -3,6 +3,7 @@
 # with ordinal 0 is the master.
 set -eu
 . /etc/redis/peers.sh
+. /etc/redis/certificate.sh
 umask 077
 
 master=
@@ -35,7 +36,13 @@ near=0
 {
     cat <<SETTINGS
 dir /data
-port 6379
+port 0
+tls-port 6379
+tls-cert-file /etc/redis-tls/tls.crt
+tls-key-file /etc/redis-tls/tls.key
+tls-ca-cert-file /etc/redis-tls/ca.crt
+tls-auth-clients no
+tls-replication yes
 protected-mode no
 replica-announce-ip $ME
 appendonly yes
@@ -56,6 +63,13 @@ SETTINGS
     unset password
     [ "$master" = "$ME" ] || printf 'replicaof %s 6379\n' "$master"
 } >/run/redis/redis.conf
+
+# Setting the names of the files makes Redis read them again, though they are the same.
+read_certificate() {
+    [ "$(cli config set tls-ca-cert-file /etc/redis-tls/ca.crt tls-cert-file /etc/redis-tls/tls.crt \
+        tls-key-file /etc/redis-tls/tls.key)" = OK ]
+}
+on_new_certificate /etc/redis-tls read_certificate &
 
 echo "starts as $ME with master $master"
 exec redis-server /run/redis/redis.conf

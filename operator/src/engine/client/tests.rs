@@ -14,11 +14,19 @@ fn desired_with(vault: &str) -> Desired {
     desired
 }
 
+fn stored_key(hash: &str) -> StoredKey {
+    StoredKey {
+        id: "k1".to_owned(),
+        hash: hash.to_owned(),
+        signing_fingerprint: None,
+    }
+}
+
 fn stored() -> Stored {
     Stored {
-        keys: vec![("k1".to_owned(), "hash of secret".to_owned())],
+        keys: vec![stored_key("hash of secret")],
         fingerprint: Some(desired().fingerprint),
-        scopes: BTreeSet::from(SCOPES.map(str::to_owned)),
+        scopes: BTreeSet::from(SCOPES.map(|scope| scope.name().to_owned())),
         rotated_at: None,
         secret_hash: Some("hash of whsec_a".to_owned()),
         vault: Some(desired().vault),
@@ -61,7 +69,7 @@ fn only_what_differs_is_written() {
         ..Change::default()
     };
     let other_hash = Stored {
-        keys: vec![("k1".to_owned(), "hash of another".to_owned())],
+        keys: vec![stored_key("hash of another")],
         ..stored()
     };
     assert_eq!(change(&other_hash), only_key);
@@ -80,6 +88,33 @@ fn only_what_differs_is_written() {
         ..stored()
     };
     assert!(change(&fewer_scopes).scopes);
+}
+
+#[test]
+fn a_signing_key_is_written_with_its_key_and_again_when_it_or_the_vault_is_another() {
+    let signing = |vault: &str| {
+        let key = SecretString::from("QUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUE=");
+        desired_with(vault).signing_by(&key)
+    };
+    let Some(wanted) = signing(&desired().vault) else {
+        panic!("the key signs");
+    };
+    let only_key = Change {
+        key: true,
+        ..Change::default()
+    };
+    assert_eq!(change_to(&stored(), &wanted), only_key, "it had none");
+    let written = Stored {
+        keys: vec![StoredKey {
+            signing_fingerprint: wanted.signing.as_ref().map(|signing| signing.fingerprint.clone()),
+            ..stored_key("hash of secret")
+        }],
+        ..stored()
+    };
+    assert_eq!(change_to(&written, &wanted), Change::default());
+    assert_eq!(change_to(&written, &desired()), only_key, "it has none any more");
+    assert!(signing("cluster-2  transit").is_some_and(|other| change_to(&written, &other).key));
+    assert!(desired().signing_by(&SecretString::from("hush")).is_none());
 }
 
 #[test]
@@ -188,7 +223,7 @@ fn the_document_is_read_back() {
         "webhook_secret_hash": "hash of whsec_a",
         "webhook_secret_vault": desired().vault,
         "webhook_secret_rotated_at": Bson::Null,
-        "scopes": SCOPES.map(Bson::from).to_vec(),
+        "scopes": SCOPES.map(|scope| Bson::from(scope.name())).to_vec(),
     };
     assert_eq!(read(&document), stored());
 }

@@ -125,6 +125,20 @@ pub enum Action {
         /// The user.
         account: Account,
     },
+    /// Add a member. It copies the data first, and votes when it has done so.
+    AddMember {
+        /// The primary.
+        primary: String,
+        /// The member.
+        host: String,
+    },
+    /// Take a member out.
+    RemoveMember {
+        /// The primary.
+        primary: String,
+        /// The member.
+        host: String,
+    },
 }
 
 impl fmt::Display for Action {
@@ -133,6 +147,8 @@ impl fmt::Display for Action {
             Self::Initiate { host } => write!(f, "initiate the replica set at {host}"),
             Self::CreateAccount { account, .. } => write!(f, "create {account}"),
             Self::UpdateAccount { account, .. } => write!(f, "set password and roles of {account}"),
+            Self::AddMember { host, .. } => write!(f, "add {host} to the replica set"),
+            Self::RemoveMember { host, .. } => write!(f, "take {host} out of the replica set"),
         }
     }
 }
@@ -140,7 +156,7 @@ impl fmt::Display for Action {
 /// What to do about a replica set.
 ///
 /// A set is initiated only if every wanted member answers and none has a configuration or data, and only for a hub that
-/// was not ready before.
+/// was not ready before. Members of a running set are added and taken out one at a time, while all others work.
 pub fn decide(observed: &Observed, desired: &Desired) -> Decision<Action, Finding> {
     let configurations: Vec<&Configuration> = observed
         .members
@@ -166,6 +182,8 @@ pub fn decide(observed: &Observed, desired: &Desired) -> Decision<Action, Findin
 }
 
 fn without_configuration(observed: &Observed, desired: &Desired) -> Decision<Action, Finding> {
+    // Members that are to go are none of a set that does not exist.
+    let observed = &kept(observed, desired);
     let refused = hosts_in(observed, |state| matches!(state, MemberState::KeyRefused));
     let data = hosts_in(observed, |state| matches!(state, MemberState::DataOnly));
     let blank = hosts_in(observed, |state| matches!(state, MemberState::Blank));
@@ -175,7 +193,7 @@ fn without_configuration(observed: &Observed, desired: &Desired) -> Decision<Act
     if !data.is_empty() {
         return Decision::Report(Finding::DataWithoutReplicaSet(data));
     }
-    if blank.len() < desired.hosts.len() {
+    if blank.len() < desired.wanted().len() {
         return Decision::Report(Finding::WaitForMembers(unhealthy(observed)));
     }
     match (desired.standard, blank.into_iter().next()) {
@@ -205,25 +223,96 @@ fn with_configuration(
         }
     }
     let has: BTreeSet<&String> = configuration.hosts.iter().collect();
-    let wants: BTreeSet<&String> = desired.hosts.iter().collect();
-    if has != wants {
-        return Decision::Report(Finding::MembersDiffer {
-            missing: wants.difference(&has).copied().cloned().collect(),
-            unwanted: has.difference(&wants).copied().cloned().collect(),
-        });
+    let foreign: Vec<String> = has
+        .iter()
+        .filter(|host| !desired.hosts.contains(host))
+        .map(|host| (*host).clone())
+        .collect();
+    if !foreign.is_empty() {
+        return Decision::Report(Finding::ForeignMembers(foreign));
     }
+    let finding = judge(&kept(observed, desired), &primary, desired);
+    let action = match desired.wanted().iter().find(|host| !has.contains(host)) {
+        Some(missing) => may_add(observed, &has, missing).then(|| Action::AddMember {
+            primary,
+            host: missing.clone(),
+        }),
+        None => surplus(&has, desired)
+            .filter(|host| may_remove(observed, &has, &primary, host))
+            .map(|host| Action::RemoveMember {
+                primary: primary.clone(),
+                host: host.clone(),
+            }),
+    };
+    match action {
+        Some(action) => Decision::Heal(action, finding),
+        None => Decision::Report(finding),
+    }
+}
+
+/// What is known of the members that are wanted.
+fn kept(observed: &Observed, desired: &Desired) -> Observed {
+    let members = observed.members.iter();
+    let kept = members.filter(|member| desired.wanted().contains(&member.host));
+    Observed {
+        members: kept.cloned().collect(),
+        accounts: observed.accounts,
+    }
+}
+
+/// Where a set stands whose wanted members are these.
+fn judge(observed: &Observed, primary: &str, desired: &Desired) -> Finding {
+    let primary = primary.to_owned();
+    let wanted = desired.wanted().len();
     let unhealthy = unhealthy(observed);
-    let healthy = desired.hosts.len().saturating_sub(unhealthy.len());
-    Decision::Report(if unhealthy.is_empty() {
+    let healthy = wanted.saturating_sub(unhealthy.len());
+    if unhealthy.is_empty() {
         Finding::Healthy {
             primary,
             secondaries: healthy.saturating_sub(1),
         }
-    } else if desired.standard == Standard::Serving && healthy > desired.hosts.len() / 2 {
+    } else if desired.standard == Standard::Serving && healthy > wanted / 2 {
         Finding::Degraded { primary, unhealthy }
     } else {
         Finding::WaitForMembers(unhealthy)
-    })
+    }
+}
+
+/// The last member of the set that is to go.
+fn surplus<'a>(has: &BTreeSet<&String>, desired: &'a Desired) -> Option<&'a String> {
+    let leaving = desired.hosts.get(desired.kept..).unwrap_or_default();
+    leaving.iter().rev().find(|host| has.contains(host))
+}
+
+/// Whether a member can join: it answers and can take the data of the set, and every member that the set has works.
+fn may_add(observed: &Observed, has: &BTreeSet<&String>, host: &str) -> bool {
+    let can_join = observed.members.iter().any(|member| {
+        member.host == host
+            && matches!(
+                member.state,
+                MemberState::Blank | MemberState::Configured(_, Role::Other(_))
+            )
+    });
+    can_join && working(observed, has) == has.len()
+}
+
+/// Whether a member can be taken out: it is not the primary, and most of those that remain work.
+fn may_remove(observed: &Observed, has: &BTreeSet<&String>, primary: &str, host: &String) -> bool {
+    let remaining: BTreeSet<&String> = has.iter().copied().filter(|other| *other != host).collect();
+    host != primary && working(observed, &remaining) > remaining.len() / 2
+}
+
+/// How many of these members lead or follow.
+fn working(observed: &Observed, hosts: &BTreeSet<&String>) -> usize {
+    let works = |member: &&Member| {
+        let state = &member.state;
+        matches!(state, MemberState::Configured(_, Role::Primary | Role::Secondary))
+    };
+    let members = observed
+        .members
+        .iter()
+        .filter(|member| hosts.contains(&member.host));
+    members.filter(works).count()
 }
 
 fn hosts_in(observed: &Observed, is: impl Fn(&MemberState) -> bool) -> Vec<String> {

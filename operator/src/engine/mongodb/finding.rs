@@ -20,13 +20,8 @@ pub enum Finding {
     OtherReplicaSet(String),
     /// The members belong to several sets.
     SeveralReplicaSets,
-    /// The set has other members than the wanted ones.
-    MembersDiffer {
-        /// Members that the set lacks.
-        missing: Vec<String>,
-        /// Members that the set has and that are not wanted.
-        unwanted: Vec<String>,
-    },
+    /// The set has members that are no pods of the hub.
+    ForeignMembers(Vec<String>),
     /// A majority works; these do not, each with what is wrong.
     Degraded {
         /// The primary.
@@ -94,13 +89,12 @@ impl From<Finding> for PartStatus {
                  delete the volumes of the others, they will copy it.",
                 LATER,
             ),
-            Finding::MembersDiffer { missing, unwanted } => Self::stalled(
-                "MembersDiffer",
+            Finding::ForeignMembers(hosts) => Self::stalled(
+                "ForeignMembers",
                 format!(
-                    "The replica set has other members than spec.mongodb.members asks for (missing: {}; not wanted: \
-                     {}); set spec.mongodb.members back.",
-                    list(&missing),
-                    list(&unwanted)
+                    "The replica set has members that are no pods of this FlickrHub: {}. Take them out with \
+                     rs.remove, at the primary.",
+                    hosts.join(", ")
                 ),
                 LATER,
             ),
@@ -123,14 +117,6 @@ impl From<Finding> for PartStatus {
     }
 }
 
-fn list(hosts: &[String]) -> String {
-    if hosts.is_empty() {
-        "none".to_owned()
-    } else {
-        hosts.join(", ")
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -144,10 +130,7 @@ mod tests {
             Finding::DataLost,
             Finding::OtherReplicaSet("rs1".to_owned()),
             Finding::SeveralReplicaSets,
-            Finding::MembersDiffer {
-                missing: host(),
-                unwanted: Vec::new(),
-            },
+            Finding::ForeignMembers(host()),
         ] {
             assert!(PartStatus::from(finding.clone()).stalled, "{finding:?}");
         }

@@ -11,16 +11,27 @@ use secrecy::{ExposeSecret, SecretString};
 
 use super::answers::{first_document, integer, read_configuration, same_roles, state_name};
 use super::decide::{Account, AccountState, Accounts, Action, Member, MemberState, Observed, Role};
+use super::roster::{SetView, read_status};
 use super::{Desired, ReplicaSet};
+use crate::engine::trust_file::tls_of;
 use crate::engine::{ACTION_TIMEOUT, OBSERVE_TIMEOUT};
 use crate::names;
 
 /// How long a connection to a member may take.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
+/// How long a primary waits for a successor that has all of its writes, in seconds.
+const CATCH_UP_SECONDS: i32 = 10;
+/// How long a primary that stepped down does not stand for election, in seconds: as long as its restart takes.
+const STEP_DOWN_SECONDS: i32 = 60;
+/// How long a change of the members may take, in milliseconds.
+const RECONFIGURE_TIMEOUT_MS: i32 = 4000;
+/// How long a primary may take to step down.
+const STEP_DOWN_TIMEOUT: Duration = Duration::from_secs(15);
 
 // Error codes of the server, `src/mongo/base/error_codes.yml`.
 const AUTHENTICATION_FAILED: i32 = 18;
 const ALREADY_INITIALIZED: i32 = 23;
+const INVALID_REPLICA_SET_CONFIG: i32 = 93;
 const NOT_YET_INITIALIZED: i32 = 94;
 const USER_ALREADY_EXISTS: i32 = 51003;
 
@@ -34,9 +45,15 @@ pub enum ActionError {
     // The driver's text can hold the whole answer of the server, its kind alone says enough.
     #[error("the member said: {}", .0.kind)]
     Member(#[from] Error),
+    /// The authorities cannot be handed to the driver.
+    #[error("the file with the certificate authorities cannot be written: {0}")]
+    Trust(#[source] std::io::Error),
     /// No answer in time; it may yet have an effect.
-    #[error("the member did not answer in {} s", ACTION_TIMEOUT.as_secs())]
+    #[error("the member did not answer in time")]
     TimedOut,
+    /// There is no such member.
+    #[error("there is no such member")]
+    Unknown,
 }
 
 /// The members, each spoken to directly.
@@ -63,7 +80,7 @@ impl<'a> Members<'a> {
     /// The stored configuration is read from its collection, not asked of the running set: a member that has just
     /// started has not loaded it yet and would say that it has none.
     async fn look_at(&self, host: &str) -> Result<MemberState, ActionError> {
-        let client = connect(host, self.system())?;
+        let client = self.connect(host, self.system())?;
         let stored = client
             .database("local")
             .run_command(doc! { "find": "system.replset", "limit": 1, "singleBatch": true })
@@ -81,7 +98,7 @@ impl<'a> Members<'a> {
 
     async fn observe_accounts(&self, primary: &str) -> Option<Accounts> {
         let look = async {
-            let client = connect(primary, self.system())?;
+            let client = self.connect(primary, self.system())?;
             let admin = self.look_at_account(&client, primary, Account::Admin).await?;
             let app = self.look_at_account(&client, primary, Account::App).await?;
             client.shutdown().immediate(true).await;
@@ -117,7 +134,7 @@ impl<'a> Members<'a> {
         if !same_roles(user, &self.roles(account)) {
             return Ok(AccountState::Differs);
         }
-        let login = connect(
+        let login = self.connect(
             primary,
             credential(account_name(account), "admin", self.password(account)),
         )?;
@@ -132,7 +149,7 @@ impl<'a> Members<'a> {
 
     async fn initiate(&self, host: &str) -> Result<(), ActionError> {
         let members: Vec<Bson> = (0_i32..)
-            .zip(&self.desired.hosts)
+            .zip(self.desired.wanted())
             .map(|(id, host)| Bson::Document(doc! { "_id": id, "host": host }))
             .collect();
         let configuration = doc! {
@@ -141,7 +158,7 @@ impl<'a> Members<'a> {
             "members": members,
             "settings": { "electionTimeoutMillis": self.desired.election_timeout_ms },
         };
-        let client = connect(host, self.system())?;
+        let client = self.connect(host, self.system())?;
         let outcome = client
             .database("admin")
             .run_command(doc! { "replSetInitiate": configuration })
@@ -158,10 +175,113 @@ impl<'a> Members<'a> {
             "mechanisms": ["SCRAM-SHA-256"],
             "writeConcern": { "w": "majority", "wtimeout": 4000 },
         };
-        let client = connect(primary, self.system())?;
+        let client = self.connect(primary, self.system())?;
         let outcome = client.database("admin").run_command(command).await;
         client.shutdown().immediate(true).await;
         ignore(outcome, USER_ALREADY_EXISTS)
+    }
+
+    /// Changes the members of the set. The server takes one change at a time, and none before most of the members have
+    /// the one before.
+    async fn reconfigure(
+        &self,
+        primary: &str,
+        change: impl FnOnce(&mut Vec<Bson>) + Send,
+    ) -> Result<(), ActionError> {
+        let client = self.connect(primary, self.system())?;
+        let admin = client.database("admin");
+        let mut answer = admin.run_command(doc! { "replSetGetConfig": 1 }).await?;
+        if let Ok(configuration) = answer.get_document_mut("config") {
+            if let Ok(members) = configuration.get_array_mut("members") {
+                change(members);
+            }
+            let version = integer(configuration.get("version")).unwrap_or_default() + 1;
+            configuration.insert("version", version);
+            let command = doc! {
+                "replSetReconfig": configuration.clone(),
+                "maxTimeMS": RECONFIGURE_TIMEOUT_MS,
+            };
+            admin.run_command(command).await?;
+        }
+        client.shutdown().immediate(true).await;
+        Ok(())
+    }
+
+    /// The set as its primary sees it; `None` if no member says that it is the primary.
+    pub(super) async fn look_at_set(&self) -> Option<SetView> {
+        let asked = join_all(self.desired.hosts.iter().map(|host| async move {
+            let look = tokio::time::timeout(OBSERVE_TIMEOUT, self.ask_status(host)).await;
+            match look {
+                Ok(Ok(status)) => read_status(&status),
+                Ok(Err(error)) => {
+                    tracing::debug!(%error, host, "the member tells nothing of its set");
+                    None
+                }
+                Err(_) => None,
+            }
+        }));
+        let mut views = asked.await.into_iter().flatten();
+        // Two for a moment are an old primary that has not noticed its successor.
+        views.next().filter(|_| views.next().is_none())
+    }
+
+    async fn ask_status(&self, host: &str) -> Result<Document, ActionError> {
+        let client = self.connect(host, self.system())?;
+        let status = client
+            .database("admin")
+            .run_command(doc! { "replSetGetStatus": 1 })
+            .await;
+        client.shutdown().immediate(true).await;
+        Ok(status?)
+    }
+
+    /// Makes the primary on `host` step down as soon as another member has all of its writes; it goes on as primary if
+    /// none has in time.
+    pub(super) async fn step_down(&self, host: &str) -> Result<(), ActionError> {
+        let client = self.connect(host, self.system())?;
+        let command = doc! {
+            "replSetStepDown": STEP_DOWN_SECONDS,
+            "secondaryCatchUpPeriodSecs": CATCH_UP_SECONDS,
+        };
+        let outcome =
+            tokio::time::timeout(STEP_DOWN_TIMEOUT, client.database("admin").run_command(command)).await;
+        client.shutdown().immediate(true).await;
+        outcome.map_err(|_| ActionError::TimedOut)??;
+        Ok(())
+    }
+
+    /// Has a member read its certificate again. Connections that are open stay so.
+    ///
+    /// # Errors
+    /// When it refuses, for example since the certificate has ended, or does not answer in time.
+    pub async fn rotate_certificate(&self, host: &str) -> Result<(), ActionError> {
+        let rotate = async {
+            let client = self.connect(host, self.system())?;
+            let outcome = client
+                .database("admin")
+                .run_command(doc! { "rotateCertificates": 1 })
+                .await;
+            client.shutdown().immediate(true).await;
+            Ok(outcome.map(drop)?)
+        };
+        tokio::time::timeout(ACTION_TIMEOUT, rotate)
+            .await
+            .map_err(|_| ActionError::TimedOut)?
+    }
+
+    fn connect(&self, host: &str, credential: Credential) -> Result<Client, ActionError> {
+        let address = ServerAddress::parse(host).map_err(|_| ActionError::Address(host.to_owned()))?;
+        let options = ClientOptions::builder()
+            .hosts(vec![address])
+            .direct_connection(true)
+            .credential(credential)
+            .tls(tls_of(self.desired.trust.as_ref()).map_err(ActionError::Trust)?)
+            .app_name("flickrhub-operator".to_owned())
+            .connect_timeout(CONNECT_TIMEOUT)
+            .server_selection_timeout(CONNECT_TIMEOUT)
+            .max_pool_size(1_u32)
+            .build();
+        Ok(Client::with_options(options)?)
     }
 
     /// The login of the members among themselves; its password is the key file without its white space.
@@ -219,12 +339,43 @@ impl ReplicaSet for Members<'_> {
                 Action::UpdateAccount { primary, account } => {
                     self.write_account("updateUser", primary, *account).await
                 }
+                Action::AddMember { primary, host } => {
+                    self.reconfigure(primary, |members| add(members, host)).await
+                }
+                Action::RemoveMember { primary, host } => {
+                    self.reconfigure(primary, |members| remove(members, host)).await
+                }
             }
         };
         tokio::time::timeout(ACTION_TIMEOUT, work)
             .await
             .map_err(|_| ActionError::TimedOut)?
     }
+}
+
+/// Adds a member under an id that no other has.
+fn add(members: &mut Vec<Bson>, host: &str) {
+    let known = |member: &Bson| {
+        let member = member.as_document()?;
+        Some((integer(member.get("_id"))?, member.get_str("host").ok()? == host))
+    };
+    if members.iter().filter_map(known).any(|(_, is_it)| is_it) {
+        return;
+    }
+    let id = members.iter().filter_map(known).map(|(id, _)| id + 1).max();
+    members.push(Bson::Document(
+        doc! { "_id": id.unwrap_or_default(), "host": host },
+    ));
+}
+
+/// Takes a member out.
+fn remove(members: &mut Vec<Bson>, host: &str) {
+    members.retain(|member| {
+        let other = member
+            .as_document()
+            .and_then(|member| member.get_str("host").ok());
+        other != Some(host)
+    });
 }
 
 const fn account_name(account: Account) -> &'static str {
@@ -243,20 +394,6 @@ fn credential(user: &str, database: &str, password: &SecretString) -> Credential
         .build()
 }
 
-fn connect(host: &str, credential: Credential) -> Result<Client, ActionError> {
-    let address = ServerAddress::parse(host).map_err(|_| ActionError::Address(host.to_owned()))?;
-    let options = ClientOptions::builder()
-        .hosts(vec![address])
-        .direct_connection(true)
-        .credential(credential)
-        .app_name("flickrhub-operator".to_owned())
-        .connect_timeout(CONNECT_TIMEOUT)
-        .server_selection_timeout(CONNECT_TIMEOUT)
-        .max_pool_size(1_u32)
-        .build();
-    Ok(Client::with_options(options)?)
-}
-
 /// What the member does at present. One that has not loaded its configuration yet has no status.
 async fn role(client: &Client) -> Result<Role, ActionError> {
     let status = client
@@ -267,6 +404,10 @@ async fn role(client: &Client) -> Result<Role, ActionError> {
         Ok(status) => status,
         Err(error) if code(&error) == Some(NOT_YET_INITIALIZED) => {
             return Ok(Role::Other("STARTUP".to_owned()));
+        }
+        // A member that was taken out knows it, and has no status any more.
+        Err(error) if code(&error) == Some(INVALID_REPLICA_SET_CONFIG) => {
+            return Ok(Role::Other("REMOVED".to_owned()));
         }
         Err(error) => return Err(error.into()),
     };

@@ -1,4 +1,4 @@
-//! MongoDB: a replica set that is initiated once, and its users.
+//! MongoDB: a replica set that is initiated once, its users, and its members when they become more or fewer.
 //!
 //! The operator logs in to each member as the internal user `__system` with the key file, the only login that works on
 //! a member without users, and speaks to each member directly, because a replica set that is not initiated has no
@@ -7,12 +7,17 @@
 //! If the process dies …
 //!
 //! * after initiating: the members have a configuration, so nothing is initiated again;
-//! * after creating a user: the user exists with the password of the Secret, so it is left alone.
+//! * after creating a user: the user exists with the password of the Secret, so it is left alone;
+//! * after adding a member or taking one out: the configuration that the primary has is what counts, and the next member
+//!   follows when the set is whole again.
 
 mod answers;
 mod decide;
 mod finding;
 mod members;
+mod roster;
+#[cfg(test)]
+mod scaling;
 #[cfg(test)]
 mod simulation;
 
@@ -20,11 +25,12 @@ pub use decide::{
     Account, AccountState, Accounts, Action, Configuration, Member, MemberState, Observed, Role, decide,
 };
 pub use finding::Finding;
+use flickrhub_job::connection::trust::Trust;
 pub use members::{ActionError, Members};
 use secrecy::SecretString;
 
-use super::{Decision, Engine, Standard, drive};
-use crate::context::Context;
+use super::roster::Roster;
+use super::{Decision, Engine, Size, Standard, drive};
 use crate::names;
 use crate::part::{Part, PartStatus};
 use crate::secrets::MongoDbSecrets;
@@ -36,8 +42,10 @@ pub const ELECTION_TIMEOUT_MS: i64 = 3000;
 /// The replica set that is wanted.
 #[derive(Clone, Debug)]
 pub struct Desired {
-    /// The members, each as `host:port` with a name that stays when the pod is replaced.
+    /// The members that are there or wanted, each as `host:port` with a name that stays when the pod is replaced.
     pub hosts: Vec<String>,
+    /// How many of them are wanted; those after them are to go.
+    pub kept: usize,
     /// The name of the replica set.
     pub replica_set: String,
     /// The database of the application.
@@ -48,6 +56,8 @@ pub struct Desired {
     pub admin_password: SecretString,
     /// The password of the application's user.
     pub app_password: SecretString,
+    /// The authorities by which the members are known; without any, there is no TLS.
+    pub trust: Option<Trust>,
     /// See [`ELECTION_TIMEOUT_MS`].
     pub election_timeout_ms: i64,
     /// What it takes to be ready.
@@ -56,22 +66,31 @@ pub struct Desired {
 
 impl Desired {
     /// What a hub wants.
-    pub fn of(hub: &ValidatedHub, secrets: &MongoDbSecrets) -> Self {
+    pub fn of(hub: &ValidatedHub, secrets: &MongoDbSecrets, size: Size) -> Self {
         Self {
             hosts: hub
                 .names
-                .mongodb_hosts(hub.mongodb.members)
+                .mongodb_hosts(size.all())
                 .into_iter()
                 .map(|host| format!("{host}:{}", names::MONGODB_PORT))
                 .collect(),
+            kept: size.kept(),
             replica_set: names::MONGODB_REPLICA_SET.to_owned(),
             database: names::MONGODB_DATABASE.to_owned(),
             keyfile: secrets.keyfile.clone(),
             admin_password: secrets.admin_password.clone(),
             app_password: secrets.app_password.clone(),
+            trust: hub.trust.clone(),
             election_timeout_ms: ELECTION_TIMEOUT_MS,
             standard: Standard::of(hub.was_ready(Part::MongoDb)),
         }
+    }
+}
+
+impl Desired {
+    /// The hosts of the wanted members.
+    fn wanted(&self) -> &[String] {
+        self.hosts.get(..self.kept).unwrap_or(&self.hosts)
     }
 }
 
@@ -103,16 +122,26 @@ impl<R: ReplicaSet + Sync> Engine for Step<'_, R> {
     }
 }
 
-/// Brings the replica set of a hub closer to what is wanted and tells where it stands.
-pub async fn reconcile(_context: &Context, hub: &ValidatedHub, secrets: &MongoDbSecrets) -> PartStatus {
-    reconcile_desired(&Desired::of(hub, secrets)).await
-}
-
-/// The same, for a replica set described in full.
+/// Brings a replica set closer to what is wanted and tells where it stands.
 pub async fn reconcile_desired(desired: &Desired) -> PartStatus {
     let step = Step {
         replica_set: Members::new(desired),
         desired,
     };
     drive(&step).await
+}
+
+impl super::roster::Members for Desired {
+    type Error = ActionError;
+
+    async fn roster(&self) -> Roster {
+        let view = Members::new(self).look_at_set().await;
+        roster::roster(view.as_ref(), &self.hosts)
+    }
+
+    async fn hand_over(&self, ordinal: u32) -> Result<(), ActionError> {
+        let index = usize::try_from(ordinal).unwrap_or(usize::MAX);
+        let host = self.hosts.get(index).ok_or(ActionError::Unknown)?;
+        Members::new(self).step_down(host).await
+    }
 }

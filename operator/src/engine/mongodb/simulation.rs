@@ -11,12 +11,14 @@ const HOSTS: [&str; 3] = ["m-0:27017", "m-1:27017", "m-2:27017"];
 fn desired(standard: Standard) -> Desired {
     Desired {
         hosts: HOSTS.map(str::to_owned).to_vec(),
+        kept: 3,
         replica_set: "rs0".to_owned(),
         database: "flickrhub".to_owned(),
         keyfile: SecretString::from("key"),
         admin_password: SecretString::from("admin"),
         app_password: SecretString::from("app"),
         election_timeout_ms: ELECTION_TIMEOUT_MS,
+        trust: None,
         standard,
     }
 }
@@ -168,10 +170,10 @@ fn each_state_has_its_finding() {
             ("SeveralReplicaSets", false),
         ),
         (
-            [elsewhere(|c| c.hosts.truncate(2)), Blank, Blank],
+            [elsewhere(|c| c.hosts.push("m-9:27017".to_owned())), Blank, Blank],
             AS_WANTED,
             complete,
-            ("MembersDiffer", false),
+            ("ForeignMembers", false),
         ),
     ];
     for (states, accounts, standard, expected) in cases {
@@ -270,6 +272,9 @@ impl Simulated {
                 );
                 self.disks[0] = Disk::Configured;
                 self.initiations += 1;
+            }
+            Action::AddMember { .. } | Action::RemoveMember { .. } => {
+                panic!("the members of a set of the wanted size are changed");
             }
             Action::CreateAccount { account, .. } | Action::UpdateAccount { account, .. } => {
                 assert!(self.primary().is_some(), "users are written on a primary");

@@ -1,6 +1,6 @@
 //! What follows from the state of a cluster.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use flickrhub_job::queue::Queue;
@@ -33,7 +33,18 @@ pub struct View {
     /// The members of its cluster.
     pub peers: Vec<Peer>,
     /// The queues that exist.
-    pub queues: BTreeSet<String>,
+    pub queues: BTreeMap<String, Queued>,
+    /// The nodes that are marked to leave the cluster when they stop.
+    pub leaving: BTreeSet<String>,
+}
+
+/// A queue, as a node sees it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Queued {
+    /// The node that leads it; empty where none does.
+    pub leader: String,
+    /// The nodes with a replica of it.
+    pub replicas: BTreeSet<String>,
 }
 
 /// A member of a cluster, as a node sees it.
@@ -50,16 +61,29 @@ pub struct Peer {
 }
 
 /// A change of the cluster.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Action {
     /// Declare the queues.
     DeclareQueues,
+    /// Mark these nodes, and no others, to leave the cluster when they stop.
+    Mark(BTreeSet<String>),
+    /// Take the replicas of all queues away from this node.
+    TakeReplicas(String),
+    /// Give this node a replica of every queue.
+    AddReplicas(String),
 }
 
 impl fmt::Display for Action {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::DeclareQueues => f.write_str("declare the queues"),
+            Self::Mark(nodes) if nodes.is_empty() => f.write_str("let every node stay in the cluster"),
+            Self::Mark(nodes) => {
+                let nodes: Vec<&str> = nodes.iter().map(String::as_str).collect();
+                write!(f, "mark {} to leave the cluster", nodes.join(", "))
+            }
+            Self::TakeReplicas(node) => write!(f, "take the replicas of the queues away from {node}"),
+            Self::AddReplicas(node) => write!(f, "give {node} replicas of the queues"),
         }
     }
 }
@@ -150,17 +174,70 @@ fn judge(observed: &Observed, views: &[&View], desired: &Desired) -> Decision<Ac
     }
     let lacks_queue = |view: &&View| {
         Queue::ALL.iter().any(|queue| {
-            !view.queues.contains(queue.name()) || !view.queues.contains(queue.dead_letter_name())
+            !view.queues.contains_key(queue.name()) || !view.queues.contains_key(queue.dead_letter_name())
         })
     };
     if views.iter().all(lacks_queue) {
         return Decision::Act(Action::DeclareQueues);
     }
-    Decision::Report(if well < wanted {
-        Finding::Degraded(missing)
+    let leaving = strangers(views, desired, true);
+    let gone = strangers(views, desired, false);
+    if well < wanted {
+        Decision::Report(Finding::Degraded(missing))
+    } else if !leaving.is_empty() {
+        // Their marks stay until they have read them.
+        let leaving = leaving.iter().map(|node| format!("{node} leaves the cluster"));
+        Decision::Report(Finding::Degraded(leaving.collect()))
+    } else if gone.is_empty() {
+        match change_of_size(views, desired) {
+            Some(action) => Decision::Heal(action, Finding::Healthy(well)),
+            None => Decision::Report(Finding::Healthy(well)),
+        }
     } else {
-        Finding::Healthy(well)
-    })
+        Decision::Report(Finding::Forgotten(gone))
+    }
+}
+
+/// The next step to another number of nodes, of a cluster whose nodes all run.
+fn change_of_size(views: &[&View], desired: &Desired) -> Option<Action> {
+    let view = views.first()?;
+    let nodes: Vec<&str> = desired
+        .management
+        .iter()
+        .filter_map(|address| {
+            let peers = view
+                .peers
+                .iter()
+                .find(|peer| Some(host_of(peer)) == address.host_str());
+            peers.map(|peer| peer.name.as_str())
+        })
+        .collect();
+    let (kept, leaving) = nodes
+        .split_at_checked(desired.kept)
+        .unwrap_or((nodes.as_slice(), &[]));
+    let marks: BTreeSet<String> = leaving.iter().map(|node| (*node).to_owned()).collect();
+    if view.leaving != marks {
+        return Some(Action::Mark(marks));
+    }
+    let has_replica = |node: &str| view.queues.values().any(|queue| queue.replicas.contains(node));
+    if let Some(node) = leaving.iter().rev().find(|node| has_replica(node)) {
+        return Some(Action::TakeReplicas((*node).to_owned()));
+    }
+    let lacks_replica = |node: &str| {
+        let mut replicated = view.queues.values().filter(|queue| !queue.replicas.is_empty());
+        replicated.any(|queue| !queue.replicas.contains(node))
+    };
+    let node = kept.iter().find(|node| lacks_replica(node))?;
+    Some(Action::AddReplicas((*node).to_owned()))
+}
+
+/// The nodes that the cluster counts in and that are none of the hub's any more: those that run, or those that do not.
+fn strangers(views: &[&View], desired: &Desired, running: bool) -> Vec<String> {
+    let is_known = |peer: &Peer| {
+        let mut hosts = desired.management.iter().filter_map(|address| address.host_str());
+        hosts.any(|host| host == host_of(peer))
+    };
+    peers_that(views, |peer| peer.running == running && !is_known(peer))
 }
 
 /// What the nodes that do not answer, or do not run, lack.
@@ -220,7 +297,9 @@ mod tests {
                 .into_iter()
                 .filter_map(parse)
                 .collect(),
-            amqp: ["a:5672", "b:5672", "c:5672"].map(str::to_owned).to_vec(),
+            amqp: ["a:5671", "b:5671", "c:5671"].map(str::to_owned).to_vec(),
+            kept: 3,
+            trust: None,
             username: "flickrhub".to_owned(),
             password: SecretString::from("password"),
             vhost: "/".to_owned(),
@@ -229,10 +308,18 @@ mod tests {
         }
     }
 
-    fn queues() -> BTreeSet<String> {
+    fn replicated(hosts: &[&str]) -> Queued {
+        Queued {
+            leader: "rabbit@a".to_owned(),
+            replicas: hosts.iter().map(|host| format!("rabbit@{host}")).collect(),
+        }
+    }
+
+    fn queues() -> BTreeMap<String, Queued> {
         Queue::ALL
             .into_iter()
-            .flat_map(|queue| [queue.name().to_owned(), queue.dead_letter_name().to_owned()])
+            .flat_map(|queue| [queue.name(), queue.dead_letter_name()])
+            .map(|queue| (queue.to_owned(), replicated(&["a", "b", "c"])))
             .collect()
     }
 
@@ -248,6 +335,7 @@ mod tests {
         View {
             peers: names.iter().map(|name| peer(name)).collect(),
             queues: queues(),
+            leaving: BTreeSet::new(),
         }
     }
 
@@ -336,7 +424,7 @@ mod tests {
     #[test]
     fn a_node_that_founded_a_second_cluster_gets_no_queues() {
         let blank = Node::Answers(View {
-            queues: BTreeSet::new(),
+            queues: BTreeMap::new(),
             ..view(&["a"])
         });
         let observed = Observed {
@@ -378,6 +466,89 @@ mod tests {
         };
         let decision = decide(&observed, &desired(Standard::Serving));
         assert_eq!(decision, Decision::Act(Action::DeclareQueues));
+    }
+
+    /// What is done about a cluster whose nodes all run and see this, if so many nodes are wanted.
+    fn resized(kept: usize, change: impl Fn(&mut View)) -> Option<Action> {
+        let desired = Desired {
+            kept,
+            ..desired(Standard::Serving)
+        };
+        let observed = Observed {
+            nodes: vec![with(&change), with(&change), with(&change)],
+        };
+        match decide(&observed, &desired) {
+            Decision::Heal(action, Finding::Healthy(3)) => Some(action),
+            _ => None,
+        }
+    }
+
+    fn named(hosts: &[&str]) -> BTreeSet<String> {
+        hosts.iter().map(|host| format!("rabbit@{host}")).collect()
+    }
+
+    fn on(view: &mut View, hosts: &[&str]) {
+        view.queues
+            .values_mut()
+            .for_each(|queue| *queue = replicated(hosts));
+    }
+
+    #[test]
+    fn a_node_that_is_to_go_is_marked_before_it_loses_its_replicas() {
+        assert_eq!(resized(1, |_| {}), Some(Action::Mark(named(&["b", "c"]))));
+        let marked = |view: &mut View| view.leaving = named(&["b", "c"]);
+        assert_eq!(
+            resized(1, marked),
+            Some(Action::TakeReplicas("rabbit@c".to_owned()))
+        );
+        let next = |view: &mut View| {
+            marked(view);
+            on(view, &["a", "b"]);
+        };
+        assert_eq!(
+            resized(1, next),
+            Some(Action::TakeReplicas("rabbit@b".to_owned()))
+        );
+        let done = |view: &mut View| {
+            marked(view);
+            on(view, &["a"]);
+        };
+        assert_eq!(resized(1, done), None);
+    }
+
+    #[test]
+    fn a_node_that_came_gets_replicas_and_one_that_stays_loses_its_mark() {
+        let new = |view: &mut View| on(view, &["a", "b"]);
+        assert_eq!(resized(3, new), Some(Action::AddReplicas("rabbit@c".to_owned())));
+        let marked = |view: &mut View| {
+            new(view);
+            view.leaving = named(&["c"]);
+        };
+        assert_eq!(resized(3, marked), Some(Action::Mark(BTreeSet::new())));
+        assert_eq!(resized(3, |_| {}), None);
+    }
+
+    #[test]
+    fn a_node_that_left_without_a_word_is_told() {
+        let judge = |running| {
+            let stray = || {
+                with(|view| {
+                    let stranger = Peer { running, ..peer("d") };
+                    view.peers.push(stranger);
+                    view.leaving = named(&["d"]);
+                })
+            };
+            let observed = Observed {
+                nodes: vec![stray(), stray(), stray()],
+            };
+            decide(&observed, &desired(Standard::Serving))
+        };
+        let leaves = "rabbit@d leaves the cluster".to_owned();
+        assert_eq!(judge(true), Decision::Report(Finding::Degraded(vec![leaves])));
+        assert_eq!(
+            judge(false),
+            Decision::Report(Finding::Forgotten(vec!["rabbit@d".to_owned()]))
+        );
     }
 
     proptest! {

@@ -16,6 +16,8 @@ pub enum Finding {
     Partitioned(Vec<String>),
     /// Publishers are held back, because these lack memory or disk.
     Alarm(Vec<String>),
+    /// The cluster counts these in, and they have no pods any more.
+    Forgotten(Vec<String>),
     /// The majority works; what is wrong with the others.
     Degraded(Vec<String>),
     /// So many nodes, all well.
@@ -69,6 +71,16 @@ impl From<Finding> for PartStatus {
                 ),
                 2 * SOON,
             ),
+            Finding::Forgotten(nodes) => Self {
+                reason: "Degraded",
+                requeue_after: Some(WATCHFUL),
+                ..Self::ready(format!(
+                    "Every node works, but the cluster still counts in {}, which stopped before it could leave. Run \
+                     `. /etc/rabbitmq-config/env.sh; rabbitmqctl forget_cluster_node NODE` for each in a pod of \
+                     RabbitMQ.",
+                    nodes.join(", ")
+                ))
+            },
             Finding::Degraded(which) => Self {
                 reason: "Degraded",
                 requeue_after: Some(WATCHFUL),

@@ -1,20 +1,32 @@
-//! RabbitMQ: a cluster that forms itself, and the queues, declared before the first job needs them.
+//! RabbitMQ: a cluster that forms itself, and the queues, declared before the first job needs them and replicated on
+//! every node.
 //!
-//! If the process dies while the queues are declared, the ones that exist are left alone and the others are declared
-//! next time: a declaration of a queue that exists does nothing.
+//! A node that is to go is marked in the cluster first, by a global parameter; then its replicas of the queues are taken
+//! away. When its pod stops, it sees the mark and leaves the cluster.
+//!
+//! If the process dies …
+//!
+//! * while the queues are declared: the ones that exist are left alone and the others are declared next time, as a
+//!   declaration of a queue that exists does nothing;
+//! * while replicas are added or taken away: the queues say where their replicas are, and the rest follows;
+//! * after a node was marked: the marks are compared with what is wanted, and a node that is to stay loses its own.
 
 mod decide;
 mod finding;
 mod nodes;
+mod roster;
+
+use std::convert::Infallible;
 
 pub use decide::{Action, Node, Observed, Peer, View, decide};
 pub use finding::Finding;
+use flickrhub_job::connection::trust::Trust;
 pub use nodes::{ActionError, Nodes};
 use secrecy::SecretString;
 use url::Url;
 
-use super::{Decision, Engine, Standard, drive, http};
-use crate::context::Context;
+use super::roster::{Members, Roster};
+use super::{Decision, Engine, Size, Standard, drive, http};
 use crate::names;
 use crate::part::{Part, PartStatus};
 use crate::secrets::RabbitMqSecrets;
@@ -27,6 +39,10 @@ pub struct Desired {
     pub management: Vec<Url>,
     /// The AMQP address of every node, as `host:port`.
     pub amqp: Vec<String>,
+    /// How many of them are wanted; those after them are to go.
+    pub kept: usize,
+    /// The authorities by which they are known; without any, there is no TLS.
+    pub trust: Option<Trust>,
     /// The user.
     pub username: String,
     /// Its password.
@@ -44,17 +60,19 @@ impl Desired {
     ///
     /// # Errors
     /// When a name of the hub makes no address; cannot happen for a validated hub.
-    pub fn of(hub: &ValidatedHub, secrets: &RabbitMqSecrets) -> Result<Self, url::ParseError> {
-        let hosts = hub.names.rabbitmq_hosts(hub.rabbitmq.replicas);
+    pub fn of(hub: &ValidatedHub, secrets: &RabbitMqSecrets, size: Size) -> Result<Self, url::ParseError> {
+        let hosts = hub.names.rabbitmq_hosts(size.all());
         Ok(Self {
             management: hosts
                 .iter()
-                .map(|host| Url::parse(&format!("http://{host}:{}", names::RABBITMQ_MANAGEMENT_PORT)))
+                .map(|host| Url::parse(&format!("https://{host}:{}", names::RABBITMQ_MANAGEMENT_PORT)))
                 .collect::<Result<_, _>>()?,
             amqp: hosts
                 .iter()
                 .map(|host| format!("{host}:{}", names::AMQP_PORT))
                 .collect(),
+            kept: size.kept(),
+            trust: hub.trust.clone(),
             username: names::RABBITMQ_USER.to_owned(),
             password: secrets.password.clone(),
             vhost: names::RABBITMQ_VHOST.to_owned(),
@@ -92,20 +110,15 @@ impl<C: Cluster + Sync> Engine for Step<'_, C> {
     }
 }
 
-/// Brings the cluster of a hub closer to what is wanted and tells where it stands.
-pub async fn reconcile(_context: &Context, hub: &ValidatedHub, secrets: &RabbitMqSecrets) -> PartStatus {
-    match Desired::of(hub, secrets) {
-        Ok(desired) => reconcile_desired(&desired).await,
-        Err(error) => {
-            let message = format!("The names of the hub make no address of a RabbitMQ node: {error}.");
-            PartStatus::waiting("InvalidAddress", message, super::LATER)
-        }
-    }
+/// That the names of a hub make no addresses; cannot happen for a validated hub.
+pub fn unaddressable(error: url::ParseError) -> PartStatus {
+    let message = format!("The names of the hub make no address of a RabbitMQ node: {error}.");
+    PartStatus::waiting("InvalidAddress", message, super::LATER)
 }
 
-/// The same, for a cluster described in full.
+/// Brings a cluster closer to what is wanted and tells where it stands.
 pub async fn reconcile_desired(desired: &Desired) -> PartStatus {
-    let client = match http::client() {
+    let client = match http::client(desired.trust.as_ref()) {
         Ok(client) => client,
         Err(error) => return http::unusable(&error),
     };
@@ -114,4 +127,20 @@ pub async fn reconcile_desired(desired: &Desired) -> PartStatus {
         desired,
     };
     drive(&step).await
+}
+
+impl Members for Desired {
+    type Error = Infallible;
+
+    async fn roster(&self) -> Roster {
+        match http::client(self.trust.as_ref()) {
+            Ok(client) => roster::roster(&Nodes::new(client, self).sights().await),
+            Err(_) => Roster::default(),
+        }
+    }
+
+    /// A node that stops hands its queue leaders over by itself: `build/scripts/rabbitmq-hand-over.sh`.
+    async fn hand_over(&self, _ordinal: u32) -> Result<(), Infallible> {
+        Ok(())
+    }
 }

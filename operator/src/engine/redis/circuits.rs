@@ -35,7 +35,7 @@ pub(crate) async fn open_circuits(desired: &Desired, apps: &[&str]) -> Option<Ve
 }
 
 async fn look(address: &str, desired: &Desired, apps: &[&str]) -> Result<Vec<OpenCircuit>, RedisError> {
-    let mut connection = connect(address, &desired.password).await?;
+    let mut connection = connect(address, desired).await?;
     let circuits: Vec<_> = apps
         .iter()
         .flat_map(|app| ENDPOINTS.map(|endpoint| (*app, endpoint)))

@@ -1,8 +1,10 @@
 //! What follows from the state of Redis and its Sentinels.
 
+use std::fmt;
+
 use super::Desired;
 use super::finding::Finding;
-use crate::engine::Standard;
+use crate::engine::{Decision, Standard};
 
 /// Redis and its Sentinels as they were found.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -69,14 +71,57 @@ pub enum SentinelState {
         /// The replicas that it knows of. It asks the master every ten seconds; one that it does not know of by a failover
         /// is not told of the new master, and goes on following the old one.
         replicas: usize,
+        /// The other Sentinels that it knows of. It needs the votes of most of them for a failover, and learns of them
+        /// within seconds.
+        others: usize,
     },
+}
+
+/// A change of the Sentinels.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Action {
+    /// Have this Sentinel forget every replica and every other Sentinel; it finds those that are there anew.
+    Forget {
+        /// Its `host:port`.
+        sentinel: String,
+    },
+}
+
+impl fmt::Display for Action {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Forget { sentinel } => write!(f, "have Sentinel {sentinel} forget members that are gone"),
+        }
+    }
+}
+
+/// What to do about Redis.
+///
+/// A Sentinel that knows more members than there are is reset while everything works and every other one knows all that
+/// there are, so that enough can carry out a failover at any moment.
+pub fn decide(observed: &Observed, desired: &Desired) -> Decision<Action, Finding> {
+    let finding = judge(observed, desired);
+    match (&finding, remembers_the_gone(observed)) {
+        (Finding::Healthy { .. }, Some(sentinel)) => Decision::Heal(Action::Forget { sentinel }, finding),
+        _ => Decision::Report(finding),
+    }
+}
+
+/// The first Sentinel that knows more members than there are.
+pub(super) fn remembers_the_gone(observed: &Observed) -> Option<String> {
+    let expected = observed.servers.len().saturating_sub(1);
+    let stale = observed.sentinels.iter().find(|sentinel| match sentinel.state {
+        SentinelState::Monitors { replicas, others, .. } => replicas > expected || others > expected,
+        _ => false,
+    });
+    stale.map(|sentinel| sentinel.address.clone())
 }
 
 /// Whether there is exactly one master, followed by every replica and known to every Sentinel.
 ///
 /// To stay ready, one master with a linked replica (it refuses writes without one) and a majority of Sentinels that
 /// agree on it are enough.
-pub fn decide(observed: &Observed, desired: &Desired) -> Finding {
+pub fn judge(observed: &Observed, desired: &Desired) -> Finding {
     let refused = password_refused(observed);
     if !refused.is_empty() {
         return Finding::PasswordRefused(refused);
@@ -126,49 +171,62 @@ fn password_refused(observed: &Observed) -> Vec<String> {
 
 /// The servers that neither are the master nor follow it, each with why.
 fn unhealthy_servers(observed: &Observed, master: &str) -> Vec<String> {
-    observed
-        .servers
-        .iter()
-        .filter_map(|Server { address, state }| match state {
-            ServerState::Master => None,
-            ServerState::Replica { master: follows, .. } if !same_address(follows, master) => {
-                Some(format!("{address} follows {follows}"))
-            }
-            ServerState::Replica { linked: true, .. } => None,
-            ServerState::Replica { linked: false, .. } => {
-                Some(format!("{address} has no link to its master"))
-            }
-            ServerState::Unreachable(why) => Some(format!("{address} does not answer ({why})")),
-            ServerState::PasswordRefused => Some(format!("{address} refuses the password")),
-        })
+    let servers = observed.servers.iter();
+    servers
+        .filter_map(|server| unhealthy_server(server, master))
         .collect()
+}
+
+/// Why a server neither is the master nor follows it; `None` if it does.
+pub(super) fn unhealthy_server(Server { address, state }: &Server, master: &str) -> Option<String> {
+    match state {
+        ServerState::Master => None,
+        ServerState::Replica { master: follows, .. } if !same_address(follows, master) => {
+            Some(format!("{address} follows {follows}"))
+        }
+        ServerState::Replica { linked: true, .. } => None,
+        ServerState::Replica { linked: false, .. } => Some(format!("{address} has no link to its master")),
+        ServerState::Unreachable(why) => Some(format!("{address} does not answer ({why})")),
+        ServerState::PasswordRefused => Some(format!("{address} refuses the password")),
+    }
 }
 
 /// The Sentinels that could not carry out a failover from this master, each with why.
 fn unhealthy_sentinels(observed: &Observed, master: &str) -> Vec<String> {
     let expected = observed.servers.len().saturating_sub(1);
-    observed
-        .sentinels
-        .iter()
-        .filter_map(|Sentinel { address, state }| match state {
-            SentinelState::Monitors { master: known, .. } if !same_address(known, master) => {
-                Some(format!("Sentinel {address} takes {known} for the master"))
-            }
-            SentinelState::Monitors { down: true, .. } => {
-                Some(format!("Sentinel {address} does not reach the master"))
-            }
-            SentinelState::Monitors { quorum: false, .. } => {
-                Some(format!("Sentinel {address} reaches too few other Sentinels"))
-            }
-            SentinelState::Monitors { replicas, .. } if *replicas < expected => Some(format!(
-                "Sentinel {address} knows {replicas} of {expected} replicas"
-            )),
-            SentinelState::Monitors { .. } => None,
-            SentinelState::Unaware => Some(format!("Sentinel {address} does not monitor the master yet")),
-            SentinelState::Unreachable(why) => Some(format!("Sentinel {address} does not answer ({why})")),
-            SentinelState::PasswordRefused => Some(format!("Sentinel {address} refuses the password")),
-        })
+    let sentinels = observed.sentinels.iter();
+    sentinels
+        .filter_map(|sentinel| unhealthy_sentinel(sentinel, master, expected))
         .collect()
+}
+
+/// Why a Sentinel could not carry out a failover from this master with so many replicas; `None` if it could.
+pub(super) fn unhealthy_sentinel(
+    Sentinel { address, state }: &Sentinel,
+    master: &str,
+    expected: usize,
+) -> Option<String> {
+    match state {
+        SentinelState::Monitors { master: known, .. } if !same_address(known, master) => {
+            Some(format!("Sentinel {address} takes {known} for the master"))
+        }
+        SentinelState::Monitors { down: true, .. } => {
+            Some(format!("Sentinel {address} does not reach the master"))
+        }
+        SentinelState::Monitors { quorum: false, .. } => {
+            Some(format!("Sentinel {address} reaches too few other Sentinels"))
+        }
+        SentinelState::Monitors { replicas, .. } if *replicas < expected => Some(format!(
+            "Sentinel {address} knows {replicas} of {expected} replicas"
+        )),
+        SentinelState::Monitors { others, .. } if *others < expected => Some(format!(
+            "Sentinel {address} knows {others} of {expected} other Sentinels"
+        )),
+        SentinelState::Monitors { .. } => None,
+        SentinelState::Unaware => Some(format!("Sentinel {address} does not monitor the master yet")),
+        SentinelState::Unreachable(why) => Some(format!("Sentinel {address} does not answer ({why})")),
+        SentinelState::PasswordRefused => Some(format!("Sentinel {address} refuses the password")),
+    }
 }
 
 /// DNS names are compared without case and without the root's dot.
@@ -193,8 +251,10 @@ mod tests {
         Desired {
             servers: (0..3).map(address).collect(),
             sentinels: (0..3).map(|index| format!("r-{index}:26379")).collect(),
+            kept: 3,
             master_name: "flickrhub".to_owned(),
             password: SecretString::from("password"),
+            trust: None,
             standard,
         }
     }
@@ -212,6 +272,7 @@ mod tests {
             down: false,
             quorum: true,
             replicas: 2,
+            others: 2,
         }
     }
 
@@ -239,12 +300,14 @@ mod tests {
             down: false,
             quorum: false,
             replicas: 2,
+            others: 2,
         };
         let knows_one = || SentinelState::Monitors {
             master: address(0),
             down: false,
             quorum: true,
             replicas: 1,
+            others: 2,
         };
         let cases = [
             (
@@ -322,9 +385,43 @@ mod tests {
         ];
         for (servers, sentinels, standard, expected) in cases {
             let observed = observed(servers, sentinels);
-            let status = PartStatus::from(decide(&observed, &desired(standard)));
+            let status = PartStatus::from(judge(&observed, &desired(standard)));
             assert_eq!((status.reason, status.ready), expected, "{observed:?}");
         }
+    }
+
+    /// A Sentinel that knows so many replicas and other Sentinels.
+    fn knows(replicas: usize, others: usize) -> SentinelState {
+        SentinelState::Monitors {
+            master: address(0),
+            down: false,
+            quorum: true,
+            replicas,
+            others,
+        }
+    }
+
+    #[test]
+    fn sentinels_forget_the_gone_one_at_a_time() {
+        let next = |sentinels| {
+            let servers = [ServerState::Master, replica(0, true), replica(0, true)];
+            decide(&observed(servers, sentinels), &desired(Standard::Serving))
+        };
+        let forgets = |sentinels| match next(sentinels) {
+            Decision::Heal(Action::Forget { sentinel }, _) => Some(sentinel),
+            _ => None,
+        };
+        assert_eq!(
+            forgets([knows(3, 3), knows(3, 3), knows(3, 3)]).as_deref(),
+            Some("r-0:26379")
+        );
+        assert_eq!(
+            forgets([knows(2, 2), knows(2, 3), knows(3, 3)]).as_deref(),
+            Some("r-1:26379")
+        );
+        // The first one has not found the others again yet.
+        assert_eq!(forgets([knows(0, 0), knows(3, 3), knows(3, 3)]), None);
+        assert_eq!(forgets([knows(2, 2), knows(2, 2), knows(2, 2)]), None);
     }
 
     #[test]
@@ -353,6 +450,7 @@ mod tests {
                         down,
                         quorum,
                         replicas,
+                        others: 2,
                     }
                 }
             ),
@@ -368,7 +466,7 @@ mod tests {
             sentinels in prop::array::uniform3(sentinel_state()),
             was_ready in any::<bool>(),
         ) {
-            let status = PartStatus::from(decide(
+            let status = PartStatus::from(judge(
                 &observed(servers.clone(), sentinels.clone()),
                 &desired(Standard::of(was_ready)),
             ));

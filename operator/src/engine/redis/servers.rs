@@ -3,39 +3,70 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
+use flickrhub_job::connection::redis::client;
+use flickrhub_job::connection::trust::Trust;
 use futures::future::{join, join_all};
 use redis::aio::MultiplexedConnection;
-use redis::{AsyncConnectionConfig, Client, ErrorKind, IntoConnectionInfo, RedisConnectionInfo, RedisError};
+use redis::{AsyncConnectionConfig, ErrorKind, RedisConnectionInfo, RedisError};
 use secrecy::{ExposeSecret, SecretString};
 
 use super::Desired;
-use super::decide::{Observed, Sentinel, SentinelState, Server, ServerState};
-use crate::engine::OBSERVE_TIMEOUT;
+use super::decide::{Action, Observed, Sentinel, SentinelState, Server, ServerState};
+use crate::engine::{ACTION_TIMEOUT, OBSERVE_TIMEOUT};
 
 /// How long a connection may take.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// An action failed; observing again tells whether it had an effect.
+#[derive(Debug, thiserror::Error)]
+pub enum ActionError {
+    /// The Sentinel refused, or the connection was lost.
+    #[error("the Sentinel said: {}", short(.0))]
+    Sentinel(#[from] RedisError),
+    /// No answer in time.
+    #[error("the Sentinel did not answer in {} s", ACTION_TIMEOUT.as_secs())]
+    TimedOut,
+}
+
+/// Does what was decided.
+pub(super) async fn perform(desired: &Desired, action: &Action) -> Result<(), ActionError> {
+    match action {
+        Action::Forget { sentinel: address } => {
+            let forget = async {
+                let mut connection = connect(address, desired).await?;
+                sentinel("RESET", &desired.master_name)
+                    .query_async::<redis::Value>(&mut connection)
+                    .await
+            };
+            tokio::time::timeout(ACTION_TIMEOUT, forget)
+                .await
+                .map_err(|_| ActionError::TimedOut)??;
+            Ok(())
+        }
+    }
+}
 
 /// Asks every Redis and every Sentinel at the same time.
 pub async fn observe(desired: &Desired) -> Observed {
     let servers = join_all(desired.servers.iter().map(|address| async move {
         Server {
             address: address.clone(),
-            state: observe_server(address, &desired.password).await,
+            state: observe_server(address, desired).await,
         }
     }));
     let sentinels = join_all(desired.sentinels.iter().map(|address| async move {
         Sentinel {
             address: address.clone(),
-            state: observe_sentinel(address, &desired.master_name, &desired.password).await,
+            state: observe_sentinel(address, desired).await,
         }
     }));
     let (servers, sentinels) = join(servers, sentinels).await;
     Observed { servers, sentinels }
 }
 
-async fn observe_server(address: &str, password: &SecretString) -> ServerState {
+async fn observe_server(address: &str, desired: &Desired) -> ServerState {
     let ask = async {
-        let mut connection = connect(address, password).await?;
+        let mut connection = connect(address, desired).await?;
         redis::cmd("INFO")
             .arg("replication")
             .query_async::<String>(&mut connection)
@@ -51,14 +82,14 @@ async fn observe_server(address: &str, password: &SecretString) -> ServerState {
     }
 }
 
-async fn observe_sentinel(address: &str, master_name: &str, password: &SecretString) -> SentinelState {
+async fn observe_sentinel(address: &str, desired: &Desired) -> SentinelState {
     let ask = async {
-        let mut connection = connect(address, password).await?;
-        let master = sentinel("MASTER", master_name)
+        let mut connection = connect(address, desired).await?;
+        let master = sentinel("MASTER", &desired.master_name)
             .query_async::<HashMap<String, String>>(&mut connection)
             .await?;
         // An error is the answer that there is no quorum.
-        let quorum = sentinel("CKQUORUM", master_name)
+        let quorum = sentinel("CKQUORUM", &desired.master_name)
             .query_async::<String>(&mut connection)
             .await
             .is_ok();
@@ -73,15 +104,21 @@ async fn observe_sentinel(address: &str, master_name: &str, password: &SecretStr
     }
 }
 
-fn sentinel(command: &str, master_name: &str) -> redis::Cmd {
+pub(super) fn sentinel(command: &str, master_name: &str) -> redis::Cmd {
     let mut invocation = redis::cmd("SENTINEL");
     invocation.arg(command).arg(master_name);
     invocation
 }
 
-pub(super) async fn connect(
+pub(super) async fn connect(address: &str, desired: &Desired) -> Result<MultiplexedConnection, RedisError> {
+    connect_as(address, &desired.password, desired.trust.as_ref()).await
+}
+
+/// Connects to the server or Sentinel at `host:port`.
+pub(super) async fn connect_as(
     address: &str,
     password: &SecretString,
+    trust: Option<&Trust>,
 ) -> Result<MultiplexedConnection, RedisError> {
     let invalid = || RedisError::from((ErrorKind::InvalidClientConfig, "the address is not host:port"));
     let (host, port) = address.rsplit_once(':').ok_or_else(invalid)?;
@@ -89,15 +126,11 @@ pub(super) async fn connect(
     let settings = RedisConnectionInfo::default()
         .set_password(password.expose_secret())
         .set_skip_set_lib_name();
-    let target = (host.to_owned(), port)
-        .into_connection_info()?
-        .set_redis_settings(settings);
+    let client = client((host.to_owned(), port), settings, trust)?;
     let config = AsyncConnectionConfig::new()
         .set_connection_timeout(Some(CONNECT_TIMEOUT))
         .set_response_timeout(Some(CONNECT_TIMEOUT));
-    Client::open(target)?
-        .get_multiplexed_async_connection_with_config(&config)
-        .await
+    client.get_multiplexed_async_connection_with_config(&config).await
 }
 
 /// Reads the answer of `INFO replication`: lines of `name:value`.
@@ -126,6 +159,7 @@ fn read_master(fields: &HashMap<String, String>, quorum: bool) -> SentinelState 
             .any(|flag| matches!(flag, "s_down" | "o_down" | "disconnected")),
         quorum,
         replicas: field("num-slaves").parse().unwrap_or(0),
+        others: field("num-other-sentinels").parse().unwrap_or(0),
     }
 }
 
@@ -140,7 +174,7 @@ fn is_unknown_master(error: &RedisError) -> bool {
 }
 
 /// Redis answers with a code that says enough; the rest of an error may hold an address or an argument.
-fn short(error: &RedisError) -> String {
+pub(super) fn short(error: &RedisError) -> String {
     if error.is_timeout() {
         "no answer in time".to_owned()
     } else if let Some(code) = error.code() {
@@ -181,6 +215,7 @@ mod tests {
                     ("port", "6379"),
                     ("flags", flags),
                     ("num-slaves", "2"),
+                    ("num-other-sentinels", "2"),
                 ]
                 .map(|(name, value)| (name.to_owned(), value.to_owned())),
             )
@@ -190,6 +225,7 @@ mod tests {
             down,
             quorum: true,
             replicas: 2,
+            others: 2,
         };
         assert_eq!(read_master(&fields("master"), true), monitors(false));
         assert_eq!(read_master(&fields("master,s_down,o_down"), true), monitors(true));

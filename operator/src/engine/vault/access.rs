@@ -62,7 +62,7 @@ impl Access {
                 let KeyRecord::Stored(keys) = SecretKeyStore::of(context, hub).load().await? else {
                     return Err(AccessError::NotInitialised);
                 };
-                let api = Api::new(http::client()?, plan.address.clone(), None);
+                let api = Api::new(http::client(hub.trust.as_ref())?, plan.address.clone(), None);
                 let token = narrow_token(&api, &keys, hub.names.hub(), once).await?;
                 Ok(Self::new(api, token, TRANSIT_MOUNT))
             }

@@ -44,7 +44,7 @@ pub async fn encrypt_app_credential(
 pub async fn transit_identity(context: &Context, hub: &ValidatedHub) -> Result<String, AccessError> {
     let (api, namespace, mount) = match &hub.vault {
         VaultPlan::Managed(plan) => {
-            let api = Api::new(http::client()?, plan.address.clone(), None);
+            let api = Api::new(http::client(hub.trust.as_ref())?, plan.address.clone(), None);
             (api, None, TRANSIT_MOUNT)
         }
         VaultPlan::External(plan) => {

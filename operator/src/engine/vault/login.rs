@@ -59,7 +59,7 @@ pub(super) async fn connect(
     let pem = authorities.as_ref().map(|pem| pem.expose_secret().as_bytes());
     let client = match (plan.address.scheme(), pem) {
         ("https", pem) => http::external_client(pem),
-        _ => http::client(),
+        _ => http::client(None),
     };
     let client = client.map_err(LoginError::Authorities)?;
     Ok(Api::new(client, plan.address.clone(), plan.namespace.clone()))

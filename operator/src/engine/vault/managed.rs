@@ -137,7 +137,10 @@ impl<K: KeyStore> Managed<K> {
 }
 
 /// Stores the keys, and does not give up while there is hope: they exist nowhere else.
-async fn save_persistently<K: KeyStore>(store: &K, keys: &Keys) -> Result<(), ActionError> {
+///
+/// # Errors
+/// When other keys are there, or no try succeeds for ten minutes.
+pub async fn save_persistently<K: KeyStore>(store: &K, keys: &Keys) -> Result<(), ActionError> {
     let (mut pause, began) = (SAVE_PAUSE, Instant::now());
     loop {
         // A try that takes too long may have stored them nonetheless; the next one sees that.

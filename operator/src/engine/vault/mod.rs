@@ -25,6 +25,7 @@ mod key_store;
 mod login;
 mod managed;
 mod policy;
+mod roster;
 pub mod rotation;
 mod settings;
 #[cfg(test)]
@@ -36,18 +37,21 @@ pub use decide::{Action, KeyState, Member, MemberState, Observed, SettingsState,
 pub use encrypt::{encrypt_app_credential, transit_identity};
 pub use external::{ExternalFinding, ExternalObserved, KeyPresence, judge_external};
 pub use finding::Finding;
+use flickrhub_job::connection::trust::Trust;
 pub use key_store::{KeyRecord, KeyStore, KeyStoreError, SecretKeyStore};
 pub use login::LoginError;
-pub use managed::{ActionError, INITIALISATION_LIMIT, Managed};
+pub use managed::{ActionError, INITIALISATION_LIMIT, Managed, save_persistently};
 pub use policy::{Grant, Owner};
 pub use settings::{Setting, SettingState, wanted_settings};
 use tokio_util::task::TaskTracker;
 use url::Url;
 
-use super::{Decision, Engine, Standard, drive, http};
+use super::{Decision, Engine, Size, Standard, drive, http};
+use crate::apply::Live;
 use crate::context::Context;
 use crate::names;
 use crate::part::{Part, PartStatus};
+use crate::rolling::{self, Progress};
 use crate::validate::{ManagedVaultPlan, ValidatedHub, VaultPlan};
 
 /// The OpenBao that is wanted.
@@ -55,6 +59,8 @@ use crate::validate::{ManagedVaultPlan, ValidatedHub, VaultPlan};
 pub struct Desired {
     /// Every member, each at its own address.
     pub members: Vec<Url>,
+    /// The authorities by which they are known; without any, they speak plain HTTP.
+    pub trust: Option<Trust>,
     /// The name of the hub, the prefix of policies and roles.
     pub hub: String,
     /// Its namespace, where the service accounts are.
@@ -77,8 +83,9 @@ impl Desired {
         Ok(Self {
             members: hosts
                 .iter()
-                .map(|host| Url::parse(&format!("http://{host}:{}", names::VAULT_PORT)))
+                .map(|host| Url::parse(&format!("https://{host}:{}", names::VAULT_PORT)))
                 .collect::<Result<_, _>>()?,
+            trust: hub.trust.clone(),
             hub: hub.names.hub().to_owned(),
             namespace: hub.names.namespace().to_owned(),
             kubernetes_host: "https://kubernetes.default.svc".to_owned(),
@@ -135,13 +142,33 @@ pub async fn reconcile(context: &Context, hub: &ValidatedHub) -> PartStatus {
 
 /// The same, for an OpenBao described in full. What must not end before it has stored the keys is added to `saves`.
 pub async fn reconcile_desired<K: KeyStore>(desired: &Desired, keys: K, saves: &TaskTracker) -> PartStatus {
-    let client = match http::client() {
+    let client = match http::client(desired.trust.as_ref()) {
         Ok(client) => client,
         Err(error) => return http::unusable(&error),
     };
-    let step = Step {
-        vault: Managed::new(&client, desired, keys, saves.clone()),
-        desired,
-    };
-    drive(&step).await
+    bring_on(Managed::new(&client, desired, keys, saves.clone()), desired).await
+}
+
+/// The same, for an OpenBao however it is reached.
+pub async fn bring_on<V: Vault + Sync>(vault: V, desired: &Desired) -> PartStatus {
+    drive(&Step { vault, desired }).await
+}
+
+/// Takes the next step of a change of the pods of a managed OpenBao.
+pub async fn advance(
+    context: &Context,
+    hub: &ValidatedHub,
+    live: &Live,
+    plan: &ManagedVaultPlan,
+) -> Progress {
+    match Desired::of(hub, plan) {
+        Ok(desired) => {
+            let raft = roster::Raft::new(&desired, SecretKeyStore::of(context, hub));
+            let name = hub.names.vault();
+            let size = Size::settled(plan.replicas);
+            rolling::advance(context, hub, live, &name, size, &raft).await
+        }
+        // The step of the engine tells it.
+        Err(_) => Progress::Idle,
+    }
 }

@@ -10,6 +10,7 @@ pub(super) fn desired(standard: Standard) -> Desired {
     let hosts = ["http://v-0:8200", "http://v-1:8200", "http://v-2:8200"];
     Desired {
         members: hosts.iter().filter_map(|host| host.parse().ok()).collect(),
+        trust: None,
         hub: "gallery".to_owned(),
         namespace: "photos".to_owned(),
         kubernetes_host: "https://kubernetes.default.svc".to_owned(),

@@ -8,6 +8,7 @@ mod fairness;
 mod floor;
 mod latency;
 mod memory;
+mod scale_in;
 
 use serde_json::json;
 
@@ -34,6 +35,7 @@ pub(crate) async fn run(bench: Bench, scene: &mut Scene, report: &mut Report) ->
         Bench::Fairness => fairness::run(scene, report).await,
         Bench::Memory => memory::run(scene, report).await,
         Bench::Dispatch => dispatch::run(scene, report).await,
+        Bench::ScaleIn => scale_in::run(scene, report).await,
     }
 }
 

@@ -204,9 +204,15 @@ async fn vhost(config: &Value, method: Method) {
         rabbitmq["vhost"].as_str().unwrap(),
     );
     let password = std::fs::read_to_string(rabbitmq["passwordFile"].as_str().unwrap()).unwrap();
+    let authorities = std::fs::read(rabbitmq["caFile"].as_str().unwrap()).unwrap();
+    let authorities = reqwest::Certificate::from_pem_bundle(&authorities).unwrap();
+    let client = reqwest::Client::builder()
+        .tls_certs_only(authorities)
+        .build()
+        .unwrap();
     let send = async |path: String, body: Value| {
-        let url = format!("http://{host}:15672/api/{path}");
-        let request = reqwest::Client::new().request(method.clone(), url);
+        let url = format!("https://{host}:15671/api/{path}");
+        let request = client.request(method.clone(), url);
         let answer = request
             .basic_auth(user, Some(password.trim()))
             .json(&body)

@@ -12,6 +12,7 @@ fn name(party: &Party) -> String {
     let name = match party {
         Party::Component(name) => return format!("`{name}`"),
         Party::Operator => "`operator`",
+        Party::Keda => "KEDA",
         Party::ApiClients => "`apiFrom`",
         Party::MetricsReaders => "`metricsFrom`",
         Party::Dns => "the cluster's DNS",

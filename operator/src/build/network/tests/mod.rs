@@ -140,7 +140,7 @@ fn strangers_reach_only_the_api() {
     let hub = fixtures::validated(&sample);
     let policies = policies(&sample);
     for name in components(&hub) {
-        for port in [53, 5672, 6379, 8080, 8200, 9090, 15692, 26379, 27017] {
+        for port in [53, 5671, 6379, 8080, 8200, 9090, 15692, 26379, 27017] {
             let allowed = permits(&policies, &stranger(), &component(name), port);
             assert_eq!(allowed, name == "api" && port == 8080, "{name} at {port}");
         }
@@ -322,7 +322,7 @@ fn who_is_given_a_secret_of_an_engine_may_reach_it_and_nobody_else() {
         for (engine, secret, port) in [
             ("redis", "gallery-redis-auth", 6379),
             ("mongodb", "gallery-mongodb-auth", 27017),
-            ("rabbitmq", "gallery-rabbitmq-auth", 5672),
+            ("rabbitmq", "gallery-rabbitmq-auth", 5671),
         ] {
             let has_secret = object.mounted_secrets().contains(secret);
             let reaches = permits(&policies, &client, &component(engine), port);

@@ -1,0 +1,142 @@
+//! The certificate of a server, and whether it will do. Pure.
+//!
+//! It is judged as a client judges it, by the verification of the TLS library, so that what is kept here is accepted there.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use rustls::RootCertStore;
+use rustls::client::WebPkiServerVerifier;
+use rustls::client::danger::ServerCertVerifier as _;
+use rustls::crypto::ring;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
+use rustls::sign::CertifiedKey;
+use secrecy::{ExposeSecret, SecretString};
+
+use super::authority::LEAF_REMAINDER;
+
+/// A certificate and its key, both in PEM.
+#[derive(Clone, Debug)]
+pub struct Leaf {
+    /// The certificate alone, without that of its issuer.
+    pub certificate: String,
+    /// PKCS #8.
+    pub key: SecretString,
+}
+
+impl Leaf {
+    /// The certificate as it goes over the wire; `None` if it is none.
+    pub fn der(&self) -> Option<CertificateDer<'static>> {
+        CertificateDer::from_pem_slice(self.certificate.as_bytes()).ok()
+    }
+}
+
+/// Whether a certificate needs no successor: this authority issued it, for (at least) these names, its key is there, it has
+/// begun, and a third of its life is left.
+pub fn is_current(leaf: &Leaf, authority: &str, names: &[String], now: Timestamp) -> bool {
+    let verify = || {
+        let certificate = leaf.der()?;
+        let mut roots = RootCertStore::empty();
+        let authority = CertificateDer::from_pem_slice(authority.as_bytes()).ok()?;
+        roots.add(authority).ok()?;
+        let provider = Arc::new(ring::default_provider());
+        let verifier = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider);
+        let verifier = verifier.build().ok()?;
+        for name in names {
+            let name = ServerName::try_from(name.as_str()).ok()?;
+            for at in [now, now + LEAF_REMAINDER] {
+                let verified = verifier.verify_server_cert(&certificate, &[], &name, &[], unix(at)?);
+                verified.ok()?;
+            }
+        }
+        Some(())
+    };
+    belong_together(&leaf.certificate, &leaf.key) && verify().is_some()
+}
+
+/// Whether the key is that of the certificate.
+pub(super) fn belong_together(certificate: &str, key: &SecretString) -> bool {
+    let matches = || {
+        let certificate = CertificateDer::from_pem_slice(certificate.as_bytes()).ok()?;
+        let key = PrivateKeyDer::from_pem_slice(key.expose_secret().as_bytes()).ok()?;
+        let key = ring::sign::any_supported_type(&key).ok()?;
+        CertifiedKey::new(vec![certificate], key).keys_match().ok()
+    };
+    matches().is_some()
+}
+
+fn unix(at: Timestamp) -> Option<UnixTime> {
+    let seconds = u64::try_from(at.as_second()).ok()?;
+    Some(UnixTime::since_unix_epoch(Duration::from_secs(seconds)))
+}
+
+#[cfg(test)]
+#[expect(clippy::expect_used, reason = "a test fails by panicking")]
+mod tests {
+    use jiff::SignedDuration;
+    use proptest::prelude::*;
+
+    use super::super::authority::LEAF_LIFETIME;
+    use super::super::authority::tests::{NAME, authority, now};
+    use super::*;
+
+    fn names() -> Vec<String> {
+        vec![NAME.to_owned(), "localhost".to_owned()]
+    }
+
+    #[test]
+    fn a_certificate_is_kept_until_a_third_of_its_life_is_left() {
+        let authority = authority();
+        let leaf = authority.issue("gallery-redis", &names(), now()).expect("issued");
+        let at = |days: i64| {
+            let now = now() + SignedDuration::from_hours(24 * days);
+            is_current(&leaf, authority.certificate(), &names(), now)
+        };
+        assert!(at(0) && at(59));
+        assert!(!at(61) && !at(90));
+        assert!(!at(-1), "it has not begun");
+    }
+
+    #[test]
+    fn another_authority_another_name_and_another_key_need_a_successor() {
+        let (one, other) = (authority(), authority());
+        let leaf = one.issue("gallery-redis", &names(), now()).expect("issued");
+        assert!(!is_current(&leaf, other.certificate(), &names(), now()));
+        let more = [names(), vec![NAME.replace("-0.", "-1.")]].concat();
+        assert!(!is_current(&leaf, one.certificate(), &more, now()));
+        assert!(
+            is_current(&leaf, one.certificate(), &names()[..1], now()),
+            "fewer will do"
+        );
+        let second = one.issue("gallery-redis", &names(), now()).expect("issued");
+        let mixed = Leaf {
+            key: second.key,
+            ..leaf
+        };
+        assert!(!is_current(&mixed, one.certificate(), &names(), now()));
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+
+        /// Whatever stands in a Secret is judged and not trusted.
+        #[test]
+        fn no_text_is_taken_for_a_certificate(certificate in ".{0,200}", key in ".{0,200}") {
+            let leaf = Leaf { certificate, key: SecretString::from(key) };
+            prop_assert!(!is_current(&leaf, authority().certificate(), &names(), now()));
+        }
+
+        /// At every moment at which a certificate is kept it can be used for another 30 days at least.
+        #[test]
+        fn what_is_kept_outlives_the_time_that_a_renewal_takes(hours in 0_i64..24 * 100) {
+            let authority = authority();
+            let leaf = authority.issue("gallery-redis", &names(), now()).expect("issued");
+            let at = SignedDuration::from_hours(hours);
+            if is_current(&leaf, authority.certificate(), &names(), now() + at) {
+                prop_assert!(LEAF_LIFETIME - at >= LEAF_REMAINDER);
+            }
+        }
+    }
+}

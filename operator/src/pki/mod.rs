@@ -1,0 +1,376 @@
+//! The certificates inside of a hub: an authority of its own, what it issues to the servers, and how both are replaced.
+//!
+//! | Secret, ConfigMap | holds | read by |
+//! | --- | --- | --- |
+//! | `<hub>-ca` | the authority with its key | the operator |
+//! | `<hub>-<engine>-tls` | a certificate, its key, the trusted authorities | the members of the engine |
+//! | `<hub>-trust` | the trusted authorities | the processes, and whoever connects from elsewhere |
+//!
+//! A certificate of a server is replaced when a third of its life is left, when a member gets a name that it lacks, and
+//! when another authority signs. Members take it up without a restart, see [`crate::engine::certificates`]. An authority
+//! is replaced in steps ([`rotation`]), of which a reconciliation takes one at most. Each step is one write of one Secret,
+//! made only if nobody else wrote it meanwhile. If the process dies …
+//!
+//! * after the authority was written: certificates that it did not issue are replaced next time. Until then servers show
+//!   those of the authority before, which stays trusted;
+//! * between two certificates: the others are replaced next time;
+//! * before pods were told of another set of authorities: their templates are applied next time, and no further step is
+//!   taken before every pod was started with it.
+//!
+//! A Secret of the authority that is gone is made anew, and everything with it: pods that run do not know the new one until
+//! they start anew, which they do for that.
+
+mod authority;
+mod leaf;
+pub mod rotation;
+mod server;
+#[cfg(test)]
+mod simulation;
+mod store;
+
+use std::collections::BTreeMap;
+
+use flickrhub_job::connection::trust::{Trust, TrustError};
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::Secret;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use kube::ResourceExt;
+use kube::api::{Api, PostParams};
+
+pub use authority::{
+    AUTHORITY_LIFETIME, AUTHORITY_RENEWAL, Authority, IssueError, LEAF_LIFETIME, LEAF_REMAINDER,
+};
+pub use leaf::{Leaf, is_current};
+use rotation::{Observed, Step, decide};
+pub use server::Server;
+pub(crate) use store::AUTHORITIES;
+use store::Authorities;
+pub use store::StoreError;
+
+use crate::apply::Live;
+use crate::build::{Kind, checksum, labels};
+use crate::context::{Context, FIELD_MANAGER};
+use crate::engine::certificates;
+use crate::rollout::Rollout;
+use crate::validate::ValidatedHub;
+
+/// The annotation of a `FlickrHub` by which a person asks for another authority; its value only has to be a new one.
+pub const ROTATE: &str = "flickrhub.dev/rotate-authority";
+/// The component in the labels of what belongs to no engine.
+pub(crate) const COMPONENT: &str = "tls";
+
+/// The certificates of a hub cannot be had.
+#[derive(Debug, thiserror::Error)]
+pub enum PkiError {
+    /// The API server did not answer, or refused.
+    #[error("cannot read or write Secret {name}: {source}")]
+    Api {
+        /// The name of the Secret.
+        name: String,
+        /// What the client says.
+        source: kube::Error,
+    },
+    /// Somebody else has a Secret of this name.
+    #[error(
+        "Secret {0:?} does not belong to this FlickrHub, and the operator leaves it alone: rename it, or give the FlickrHub another name"
+    )]
+    NameTaken(String),
+    /// The Secret of the authority holds something else.
+    #[error(
+        "Secret {name:?} holds no certificate authority: {source}; restore it from a backup, or delete it: then another one is made, and every pod starts anew"
+    )]
+    Damaged {
+        /// The name of the Secret.
+        name: String,
+        /// What is wrong.
+        source: StoreError,
+    },
+    /// A certificate cannot be issued.
+    #[error(transparent)]
+    Issue(#[from] IssueError),
+    /// The authorities cannot be used.
+    #[error("the certificate authorities cannot be used: {0}")]
+    Trust(#[from] TrustError),
+}
+
+/// What a hub has.
+pub struct Ensured {
+    /// The authorities that everybody trusts.
+    pub trust: Trust,
+    /// What the servers shall show.
+    pub leaves: BTreeMap<Server, Leaf>,
+    /// The names of Secrets that did not exist before.
+    pub created: Vec<String>,
+    /// Whether an authority is being replaced, so that it is worth to look again soon.
+    pub rotating: bool,
+}
+
+/// Brings the certificates of a hub a step on. `live` tells whether pods know the authorities, `wish` is the value of
+/// [`ROTATE`].
+///
+/// # Errors
+/// When the API server fails, somebody else changed a Secret meanwhile, or a Secret cannot be used.
+pub async fn ensure(
+    ctx: &Context,
+    hub: &ValidatedHub,
+    live: &Live,
+    wish: Option<&str>,
+) -> Result<Ensured, PkiError> {
+    let secrets = Secrets::of(ctx, hub);
+    let now = Timestamp::now();
+    let mut created = Vec::new();
+    let mut servers = BTreeMap::new();
+    for server in Server::of(hub) {
+        servers.insert(server, secrets.get(&server.secret(hub)).await?);
+    }
+    let name = hub.names.authority();
+    let secret = secrets.get(&name).await?;
+    let authorities = match secret.as_ref().map(Authorities::read).transpose() {
+        Ok(authorities) => authorities,
+        Err(source) => return Err(PkiError::Damaged { name, source }),
+    };
+    let observed = observe(hub, live, authorities.as_ref(), wish, &servers).await?;
+    let step = decide(&observed, now);
+    let authorities = take(step, authorities, hub, wish, now)?;
+    if step != Step::Rest || secret.as_ref().is_none_or(|secret| !secrets.is_ours(secret)) {
+        if secret.is_none() {
+            created.push(name.clone());
+        }
+        secrets
+            .write(&name, COMPONENT, secret, |secret| authorities.write(secret))
+            .await?;
+        tracing::info!(
+            hub = hub.names.hub(),
+            ?step,
+            "brought the certificate authority on"
+        );
+    }
+    let trust = authorities.trust()?;
+    let mut leaves = BTreeMap::new();
+    for (server, secret) in servers {
+        let name = server.secret(hub);
+        if secret.is_none() {
+            created.push(name.clone());
+        }
+        let leaf = renew(&secrets, hub, server, secret, &authorities.current, &trust, now).await?;
+        leaves.insert(server, leaf);
+    }
+    Ok(Ensured {
+        trust,
+        leaves,
+        created,
+        rotating: authorities.next.is_some() || authorities.previous.is_some(),
+    })
+}
+
+/// The authorities of a hub as they are; `None` if there are none yet.
+///
+/// # Errors
+/// When the API server fails, or the Secret cannot be used.
+pub async fn trust(ctx: &Context, hub: &ValidatedHub) -> Result<Option<Trust>, PkiError> {
+    let name = hub.names.authority();
+    let Some(secret) = Secrets::of(ctx, hub).get(&name).await? else {
+        return Ok(None);
+    };
+    let authorities = Authorities::read(&secret).map_err(|source| PkiError::Damaged { name, source })?;
+    Ok(Some(authorities.trust()?))
+}
+
+/// What pods are told apart by: the authorities that they were started with.
+pub(crate) fn trust_checksum(trust: Option<&Trust>) -> String {
+    checksum::of_texts(trust.map(Trust::pem))
+}
+
+async fn observe(
+    hub: &ValidatedHub,
+    live: &Live,
+    authorities: Option<&Authorities>,
+    wish: Option<&str>,
+    servers: &BTreeMap<Server, Option<Secret>>,
+) -> Result<Observed, PkiError> {
+    let Some(authorities) = authorities else {
+        return Ok(Observed::default());
+    };
+    let trust = authorities.trust()?;
+    let has_previous = authorities.previous.is_some();
+    Ok(Observed {
+        renew_at: Some(authorities.current.renew_at),
+        has_next: authorities.next.is_some(),
+        has_previous,
+        requested: wish.is_some() && wish != authorities.heard.as_deref(),
+        all_trust: all_trust(live, &trust),
+        all_renewed: has_previous && all_renewed(hub, authorities, &trust, servers).await,
+    })
+}
+
+/// Whether every pod was started with these authorities.
+fn all_trust(live: &Live, trust: &Trust) -> bool {
+    let wanted = trust_checksum(Some(trust));
+    [Kind::StatefulSet, Kind::Deployment].into_iter().all(|kind| {
+        !live.is_unread(kind)
+            && live.of_kind(kind).all(|(name, object)| {
+                let annotations = object.pointer("/spec/template/metadata/annotations");
+                let found = annotations.and_then(|annotations| annotations[checksum::TRUST].as_str());
+                found == Some(wanted.as_str()) && Rollout::of(live, kind, name) == Rollout::Complete
+            })
+    })
+}
+
+/// Whether every server shows a certificate that the current authority issued.
+async fn all_renewed(
+    hub: &ValidatedHub,
+    authorities: &Authorities,
+    trust: &Trust,
+    servers: &BTreeMap<Server, Option<Secret>>,
+) -> bool {
+    for (server, secret) in servers {
+        let leaf = secret.as_ref().and_then(store::read_leaf);
+        let authority = authorities.current.certificate();
+        let current = leaf.filter(|leaf| is_current(leaf, authority, &server.names(hub), Timestamp::now()));
+        match current {
+            Some(leaf) if certificates::all_show(hub, *server, &leaf, trust).await => {}
+            _ => return false,
+        }
+    }
+    true
+}
+
+/// The authorities after a step.
+fn take(
+    step: Step,
+    authorities: Option<Authorities>,
+    hub: &ValidatedHub,
+    wish: Option<&str>,
+    now: Timestamp,
+) -> Result<Authorities, PkiError> {
+    let domains = server::domains(hub);
+    let another = || Authority::generate(&domains.each_ref().map(String::as_str), now);
+    let Some(mut authorities) = authorities else {
+        return Ok(Authorities {
+            heard: wish.map(str::to_owned),
+            ..Authorities::first(another()?)
+        });
+    };
+    match step {
+        Step::Rest | Step::Create => {}
+        Step::Prepare => {
+            authorities.next = Some(another()?);
+            authorities.heard = wish.map(str::to_owned).or(authorities.heard);
+        }
+        Step::Promote => {
+            if let Some(next) = authorities.next.take() {
+                authorities.previous = Some(authorities.current.certificate().to_owned());
+                authorities.current = next;
+            }
+        }
+        Step::Retire => authorities.previous = None,
+    }
+    Ok(authorities)
+}
+
+/// The certificate of a server, a new one where the old one will not do.
+async fn renew(
+    secrets: &Secrets<'_>,
+    hub: &ValidatedHub,
+    server: Server,
+    secret: Option<Secret>,
+    authority: &Authority,
+    trust: &Trust,
+    now: Timestamp,
+) -> Result<Leaf, PkiError> {
+    let (name, names) = (server.secret(hub), server.names(hub));
+    let found = secret.as_ref().and_then(store::read_leaf);
+    let kept = found.filter(|leaf| is_current(leaf, authority.certificate(), &names, now));
+    let leaf = if let Some(leaf) = kept {
+        leaf
+    } else {
+        let component = server.component();
+        tracing::info!(hub = hub.names.hub(), component, "issues a certificate");
+        authority.issue(&format!("{}-{component}", hub.names.hub()), &names, now)?
+    };
+    let data = store::leaf_data(&leaf, trust);
+    let is_as_wanted = |secret: &Secret| secret.data.as_ref() == Some(&data) && secrets.is_ours(secret);
+    if !secret.as_ref().is_some_and(is_as_wanted) {
+        let write = |secret: &mut Secret| {
+            secret.type_ = Some(store::TYPE.to_owned());
+            secret.data = Some(data);
+        };
+        secrets.write(&name, server.component(), secret, write).await?;
+    }
+    Ok(leaf)
+}
+
+/// The Secrets of one hub.
+struct Secrets<'a> {
+    api: Api<Secret>,
+    hub: &'a ValidatedHub,
+}
+
+impl<'a> Secrets<'a> {
+    fn of(ctx: &Context, hub: &'a ValidatedHub) -> Self {
+        Self {
+            api: Api::namespaced(ctx.client.clone(), hub.names.namespace()),
+            hub,
+        }
+    }
+
+    async fn get(&self, name: &str) -> Result<Option<Secret>, PkiError> {
+        let found = self
+            .api
+            .get_opt(name)
+            .await
+            .map_err(|source| failed(name, source))?;
+        match found {
+            Some(secret) if !labels::is_of_hub(&secret.metadata, self.hub.names.hub()) => {
+                Err(PkiError::NameTaken(name.to_owned()))
+            }
+            found => Ok(found),
+        }
+    }
+
+    /// Whether it goes with this very hub, and not with one of the same name that is gone.
+    fn is_ours(&self, secret: &Secret) -> bool {
+        secret
+            .owner_references()
+            .iter()
+            .any(|owner| owner.uid == self.hub.uid)
+    }
+
+    /// Creates it, or replaces what was read: a change in between is a conflict and not overwritten.
+    async fn write(
+        &self,
+        name: &str,
+        component: &str,
+        found: Option<Secret>,
+        change: impl FnOnce(&mut Secret),
+    ) -> Result<(), PkiError> {
+        let params = PostParams {
+            field_manager: Some(FIELD_MANAGER.to_owned()),
+            ..PostParams::default()
+        };
+        let wanted = labels::meta(self.hub, name, component);
+        let is_new = found.is_none();
+        let mut secret = found.unwrap_or_default();
+        secret.metadata = ObjectMeta {
+            name: wanted.name,
+            namespace: wanted.namespace,
+            labels: wanted.labels,
+            owner_references: wanted.owner_references,
+            ..secret.metadata
+        };
+        change(&mut secret);
+        let written = if is_new {
+            self.api.create(&params, &secret).await
+        } else {
+            self.api.replace(name, &params, &secret).await
+        };
+        written.map(drop).map_err(|source| failed(name, source))
+    }
+}
+
+fn failed(name: &str, source: kube::Error) -> PkiError {
+    PkiError::Api {
+        name: name.to_owned(),
+        source,
+    }
+}

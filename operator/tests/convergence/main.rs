@@ -1,0 +1,30 @@
+//! The operator against a real API server whose answers fail, are lost or come late, with operators that die after any
+//! request, and with hubs that are changed at random.
+//!
+//! | module | |
+//! | --- | --- |
+//! | `control_plane`, `etcd` | the API server, and going back in time |
+//! | `cluster` | what Kubernetes' controllers would do |
+//! | `tier`, `bao` | the engines |
+//! | `fault` | the line between operator and API server |
+//! | `world`, `ending` | a namespace in which operators live and die, and what it comes to |
+//! | `turn`, `crash_points` | every request goes wrong |
+//! | `mutation`, `mutations` | every field is changed |
+
+#![expect(clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
+
+mod bao;
+mod cluster;
+mod control_plane;
+mod crash_points;
+mod ending;
+mod etcd;
+mod fault;
+mod mutation;
+mod mutations;
+#[path = "../engines/servers.rs"]
+#[expect(dead_code, reason = "tests of engines use the rest")]
+mod servers;
+mod tier;
+mod turn;
+mod world;

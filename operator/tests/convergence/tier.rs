@@ -1,0 +1,297 @@
+//! A data tier in memory: engines that keep what they were set up with, as real ones do. Whoever comes with another secret
+//! later is locked out, and that is noted as a loss.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use async_trait::async_trait;
+use flickrhub_operator::api_client::registry::{
+    ClientRegistry, Found, RegistryError, SealedKey, SealedWebhookSecret, Settings,
+};
+use flickrhub_operator::apply::Live;
+use flickrhub_operator::context::Context;
+use flickrhub_operator::crd::FlickrHubStatus;
+use flickrhub_operator::data_tier::DataTier;
+use flickrhub_operator::engine::hub_database::ConnectError;
+use flickrhub_operator::engine::redis::OpenCircuit;
+use flickrhub_operator::engine::vault::rotation::RotationReport;
+use flickrhub_operator::engine::vault::{self, AccessError, SecretKeyStore};
+use flickrhub_operator::part::PartStatus;
+use flickrhub_operator::rolling::Progress;
+use flickrhub_operator::secrets::{MongoDbSecrets, RabbitMqSecrets, RedisSecrets, Secrets};
+use flickrhub_operator::validate::{ValidatedHub, VaultPlan};
+use jiff::Timestamp;
+use mongodb::bson::{Bson, DateTime, Document, doc};
+use secrecy::{ExposeSecret, SecretString};
+
+use crate::bao::{Bao, Members};
+
+/// When to look again; nobody waits for it here.
+const SOON: std::time::Duration = std::time::Duration::from_secs(1);
+
+/// What the engines hold, which outlives operators and pods.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Data {
+    /// The pods that run, by their StatefulSet.
+    pub(crate) running: BTreeMap<String, usize>,
+    /// The secrets that each engine was set up with.
+    set_up: BTreeMap<String, String>,
+    /// The OpenBao of the hub.
+    pub(crate) bao: Bao,
+    clients: BTreeMap<String, Document>,
+    /// What was lost: there must be nothing.
+    pub(crate) losses: BTreeSet<String>,
+}
+
+/// The data tier; clones share it.
+#[derive(Clone, Default)]
+pub(crate) struct Tier(Arc<Mutex<Data>>);
+
+impl Tier {
+    /// What the engines hold.
+    pub(crate) fn data(&self) -> MutexGuard<'_, Data> {
+        self.0.lock().expect("nobody panicked with it")
+    }
+
+    /// The engine of a set: it starts when all of its pods run, is set up with the secrets that are there then, and lets
+    /// nobody in with others.
+    fn engine(&self, set: &str, members: u32, was_ready: bool, secrets: &[&SecretString]) -> PartStatus {
+        let mut data = self.data();
+        let running = data.running.get(set).copied().unwrap_or_default();
+        let all = usize::try_from(members).unwrap_or(usize::MAX);
+        let enough = if was_ready { all / 2 + 1 } else { all };
+        if running < enough {
+            return PartStatus::waiting("Starting", format!("{set} starts."), SOON);
+        }
+        let secrets: Vec<&str> = secrets.iter().map(|secret| secret.expose_secret()).collect();
+        let secrets = secrets.join(" ");
+        let first = data
+            .set_up
+            .entry(set.to_owned())
+            .or_insert_with(|| secrets.clone());
+        if *first != secrets {
+            data.losses.insert(format!("{set} was set up with other secrets"));
+        }
+        PartStatus::ready("It runs.")
+    }
+}
+
+#[async_trait]
+impl DataTier for Tier {
+    async fn redis(
+        &self,
+        _: &Context,
+        hub: &ValidatedHub,
+        secrets: &RedisSecrets,
+        _: &Live,
+    ) -> (PartStatus, Progress) {
+        let was_ready = hub.was_ready(flickrhub_operator::part::Part::Redis);
+        let set = hub.names.redis();
+        let status = self.engine(&set, hub.redis.replicas, was_ready, &[&secrets.password]);
+        (status, Progress::Idle)
+    }
+
+    async fn open_circuits(&self, _: &ValidatedHub, _: &RedisSecrets) -> Option<Vec<OpenCircuit>> {
+        Some(Vec::new())
+    }
+
+    async fn mongodb(
+        &self,
+        _: &Context,
+        hub: &ValidatedHub,
+        secrets: &MongoDbSecrets,
+        _: &Live,
+    ) -> (PartStatus, Progress) {
+        let was_ready = hub.was_ready(flickrhub_operator::part::Part::MongoDb);
+        let secrets = [&secrets.keyfile, &secrets.admin_password, &secrets.app_password];
+        let status = self.engine(&hub.names.mongodb(), hub.mongodb.members, was_ready, &secrets);
+        (status, Progress::Idle)
+    }
+
+    async fn rabbitmq(
+        &self,
+        _: &Context,
+        hub: &ValidatedHub,
+        secrets: &RabbitMqSecrets,
+        _: &Live,
+    ) -> (PartStatus, Progress) {
+        let was_ready = hub.was_ready(flickrhub_operator::part::Part::RabbitMq);
+        let secrets = [&secrets.password, &secrets.erlang_cookie];
+        let status = self.engine(&hub.names.rabbitmq(), hub.rabbitmq.replicas, was_ready, &secrets);
+        (status, Progress::Idle)
+    }
+
+    async fn vault(&self, ctx: &Context, hub: &ValidatedHub, _: &Live) -> (PartStatus, Progress) {
+        let VaultPlan::Managed(plan) = &hub.vault else {
+            return (PartStatus::ready("It is not ours."), Progress::Idle);
+        };
+        let desired = vault::Desired::of(hub, plan).expect("addresses");
+        let store = SecretKeyStore::of(ctx, hub);
+        let members = Members::new(
+            self.clone(),
+            &hub.names.vault(),
+            &desired,
+            store,
+            ctx.saves.clone(),
+        );
+        (vault::bring_on(members, &desired).await, Progress::Idle)
+    }
+
+    async fn default_client(&self, _: &Context, hub: &ValidatedHub, secrets: &Secrets) -> PartStatus {
+        let Ok(client) = &secrets.default_client else {
+            return PartStatus::waiting("NoClient", "Its Secret cannot be used.", SOON);
+        };
+        let key = client.api_key.expose_secret().to_owned();
+        self.data().set_up.insert(hub.names.default_client(), key);
+        PartStatus::ready("It is registered.")
+    }
+
+    async fn rotate_keys(
+        &self,
+        _: &Context,
+        _: &ValidatedHub,
+        _: &MongoDbSecrets,
+        _: Option<&FlickrHubStatus>,
+    ) -> RotationReport {
+        RotationReport {
+            keys: Vec::new(),
+            holds: true,
+            reason: "UpToDate",
+            message: "Nothing is due.".to_owned(),
+            look_again: None,
+            rotated: Vec::new(),
+        }
+    }
+
+    fn registry(&self, _: &ValidatedHub, _: &SecretString) -> Result<Box<dyn ClientRegistry>, ConnectError> {
+        Ok(Box::new(Clients(self.clone())))
+    }
+
+    async fn transit_identity(&self, _: &Context, _: &ValidatedHub) -> Result<String, AccessError> {
+        self.data().bao.identity().ok_or(AccessError::NotInitialised)
+    }
+
+    async fn encrypt_app_credential(
+        &self,
+        _: &Context,
+        _: &ValidatedHub,
+        client: &str,
+        _: &SecretString,
+    ) -> Result<String, AccessError> {
+        Ok(format!("vault:v1:{client}"))
+    }
+}
+
+/// The clients in the database.
+struct Clients(Tier);
+
+impl Clients {
+    fn change(&self, client: &str, change: impl FnOnce(&mut Document)) {
+        if let Some(document) = self.0.data().clients.get_mut(client) {
+            change(document);
+        }
+    }
+}
+
+fn keys_of(document: &mut Document) -> &mut Vec<Bson> {
+    document.get_array_mut("keys").expect("a client has keys")
+}
+
+fn id_of(key: &Bson) -> &str {
+    key.as_document()
+        .and_then(|key| key.get_str("id").ok())
+        .unwrap_or_default()
+}
+
+fn time(timestamp: Timestamp) -> DateTime {
+    DateTime::from_millis(timestamp.as_millisecond())
+}
+
+#[async_trait]
+impl ClientRegistry for Clients {
+    async fn find(&self, client: &str) -> Result<Found, RegistryError> {
+        Ok(Found::new(self.0.data().clients.get(client).cloned()))
+    }
+
+    async fn write_settings(
+        &self,
+        client: &str,
+        settings: &Settings,
+        webhook_secret: Option<&SealedWebhookSecret>,
+        _: Timestamp,
+    ) -> Result<(), RegistryError> {
+        let mut data = self.0.data();
+        let document = data
+            .clients
+            .entry(client.to_owned())
+            .or_insert_with(|| doc! {"_id": client, "made_by": "FlickrHubClient", "keys": []});
+        document.insert("scopes", &settings.scopes);
+        document.insert("allowed_networks", &settings.networks);
+        if let Some(sealed) = webhook_secret {
+            document.insert("webhook_secret", &sealed.ciphertext);
+            document.insert("webhook_secret_hash", &sealed.hash);
+            document.insert("webhook_secret_vault", &sealed.vault);
+        }
+        Ok(())
+    }
+
+    async fn register(&self, client: &str, key: &SealedKey, now: Timestamp) -> Result<(), RegistryError> {
+        self.change(client, |document| {
+            let keys = keys_of(document);
+            keys.retain(|known| id_of(known) != key.id);
+            let registered = doc! {
+                "id": &key.id,
+                "hash": &key.hash,
+                "hmac_secret": &key.signing_key,
+                "hmac_fingerprint": &key.signing_fingerprint,
+                "created_at": time(now),
+            };
+            keys.push(registered.into());
+        });
+        Ok(())
+    }
+
+    async fn retire(&self, client: &str, ids: &[String], until: Timestamp) -> Result<(), RegistryError> {
+        self.change(client, |document| {
+            for key in keys_of(document).iter_mut().filter_map(Bson::as_document_mut) {
+                let is_meant = key
+                    .get_str("id")
+                    .is_ok_and(|id| ids.iter().any(|meant| meant == id));
+                if is_meant && !key.contains_key("not_after") {
+                    key.insert("not_after", time(until));
+                }
+            }
+        });
+        Ok(())
+    }
+
+    async fn remove(&self, client: &str, ids: &[String], _: Timestamp) -> Result<(), RegistryError> {
+        self.change(client, |document| {
+            keys_of(document).retain(|key| !ids.iter().any(|id| id == id_of(key)));
+        });
+        Ok(())
+    }
+
+    async fn revoke(&self, client: &str, now: Timestamp) -> Result<(), RegistryError> {
+        self.change(client, |document| {
+            document.insert("keys", Vec::<Bson>::new());
+            document.insert("revoked_at", time(now));
+        });
+        Ok(())
+    }
+
+    async fn close(self: Box<Self>) {}
+}
+
+impl Data {
+    /// The ids of the keys of every client that hold, by the client.
+    pub(crate) fn holding_keys(&mut self) -> BTreeMap<String, Vec<String>> {
+        let clients = self.clients.iter_mut();
+        clients
+            .map(|(client, document)| {
+                let ids = keys_of(document).iter().map(|key| id_of(key).to_owned());
+                (client.clone(), ids.collect())
+            })
+            .collect()
+    }
+}
