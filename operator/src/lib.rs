@@ -35,6 +35,7 @@ pub mod apply;
 pub mod autoscaling;
 pub mod backlogs;
 pub mod backoff;
+mod bring_on;
 mod brought;
 pub mod build;
 mod client_controller;

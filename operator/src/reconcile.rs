@@ -4,10 +4,8 @@
 //! is continued by the next one from what it reads.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::time::Duration;
 
-use flickrhub_job::queue::Queue;
 use futures::future::try_join_all;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Secret;
@@ -16,24 +14,19 @@ use kube::core::error_boundary::InvalidObject;
 use kube::{Resource, ResourceExt};
 use serde_json::{Value, json};
 
-use crate::apply::{self, Live};
-use crate::autoscaling::scaled::ScaledHub;
-use crate::brought::{APPLY_FAILED, Brought, sentence};
-use crate::build::{Kind, Object, build};
-use crate::consent::{self, BuildReport};
+use crate::bring_on::bring_on;
+use crate::brought::{APPLY_FAILED, sentence};
+use crate::consent::BuildReport;
 use crate::context::{Context, FIELD_MANAGER};
 use crate::crd::{DeletionPolicy, FlickrHub, FlickrHubStatus};
 use crate::engine::vault::rotation::RotationReport;
 use crate::finalizer::{self, FinalizerError, Leaving};
 use crate::flickr_reachable::{Reachability, reachability};
-use crate::hibernation::{self, Stage, put_to_rest};
-use crate::lack::withheld;
-use crate::part::{Part, PartStatus};
-use crate::pki::{self, PkiError};
-use crate::secrets::{self, SecretError, Secrets};
+use crate::pki::PkiError;
+use crate::secrets::SecretError;
 use crate::status::{self, Outcome};
-use crate::validate::{References, SecretDigest, ValidatedHub, referenced_secrets, validate};
-use crate::{autoscaling, backoff, engine, event, parts, pods, rolling};
+use crate::validate::{References, SecretDigest, referenced_secrets, validate};
+use crate::{autoscaling, backoff, event};
 
 /// How long a hub at rest is left alone when nothing changes.
 const REST: Duration = Duration::from_mins(5);
@@ -165,197 +158,6 @@ pub async fn reconcile(
             Err(error)
         }
     }
-}
-
-/// Applies the hub and brings its engines a step on. An object that cannot be applied, or that waits for a Secret, keeps
-/// neither the others from being applied nor a running data tier from being cared for.
-async fn bring_on(
-    ctx: &Context,
-    hub: &FlickrHub,
-    validated: &ValidatedHub,
-) -> Result<Brought, ReconcileError> {
-    finalizer::ensure(&ctx.client, hub).await?;
-    let ensured = secrets::ensure(ctx, validated).await?;
-    let secrets = ensured.secrets;
-    // What was built last is most likely built again, and then need not be read.
-    let validated = &ValidatedHub {
-        trust: pki::trust(ctx, validated).await?,
-        ..validated.clone()
-    };
-    let version = &ctx.settings.surroundings.version;
-    let inputs = consent::inputs(validated, &hub.spec, secrets.checksums(), version);
-    let last = hub.status.as_ref().and_then(|status| status.build.as_ref());
-    let validated = &ValidatedHub {
-        keeps_templates: consent::keeps_templates(hub.spec.operator_upgrades, last, &inputs),
-        ..validated.clone()
-    };
-    let likely = Stage::likely(validated.hibernated, hub.status.as_ref());
-    let objects = put_to_rest(build(validated, secrets.checksums()), &validated.names, likely);
-    let (mut live, unread) = apply::read(ctx, validated, &objects).await;
-
-    let wish = hub.annotations().get(pki::ROTATE).map(String::as_str);
-    let certificates = pki::ensure(ctx, validated, &live, wish).await?;
-    let created = [ensured.created, certificates.created.clone()].concat();
-    if !created.is_empty() {
-        event::publish(ctx, &hub.object_ref(&()), &event::secrets_created(&created)).await;
-    }
-    let validated = &ValidatedHub {
-        trust: Some(certificates.trust.clone()),
-        ..validated.clone()
-    };
-    // Other authorities have to reach the pods, whatever version of the operator built them.
-    let inputs = consent::inputs(validated, &hub.spec, secrets.checksums(), version);
-    let validated = &ValidatedHub {
-        keeps_templates: consent::keeps_templates(hub.spec.operator_upgrades, last, &inputs),
-        ..validated.clone()
-    };
-    let mut built = build(validated, secrets.checksums());
-    rolling::keep_members(validated, &mut built, &live);
-    let mut failures = ensured.failures;
-    failures.extend(unread);
-    let (stage, left) = if validated.hibernated {
-        let left = pods::count(ctx, validated).await?;
-        (Stage::to_sleep(&left), Some(left))
-    } else {
-        (Stage::Awake, None)
-    };
-    let objects = put_to_rest(built, &validated.names, stage);
-
-    let lacks = [validated.lacks.clone(), secrets.lacks()].concat();
-    let withheld = withheld(&objects, &lacks, &validated.names.config(), &live);
-    let wanted = objects
-        .iter()
-        .filter(|object| !withheld.contains_key(&(object.kind(), object.name())));
-    let (held, at_once): (Vec<&Object>, Vec<&Object>) =
-        wanted.partition(|object| parts::is_held(validated, &live, object.kind(), &object.name()));
-    failures.extend(apply::apply(ctx, validated, at_once, &mut live).await);
-    failures.extend(apply::prune(ctx, validated, &objects, &mut live).await);
-
-    // The steps of four engines are large, and this function waits for others, too.
-    let mut all = Box::pin(parts::data(ctx, validated, &secrets, &live, stage)).await;
-    if parts::all_ready(&all) {
-        let (last, first): (Vec<&Object>, Vec<&Object>) = held.into_iter().partition(|object| {
-            object.name() == validated.names.api() && hibernation::api_waits(validated, &live)
-        });
-        failures.extend(apply::apply(ctx, validated, first, &mut live).await);
-        if !hibernation::api_waits(validated, &live) {
-            failures.extend(apply::apply(ctx, validated, last, &mut live).await);
-        }
-    }
-    for (queue, plan) in &validated.queues {
-        let name = validated.names.queue_worker(*queue);
-        if withheld.contains_key(&(Kind::Deployment, name.clone()))
-            || hibernation::is_at_rest(&live, Kind::Deployment, &name)
-        {
-            continue;
-        }
-        let raised = apply::raise_replicas(ctx, validated, &name, plan.min_replicas, &live).await;
-        failures.extend(raised.err());
-    }
-    if stage == Stage::Awake {
-        note_scaled(ctx, validated, &secrets, &live);
-    } else {
-        ctx.scaled
-            .remove(validated.names.namespace(), validated.names.hub());
-    }
-    let mut processes = parts::processes(validated, &live, &all, &withheld, stage);
-    add_client(ctx, validated, &secrets, &all, &mut processes).await;
-    all.extend(processes);
-    pods::explain(ctx, validated, &mut all).await;
-    let circuits = match &secrets.redis {
-        Ok(redis) if all.get(&Part::Redis).is_some_and(|status| status.ready) => {
-            ctx.data_tier.open_circuits(validated, redis).await
-        }
-        _ => None,
-    };
-    let keys = rotate_keys(ctx, hub, validated, &secrets, &all).await;
-    let is_complete = failures.is_empty() && withheld.is_empty() && stage == Stage::Awake;
-    let certificates = renew_certificates(validated, &secrets, &certificates, &all).await;
-    Ok(Brought {
-        keys,
-        certificates,
-        parts: all,
-        lacks,
-        failures,
-        circuits,
-        sleep: left.as_ref().map(hibernation::report),
-        build: consent::report(last, &inputs, validated.keeps_templates, is_complete),
-    })
-}
-
-/// Has the servers that do not look by themselves take up their certificates. Returns when to look again.
-async fn renew_certificates(
-    hub: &ValidatedHub,
-    secrets: &Secrets,
-    certificates: &pki::Ensured,
-    parts: &BTreeMap<Part, PartStatus>,
-) -> Option<Duration> {
-    let works = parts.get(&Part::MongoDb).is_some_and(|status| status.ready);
-    let leaf = certificates.leaves.get(&pki::Server::MongoDb).filter(|_| works);
-    let told = match (&secrets.mongodb, leaf) {
-        (Ok(secrets), Some(leaf)) => {
-            engine::certificates::renew_mongodb(hub, secrets, leaf, &certificates.trust).await
-        }
-        _ => None,
-    };
-    // What an authority waits for is not told by Kubernetes.
-    told.or_else(|| certificates.rotating.then_some(engine::LATER))
-}
-
-/// Tells those who scale workers what there is to scale.
-fn note_scaled(ctx: &Context, validated: &ValidatedHub, secrets: &Secrets, live: &Live) {
-    let Ok(mongodb) = &secrets.mongodb else {
-        return ctx
-            .scaled
-            .remove(validated.names.namespace(), validated.names.hub());
-    };
-    let replicas = |queue: &Queue| {
-        let deployment = live.get(Kind::Deployment, &validated.names.queue_worker(*queue))?;
-        let replicas = deployment
-            .pointer("/spec/replicas")
-            .and_then(Value::as_u64)
-            .unwrap_or(1);
-        Some((*queue, u32::try_from(replicas).ok()?))
-    };
-    ctx.scaled.insert(ScaledHub {
-        hub: Arc::new(validated.clone()),
-        replicas: validated.queues.keys().filter_map(replicas).collect(),
-        mongodb_password: mongodb.app_password.clone(),
-    });
-}
-
-/// Registers the client that every hub starts with, which the API is not ready without.
-async fn add_client(
-    ctx: &Context,
-    hub: &ValidatedHub,
-    secrets: &Secrets,
-    data: &BTreeMap<Part, PartStatus>,
-    processes: &mut BTreeMap<Part, PartStatus>,
-) {
-    let works = |part| data.get(&part).is_some_and(|status: &PartStatus| status.ready);
-    if works(Part::MongoDb) && works(Part::Vault) {
-        let client = ctx.data_tier.default_client(ctx, hub, secrets).await;
-        if let Some(api) = processes.remove(&Part::Api) {
-            processes.insert(Part::Api, parts::with_client(api, client));
-        }
-    }
-}
-
-/// Brings the rotation of the transit keys a step on, where everything that this takes works.
-async fn rotate_keys(
-    ctx: &Context,
-    hub: &FlickrHub,
-    validated: &ValidatedHub,
-    secrets: &Secrets,
-    parts: &BTreeMap<Part, PartStatus>,
-) -> Option<RotationReport> {
-    let works = |part| parts.get(&part).is_some_and(|status: &PartStatus| status.ready);
-    if !(works(Part::MongoDb) && works(Part::Vault)) {
-        return None;
-    }
-    let mongodb = secrets.mongodb.as_ref().ok()?;
-    let before = hub.status.as_ref();
-    Some(ctx.data_tier.rotate_keys(ctx, validated, mongodb, before).await)
 }
 
 /// Reads the Secrets that the hub refers to; those that do not exist are left out.

@@ -31,6 +31,7 @@ mod store;
 use std::collections::BTreeMap;
 
 use flickrhub_job::connection::trust::{Trust, TrustError};
+use futures::future::{try_join, try_join_all};
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Secret;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
@@ -105,30 +106,61 @@ pub struct Ensured {
     pub rotating: bool,
 }
 
-/// Brings the certificates of a hub a step on. `live` tells whether pods know the authorities, `wish` is the value of
-/// [`ROTATE`].
+/// The Secrets of a hub's certificates as they are.
+pub struct Present {
+    servers: BTreeMap<Server, Option<Secret>>,
+    secret: Option<Secret>,
+    authorities: Option<Authorities>,
+}
+
+impl Present {
+    /// The authorities that everybody trusts; `None` if there are none yet.
+    ///
+    /// # Errors
+    /// When they cannot be used.
+    pub fn trust(&self) -> Result<Option<Trust>, PkiError> {
+        trust_of(self.authorities.as_ref())
+    }
+}
+
+/// Reads the certificates of a hub.
+///
+/// # Errors
+/// When the API server fails, or a Secret cannot be used.
+pub async fn read(ctx: &Context, hub: &ValidatedHub) -> Result<Present, PkiError> {
+    let secrets = &Secrets::of(ctx, hub);
+    let servers = Server::of(hub)
+        .into_iter()
+        .map(async |server| Ok::<_, PkiError>((server, secrets.get(&server.secret(hub)).await?)));
+    let (servers, (secret, authorities)) = try_join(try_join_all(servers), secrets.authorities()).await?;
+    Ok(Present {
+        servers: servers.into_iter().collect(),
+        secret,
+        authorities,
+    })
+}
+
+/// Brings the certificates of a hub, which are as they were read, a step on. `live` tells whether pods know the authorities,
+/// `wish` is the value of [`ROTATE`].
 ///
 /// # Errors
 /// When the API server fails, somebody else changed a Secret meanwhile, or a Secret cannot be used.
 pub async fn ensure(
     ctx: &Context,
     hub: &ValidatedHub,
+    present: Present,
     live: &Live,
     wish: Option<&str>,
 ) -> Result<Ensured, PkiError> {
     let secrets = Secrets::of(ctx, hub);
     let now = Timestamp::now();
     let mut created = Vec::new();
-    let mut servers = BTreeMap::new();
-    for server in Server::of(hub) {
-        servers.insert(server, secrets.get(&server.secret(hub)).await?);
-    }
+    let Present {
+        servers,
+        secret,
+        authorities,
+    } = present;
     let name = hub.names.authority();
-    let secret = secrets.get(&name).await?;
-    let authorities = match secret.as_ref().map(Authorities::read).transpose() {
-        Ok(authorities) => authorities,
-        Err(source) => return Err(PkiError::Damaged { name, source }),
-    };
     let observed = observe(hub, live, authorities.as_ref(), wish, &servers).await?;
     let step = decide(&observed, now);
     let authorities = take(step, authorities, hub, wish, now)?;
@@ -168,12 +200,12 @@ pub async fn ensure(
 /// # Errors
 /// When the API server fails, or the Secret cannot be used.
 pub async fn trust(ctx: &Context, hub: &ValidatedHub) -> Result<Option<Trust>, PkiError> {
-    let name = hub.names.authority();
-    let Some(secret) = Secrets::of(ctx, hub).get(&name).await? else {
-        return Ok(None);
-    };
-    let authorities = Authorities::read(&secret).map_err(|source| PkiError::Damaged { name, source })?;
-    Ok(Some(authorities.trust()?))
+    let (_, authorities) = Secrets::of(ctx, hub).authorities().await?;
+    trust_of(authorities.as_ref())
+}
+
+fn trust_of(authorities: Option<&Authorities>) -> Result<Option<Trust>, PkiError> {
+    Ok(authorities.map(Authorities::trust).transpose()?)
 }
 
 /// What pods are told apart by: the authorities that they were started with.
@@ -311,6 +343,16 @@ impl<'a> Secrets<'a> {
         Self {
             api: Api::namespaced(ctx.client.clone(), hub.names.namespace()),
             hub,
+        }
+    }
+
+    /// The authorities and their Secret, if there is one.
+    async fn authorities(&self) -> Result<(Option<Secret>, Option<Authorities>), PkiError> {
+        let name = self.hub.names.authority();
+        let secret = self.get(&name).await?;
+        match secret.as_ref().map(Authorities::read).transpose() {
+            Ok(authorities) => Ok((secret, authorities)),
+            Err(source) => Err(PkiError::Damaged { name, source }),
         }
     }
 

@@ -6,15 +6,14 @@ use std::time::Duration;
 
 use flickrhub_job::connection::redis::client;
 use flickrhub_job::connection::trust::Trust;
-use flickrhub_operator::engine::Standard;
 use flickrhub_operator::engine::certificates::shown;
-use flickrhub_operator::engine::mongodb::{Desired, ELECTION_TIMEOUT_MS, Members, reconcile_desired};
+use flickrhub_operator::engine::mongodb::{Desired, Members, reconcile_desired};
 use flickrhub_operator::pki::{Authority, Leaf};
 use jiff::Timestamp;
 use redis::RedisConnectionInfo;
-use secrecy::{ExposeSecret, SecretString};
+use secrecy::ExposeSecret;
 
-use crate::database::{KEY, start_member_with, write_key};
+use crate::database::{KEY, desired, start_member_with, write_key};
 use crate::servers::{Folder, Server, free_ports, until_ready};
 
 /// An authority, and the files of a server that it vouches for.
@@ -89,15 +88,8 @@ async fn mongodb_takes_up_another_certificate_while_it_runs() {
     let _member = start_member_with(&folder, "mongod", port, &arguments);
     let desired = Desired {
         hosts: vec![format!("localhost:{port}")],
-        kept: 1,
-        replica_set: "rs0".to_owned(),
-        database: "flickrhub".to_owned(),
-        keyfile: SecretString::from(KEY),
-        admin_password: SecretString::from("admin's"),
-        app_password: SecretString::from("application's"),
-        election_timeout_ms: ELECTION_TIMEOUT_MS,
         trust: Some(certificates.trust.clone()),
-        standard: Standard::Complete,
+        ..desired(&[port])
     };
     until_ready(async || reconcile_desired(&desired).await).await;
     until_shown(port, &first, &certificates.trust).await;

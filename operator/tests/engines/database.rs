@@ -49,14 +49,11 @@ pub(crate) fn start_member_with(folder: &Folder, name: &str, port: u16, further:
     Server::start(&program, &[&arguments, further].concat(), folder.path(), name)
 }
 
-/// Starts one; its database, as the processes of the hub see it.
-pub(crate) async fn database(folder: &Folder) -> (Server, Database) {
-    let [port] = free_ports();
-    write_key(folder, KEY);
-    let server = start_member(folder, "mongod", port);
-    let desired = Desired {
-        hosts: vec![format!("127.0.0.1:{port}")],
-        kept: 1,
+/// The replica set of the members on these ports.
+pub(crate) fn desired(ports: &[u16]) -> Desired {
+    Desired {
+        hosts: ports.iter().map(|port| format!("127.0.0.1:{port}")).collect(),
+        kept: ports.len(),
         replica_set: "rs0".to_owned(),
         database: "flickrhub".to_owned(),
         keyfile: SecretString::from(KEY),
@@ -65,7 +62,15 @@ pub(crate) async fn database(folder: &Folder) -> (Server, Database) {
         election_timeout_ms: ELECTION_TIMEOUT_MS,
         trust: None,
         standard: Standard::Complete,
-    };
+    }
+}
+
+/// Starts one; its database, as the processes of the hub see it.
+pub(crate) async fn database(folder: &Folder) -> (Server, Database) {
+    let [port] = free_ports();
+    write_key(folder, KEY);
+    let server = start_member(folder, "mongod", port);
+    let desired = desired(&[port]);
     until_ready(async || reconcile_desired(&desired).await).await;
     let credential = Credential::builder()
         .username("flickrhub".to_owned())

@@ -2,28 +2,12 @@
 
 use std::time::Duration;
 
-use crate::database::{KEY, start_member, write_key};
+use crate::database::{KEY, desired, start_member, write_key};
 use crate::servers::{Folder, free_ports, until_ready};
 use flickrhub_operator::engine::Standard;
-use flickrhub_operator::engine::mongodb::{Desired, ELECTION_TIMEOUT_MS, reconcile_desired};
+use flickrhub_operator::engine::mongodb::reconcile_desired;
 use flickrhub_operator::engine::roster::{Members as _, Roster};
 use secrecy::SecretString;
-
-/// The replica set of the members on these ports.
-fn desired(ports: &[u16]) -> Desired {
-    Desired {
-        hosts: ports.iter().map(|port| format!("127.0.0.1:{port}")).collect(),
-        kept: ports.len(),
-        replica_set: "rs0".to_owned(),
-        database: "flickrhub".to_owned(),
-        keyfile: SecretString::from(KEY),
-        admin_password: SecretString::from("admin's"),
-        app_password: SecretString::from("application's"),
-        election_timeout_ms: ELECTION_TIMEOUT_MS,
-        trust: None,
-        standard: Standard::Complete,
-    }
-}
 
 #[tokio::test]
 #[ignore = "needs the mongod program: FLICKRHUB_TEST_MONGOD"]
