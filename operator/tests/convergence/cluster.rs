@@ -27,7 +27,12 @@ pub(crate) struct Cluster {
 
 /// Every kind of object that is looked at here.
 pub(crate) fn kinds() -> Vec<ApiResource> {
-    let children = Kind::ALL.iter().map(|kind| kind.resource());
+    // KEDA is not installed in it.
+    let is_of_keda = |kind: &&Kind| matches!(kind, Kind::ScaledObject | Kind::TriggerAuthentication);
+    let children = Kind::ALL
+        .iter()
+        .filter(|kind| !is_of_keda(kind))
+        .map(|kind| kind.resource());
     children
         .chain([
             ApiResource::erase::<Secret>(&()),
