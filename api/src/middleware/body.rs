@@ -1,10 +1,11 @@
-//! What is known of a body before it is read, and the check of its digest while it is.
+//! What is known of a body before it is read, the check of its digest while it is, and what becomes of the rest of it.
 
 use axum::extract::Request;
 use axum::middleware::Next;
 use axum::response::Response;
 use hyper::body::Body as _;
 
+use super::unread::read_to_the_end;
 use crate::auth::signature::digest::checked;
 
 /// Whether the request has a body, as an extension of it.
@@ -19,6 +20,6 @@ pub async fn body(mut request: Request, next: Next) -> Response {
         return next.run(request).await;
     }
     let (parts, body) = request.into_parts();
-    let body = checked(&parts.headers, body);
+    let body = checked(&parts.headers, read_to_the_end(&parts.headers, body));
     next.run(Request::from_parts(parts, body)).await
 }

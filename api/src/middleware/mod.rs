@@ -8,4 +8,5 @@ pub mod panic;
 pub mod problem;
 pub mod time_limit;
 pub mod trace;
+mod unread;
 pub mod wait;

@@ -11,7 +11,7 @@ use flickrhub_e2e::gateway::{job_id, photo, photo_form, send};
 use flickrhub_e2e::scene::{self, Scene};
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::Pod;
-use kube::api::{Api, DynamicObject, ListParams, Patch, PatchParams};
+use kube::api::{Api, DynamicObject, GetParams, ListParams, Patch, PatchParams};
 use kube::core::Request;
 use kube::{Client, ResourceExt};
 use serde_json::{Value, json};
@@ -28,12 +28,11 @@ const LIMIT: Duration = Duration::from_mins(2);
 /// What the aggregated API answers about the queue.
 async fn metric(client: &Client, namespace: &str) -> kube::Result<Value> {
     let selector = format!("hub%3D{}%2Cqueue%3Dflickr_upload", cluster::hub());
-    let path = format!(
-        "/apis/external.metrics.k8s.io/v1beta1/namespaces/{namespace}/flickrhub_queue_backlog?labelSelector={selector}"
-    );
-    let request = Request::new("").get("", &kube::api::GetParams::default());
+    let metrics = format!("/apis/external.metrics.k8s.io/v1beta1/namespaces/{namespace}");
+    let request = Request::new(metrics).get("flickrhub_queue_backlog", &GetParams::default());
     let mut request = request.expect("a request");
-    *request.uri_mut() = path.parse().expect("an address");
+    let selected = format!("{}?labelSelector={selector}", request.uri().path());
+    *request.uri_mut() = selected.parse().expect("an address");
     client.request(request).await
 }
 

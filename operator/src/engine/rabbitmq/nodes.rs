@@ -100,6 +100,18 @@ struct CheckAnswer {
 #[derive(Debug, Deserialize)]
 struct CriticalAnswer {
     name: String,
+    /// Of a queue.
+    virtual_host: Option<String>,
+}
+
+impl CriticalAnswer {
+    /// Its name, and where it is to be found when that is not where the hub has its own.
+    fn said(self) -> String {
+        match self.virtual_host {
+            Some(host) if host != "/" => format!("{} in the virtual host {host}", self.name),
+            _ => self.name,
+        }
+    }
 }
 
 /// The nodes of the wanted cluster.
@@ -197,7 +209,7 @@ impl<'a> Nodes<'a> {
             status if status.is_success() => Ok(Vec::new()),
             StatusCode::SERVICE_UNAVAILABLE => {
                 let check: CheckAnswer = answer.json().await.unwrap_or_default();
-                let names: Vec<String> = check.queues.into_iter().map(|queue| queue.name).collect();
+                let names: Vec<String> = check.queues.into_iter().map(CriticalAnswer::said).collect();
                 Ok(if names.is_empty() {
                     vec!["something".to_owned()]
                 } else {

@@ -178,7 +178,6 @@ fn config(name: &str, folder: &std::path::Path, flickr: &str, address: &str) -> 
     // MongoDB's names have 63 bytes at most.
     config["mongodb"]["database"] = name.into();
     config["rabbitmq"]["vhost"] = name.into();
-    config["rabbitmq"]["quorumGroupSize"] = 1.into();
     config["flickr"]["endpoints"] = json!({
         "rest": format!("{flickr}/services/rest"),
         "upload": format!("{flickr}/services"),

@@ -233,7 +233,7 @@ async fn run_points(crashes: &mut Crashes) {
 
 async fn retry_points(crashes: &mut Crashes) {
     for point in ["retry/after-transition", "retry/after-lanes"] {
-        let busy = json!({"match": {"method": "flickr.*"}, "kind": "http_status", "status": 503, "times": 2});
+        let busy = json!({"match": {"method": "flickr.test.echo"}, "kind": "http_status", "status": 503, "times": 2});
         crashes.hub.mock.fail(busy).await;
         let runner = crashes.hub.runner("rest", &armed(point));
         crashes.accepted(Kind::Read, false).await;
