@@ -47,6 +47,12 @@ say "Cluster: the lab '$LAB_NAME'"
 "$LAB" up
 scripts/images.sh
 NAMESPACE=flickrhub-test scripts/deploy.sh
+# Tests that change a hub under load make more requests in an hour than Flickr allows one application.
+raise_budget() {
+  kube -n flickrhub-test patch "flickrhub/$HUB" --type json \
+    --patch '[{"op": "add", "path": "/spec/flickr/apps/0/requestsPerHour", "value": 1000000}]'
+}
+step "A budget that is enough for the tests" raise_budget
 config=$(NAMESPACE=flickrhub-test scripts/data-tier-config.sh)
 
 # Processes that die where a test says. Their programs are kept apart: images are made of those without the feature.

@@ -234,7 +234,9 @@ impl From<PermitError> for Problem {
                 tracing::warn!(%refused, "a person has to wait for Flickr");
                 match refused.reason {
                     Reason::Rebuilding => Self::Unavailable,
-                    _ => Self::FlickrUnavailable,
+                    _ => Self::FlickrBusy {
+                        retry_after: refused.wait,
+                    },
                 }
             }
         }
@@ -255,5 +257,24 @@ fn failed(part: &str, error: &dyn std::error::Error, transient: bool) -> Problem
     } else {
         tracing::error!(part, %error, "an operation of the data tier failed");
         Problem::Internal
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use flickrhub_job::budget::Refused;
+
+    use super::*;
+
+    #[test]
+    fn who_may_not_call_flickr_learns_when_it_may() {
+        let wait = Duration::from_secs(36);
+        let problem = |reason| Problem::from(PermitError::from(Refused { reason, wait }));
+        for reason in [Reason::AppBudget, Reason::CircuitOpen, Reason::ProbeOut] {
+            assert_eq!(problem(reason).retry_after(), Some(wait), "{reason:?}");
+        }
+        assert_eq!(problem(Reason::Rebuilding), Problem::Unavailable);
     }
 }

@@ -148,6 +148,8 @@ kinds! {
         "The user declined, or what Flickr sent back has run out.";
     Problem::FlickrUnavailable => "flickr_unavailable", BAD_GATEWAY, "Flickr cannot be reached",
         "Flickr did not answer as it should; start again after `Retry-After`.";
+    Problem::FlickrBusy { .. } => "flickr_busy", SERVICE_UNAVAILABLE, "Flickr must not be called now",
+        "The requests that Flickr allows the application in an hour are spent, or its circuit is open; start again after `Retry-After`.";
     Problem::Unavailable => "unavailable", SERVICE_UNAVAILABLE, "The service is briefly unavailable",
         "A part of the hub fails over. Nothing was accepted; try again after `Retry-After`.";
     Problem::Timeout => "timeout", GATEWAY_TIMEOUT, "The request took too long",

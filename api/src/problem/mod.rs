@@ -178,6 +178,11 @@ pub enum Problem {
     AuthorisationRefused,
     /// Flickr could not be reached or answered nonsense.
     FlickrUnavailable,
+    /// Flickr must not be called now: the application's requests of the hour are spent, or Flickr fails.
+    FlickrBusy {
+        /// When it may be.
+        retry_after: Duration,
+    },
     /// A part that the request needs is not there at the moment.
     Unavailable,
     /// The request took too long; whether it had an effect is not known.
@@ -322,6 +327,10 @@ impl Problem {
                 "The user declined, or what Flickr sent back has run out; start again if the user wishes.".into()
             }
             Self::FlickrUnavailable => "Flickr did not answer as it should; start again in a moment.".into(),
+            Self::FlickrBusy { .. } => {
+                "The application's requests to Flickr are spent, or Flickr fails; start again after the time in Retry-After."
+                    .into()
+            }
             Self::Unavailable => "Try again after the time in Retry-After.".into(),
             Self::Timeout => {
                 "Whether the request had an effect is not known; look it up before it is sent again.".into()
@@ -339,6 +348,7 @@ impl Problem {
             | Self::TooManyPending { retry_after, .. }
             | Self::QueueFull { retry_after }
             | Self::TooManyFailures { retry_after }
+            | Self::FlickrBusy { retry_after }
             | Self::KeyRateExceeded { retry_after } => Some(*retry_after),
             Self::IdempotencyKeyInFlight => Some(IN_FLIGHT),
             Self::Unavailable | Self::FlickrUnavailable => Some(FAILOVER),

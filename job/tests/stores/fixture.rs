@@ -7,6 +7,7 @@ use flickrhub_job::queue::Queue;
 use flickrhub_job::store::{AttemptEnd, Holder, JobStore, StoreError, time};
 use jiff::{SignedDuration, Timestamp};
 use mongodb::Database;
+use mongodb::bson::{Document, doc};
 use serde_json::Value;
 
 use crate::database;
@@ -201,6 +202,13 @@ pub(crate) async fn running(store: &JobStore, job: &Job) -> Job {
 /// The job as MongoDB has it.
 pub(crate) async fn stored(store: &JobStore, id: JobId) -> Job {
     store.get(id).await.expect("MongoDB answers").expect("stored")
+}
+
+/// Waits until the majority has what was written so far. A dispatch waits for the primary alone, and reads are of what the
+/// majority has.
+pub(crate) async fn let_the_majority_have_it(database: &Database) {
+    let markers = database.collection::<Document>("markers");
+    markers.insert_one(doc! {}).await.expect("the majority has it");
 }
 
 pub(crate) async fn drop_database(database: Database) {

@@ -9,7 +9,9 @@ use flickrhub_job::store::{Holder, JobFilter, JobStore, MAX_RESULT_BYTES, StoreE
 use futures::TryStreamExt;
 use serde_json::Value;
 
-use crate::fixture::{Ends, LEASE, NO_LEASE, drop_database, job, running, store, with_callback};
+use crate::fixture::{
+    Ends, LEASE, NO_LEASE, drop_database, job, let_the_majority_have_it, running, store, with_callback,
+};
 
 #[tokio::test]
 #[ignore = "needs the data tier: make test"]
@@ -160,6 +162,7 @@ async fn every_queued_job_is_streamed_oldest_first_and_without_its_content() {
         .await
         .expect("MongoDB answers")
         .expect("dispatched");
+    let_the_majority_have_it(&database).await;
     let queued: Vec<Job> = store.queued().try_collect().await.expect("MongoDB answers");
     assert!(queued.iter().all(|job| job.params.is_empty()));
     let queued: Vec<JobId> = queued.into_iter().map(|job| job.id).collect();

@@ -7,7 +7,8 @@ use jiff::SignedDuration;
 use serde_json::{Value, json};
 
 use crate::fixture::{
-    Ends, LEASE, NO_LEASE, drop_database, error, job, running, store, stored, with_callback,
+    Ends, LEASE, NO_LEASE, drop_database, error, job, let_the_majority_have_it, running, store, stored,
+    with_callback,
 };
 
 #[tokio::test]
@@ -342,6 +343,7 @@ async fn a_job_whose_holder_died_is_queued_again_when_its_lease_is_over() {
         .await
         .expect("MongoDB answers")
         .expect("dispatched");
+    let_the_majority_have_it(&database).await;
     let overdue = store.overdue(10).await.expect("MongoDB answers");
     assert_eq!(overdue.iter().map(|job| job.id).collect::<Vec<_>>(), [lost.id]);
     assert_eq!(
