@@ -160,7 +160,8 @@ async fn serve(arguments: &Arguments) -> Result<(), Fatal> {
         secured: arguments.listen_tls,
     };
     let (registry, readiness) = (state.metrics.registry.clone(), state.readiness.clone());
-    let metrics = telemetry::serve(arguments.metrics_listen, registry, readiness);
+    let tls = state.config.metrics.tls.clone();
+    let metrics = telemetry::serve(arguments.metrics_listen, registry, readiness, tls.as_ref());
     let connect = async {
         data.fill(DataTier::connect_patiently(&state.config).await);
         tracing::info!("connected to the data tier");

@@ -9,6 +9,7 @@ use std::time::Duration;
 use axum::Router;
 use axum::middleware::{from_fn, from_fn_with_state, map_response};
 use flickrhub_flickr::Timeouts;
+use flickrhub_job::serving_certificate::ServingCertificate;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tower_http::catch_panic::CatchPanicLayer;
@@ -24,11 +25,9 @@ use crate::state::AppState;
 use crate::{openapi, routes};
 
 use connections::Secured;
-use tls::Certificate;
 
 mod connections;
 mod stream;
-pub mod tls;
 
 /// How long requests under way may still take when the process is told to stop. The pod's grace period is longer.
 const DRAIN: Duration = Duration::from_secs(25);
@@ -85,17 +84,17 @@ pub async fn serve(
     stop: impl Future<Output = ()> + Send + 'static,
 ) -> io::Result<()> {
     let listener = TcpListener::bind(addresses.plain).await?;
-    let Some(files) = &state.config.api.tls else {
+    let Some(files) = state.config.api.tls.clone() else {
         return serve_on(listener, state, stop).await;
     };
-    let certificate = Certificate::load(files).map_err(io::Error::other)?;
+    let certificate = ServingCertificate::load(&files).map_err(io::Error::other)?;
     let secured = Secured {
         listener: TcpListener::bind(addresses.secured).await?,
         acceptor: certificate.acceptor().map_err(io::Error::other)?,
     };
     tokio::select! {
         outcome = serve_at(listener, Some(secured), state, stop) => outcome,
-        () = certificate.follow() => Ok(()),
+        () = certificate.follow(&files) => Ok(()),
     }
 }
 

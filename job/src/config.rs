@@ -45,6 +45,9 @@ pub struct Config {
     pub api: ApiConfig,
     /// Callbacks to clients.
     pub callbacks: CallbackConfig,
+    /// The port for metrics and health.
+    #[serde(default)]
+    pub metrics: MetricsConfig,
     /// Answers that are kept.
     #[serde(default)]
     pub cache: CacheConfig,
@@ -248,6 +251,15 @@ pub struct TlsFiles {
     pub certificate_file: PathBuf,
     /// The key (PEM).
     pub key_file: PathBuf,
+}
+
+/// The port for metrics and health of every process.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct MetricsConfig {
+    /// What it shows; without it, it speaks plain HTTP.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tls: Option<TlsFiles>,
 }
 
 /// Callbacks to clients.

@@ -7,6 +7,7 @@
 //! | [`queue`] | the three queues and their names on the wire |
 //! | [`config`] | the file that configures every process; the operator writes it |
 //! | [`connection`] | clients of Redis (Sentinel), MongoDB (replica set) and RabbitMQ that survive a failover |
+//! | [`serving_certificate`] | what a process shows over TLS, and another certificate while it runs |
 //! | [`store`] | MongoDB: jobs, users, clients, upload bodies, OAuth requests |
 //! | [`limits`] | what users and clients may ask of the hub, which may change while processes run |
 //! | [`sliding_log`] | Redis: exact logs of the events of the last hour, for limits |
@@ -40,6 +41,7 @@ pub mod nonce;
 pub mod progress;
 pub mod queue;
 pub mod scope;
+pub mod serving_certificate;
 pub mod signing_key;
 pub mod sliding_log;
 pub mod store;

@@ -24,6 +24,7 @@
 //! | [`reconcile`] | the steps in their order |
 //! | [`api_client`] | the same for `FlickrHubClient`, from the resource to a key that holds |
 //! | [`external_metrics`], [`backlogs`] | tells autoscalers the backlog of the queues |
+//! | [`own_certificate`] | that of the operator itself |
 //! | [`autoscaling`] | what the autoscalers leave to do |
 //! | [`controller`], [`leader`] | when they run, and in which process |
 //! | [`plan`] | what a change would do, without doing it |
@@ -56,6 +57,7 @@ pub mod lack;
 pub mod leader;
 pub mod metrics;
 pub mod names;
+pub mod own_certificate;
 pub mod part;
 pub mod parts;
 pub mod pki;

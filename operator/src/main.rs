@@ -14,6 +14,7 @@ use flickrhub_operator::external_metrics::ServiceAddress;
 use flickrhub_operator::external_metrics::registration::Registration;
 use flickrhub_operator::leader::{Candidate, LeaderError};
 use flickrhub_operator::metrics::Metrics;
+use flickrhub_operator::own_certificate::{OwnCertificate, OwnCertificateError};
 use flickrhub_operator::plan::PlanError;
 use flickrhub_operator::validate::Surroundings;
 use flickrhub_operator::{controller, crd, external_metrics, plan, shutdown};
@@ -78,8 +79,8 @@ struct RunArgs {
     /// The name of that lease.
     #[arg(long, default_value = "flickrhub-operator")]
     lease_name: String,
-    /// The Service, in the namespace of this pod, whose port 443 leads to this program's external metrics; without it, none
-    /// are served.
+    /// The Service, in the namespace of this pod, whose port 443 leads to this program's external metrics, and by whose name it
+    /// is known over TLS. Without it no external metrics are served, and metrics and health without TLS.
     #[arg(long)]
     external_metrics_service: Option<String>,
     /// Whether external metrics are served. If not, they are withdrawn from the Kubernetes API where they were.
@@ -142,6 +143,8 @@ enum ProgramError {
     Metrics(#[from] prometheus::Error),
     #[error("{0}")]
     Leader(#[from] LeaderError),
+    #[error("the certificate for metrics: {0}")]
+    Certificate(#[from] OwnCertificateError),
     #[error("{0}")]
     Plan(Box<PlanError>),
 }
@@ -253,6 +256,9 @@ async fn run(args: RunArgs) -> Result<(), ProgramError> {
     let recorder = Recorder::new(client.clone(), reporter);
     let context = Context::new(client.clone(), watch_client, recorder, settings);
     let backlogs = context.backlogs.clone();
+    let certificate = service
+        .clone()
+        .map(|service| OwnCertificate::new(client.clone(), service));
     let registration = service.map(|service| Registration::new(client.clone(), service, args.cluster_role));
     let external_metrics = serve_external_metrics(
         args.external_metrics_address,
@@ -276,9 +282,26 @@ async fn run(args: RunArgs) -> Result<(), ProgramError> {
     });
 
     tokio::select! {
-        served = telemetry::serve(args.metrics_address, registry, Readiness::new()) => Ok(served?),
+        served = serve_metrics(args.metrics_address, registry, certificate) => served,
         served = external_metrics => Ok(served?),
         led = lead(context, metrics, candidate, stopped) => led,
+    }
+}
+
+/// Serves metrics and health. Never ends but by a failure.
+async fn serve_metrics(
+    address: SocketAddr,
+    registry: Registry,
+    certificate: Option<OwnCertificate>,
+) -> Result<(), ProgramError> {
+    let readiness = Readiness::new();
+    let Some(certificate) = certificate else {
+        return Ok(telemetry::serve(address, registry, readiness, None).await?);
+    };
+    let shown = certificate.provisional()?;
+    tokio::select! {
+        served = telemetry::serve_secured(address, registry, readiness, &shown) => Ok(served?),
+        never = certificate.follow(&shown) => match never {},
     }
 }
 

@@ -17,7 +17,7 @@ pub const AMQP_PORT: u16 = 5671;
 /// The management port of RabbitMQ (HTTP API), over TLS.
 pub const RABBITMQ_MANAGEMENT_PORT: u16 = 15671;
 /// The metrics port of RabbitMQ.
-pub const RABBITMQ_METRICS_PORT: u16 = 15692;
+pub const RABBITMQ_METRICS_PORT: u16 = 15691;
 /// The port of Vault.
 pub const VAULT_PORT: u16 = 8200;
 /// The port on which the members of Vault talk to each other.
@@ -253,6 +253,12 @@ impl HubNames {
     /// ConfigMap with the certificates of the authorities that everybody in the hub trusts.
     pub fn trust(&self) -> String {
         self.child("trust")
+    }
+
+    /// The DNS name in the certificate that every process shows at its port for metrics. Nothing has to resolve it: who reads
+    /// metrics finds pods by their addresses, and checks this name.
+    pub fn metrics(&self) -> String {
+        self.child("metrics")
     }
 
     /// Secret with the certificate and the key of the servers of a component.

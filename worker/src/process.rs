@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use flickrhub_job::budget::{BudgetSettings, FlickrBudget};
 use flickrhub_job::cache::{AnswerCache, CachePolicy};
 use flickrhub_job::callback::{AddressPolicy, CallbackClient, CallbackClientError};
-use flickrhub_job::config::{Config, ConfigError};
+use flickrhub_job::config::{Config, ConfigError, TlsFiles};
 use flickrhub_job::lane::Lanes;
 use flickrhub_job::limits::LiveLimits;
 use flickrhub_job::progress::{Progress, Topic};
@@ -58,7 +58,8 @@ pub async fn run(
     let metrics = Metrics::new()?;
     let tier = DataTier::new(config.clone(), stop.clone());
     let readiness = tier.readiness(role);
-    tokio::spawn(serve(metrics_address, metrics.clone(), readiness.clone()));
+    let tls = config.metrics.tls.clone();
+    tokio::spawn(serve(metrics_address, metrics.clone(), readiness.clone(), tls));
     tokio::spawn(drain(readiness, stop.clone()));
     let worked = match role {
         Role::Run { queue } => run_jobs(queue, &config, &tier, metrics, stop).await,
@@ -72,8 +73,9 @@ pub async fn run(
 }
 
 /// Without this port the process looks dead to Kubernetes, which then restarts it.
-async fn serve(address: SocketAddr, metrics: Metrics, readiness: Readiness) {
-    if let Err(error) = telemetry::serve(address, metrics.registry.clone(), readiness).await {
+async fn serve(address: SocketAddr, metrics: Metrics, readiness: Readiness, tls: Option<TlsFiles>) {
+    let served = telemetry::serve(address, metrics.registry.clone(), readiness, tls.as_ref()).await;
+    if let Err(error) = served {
         tracing::error!(%address, %error, "metrics and health cannot be served");
     }
 }

@@ -11,4 +11,4 @@ pub mod trace;
 pub use logging::init_logging;
 pub use metrics::Metrics;
 pub use readiness::{CheckFailed, Readiness};
-pub use server::{METRICS_PORT, serve};
+pub use server::{METRICS_PORT, serve, serve_secured};

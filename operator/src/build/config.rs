@@ -1,18 +1,18 @@
 //! The configuration of every process, by the very types that the processes read it with.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use flickrhub_job::budget::BreakerConfig;
 use flickrhub_job::config::{
-    ApiConfig, CallbackConfig, Config, FlickrApp, FlickrConfig, MongoConfig, QueueConfig, RabbitConfig,
-    RedisConfig, TlsFiles, VaultAuth, VaultConfig,
+    ApiConfig, CallbackConfig, Config, FlickrApp, FlickrConfig, MetricsConfig, MongoConfig, QueueConfig,
+    RabbitConfig, RedisConfig, VaultAuth, VaultConfig,
 };
 use flickrhub_job::limits::LIMITS_FILE;
 use flickrhub_job::queue::Queue;
 
-use super::process::{SECRETS_DIR, TOKEN_DIR, TOKEN_FILE, TRUST_FILE};
-use super::{Object, api, limits, stateful};
+use super::process::{METRICS_TLS, SECRETS_DIR, TOKEN_DIR, TOKEN_FILE, TRUST_FILE};
+use super::{Object, api, limits, stateful, tls};
 use crate::names::{
     AMQP_PORT, APP_CREDENTIALS_KEY, KUBERNETES_AUTH_MOUNT, MONGODB_DATABASE, MONGODB_PORT,
     MONGODB_REPLICA_SET, MONGODB_USER, RABBITMQ_USER, RABBITMQ_VHOST, REDIS_KEY_PREFIX, REDIS_MASTER,
@@ -58,15 +58,15 @@ pub fn config(hub: &ValidatedHub) -> Config {
             public_url: hub.api.public_url.clone(),
             cors_allowed_origins: hub.api.cors_allowed_origins.clone(),
             trusted_proxies: hub.api.trusted_proxies.clone(),
-            tls: Some(TlsFiles {
-                certificate_file: PathBuf::from(api::TLS_DIR).join("tls.crt"),
-                key_file: PathBuf::from(api::TLS_DIR).join("tls.key"),
-            }),
+            tls: Some(tls::files(Path::new(api::TLS_DIR))),
             max_upload_bytes: MAX_UPLOAD_BYTES,
             max_body_bytes: MAX_BODY_BYTES,
         },
         callbacks: CallbackConfig {
             allowed_networks: hub.callbacks.allowed_networks.clone(),
+        },
+        metrics: MetricsConfig {
+            tls: Some(tls::files(&secret(METRICS_TLS))),
         },
         cache: hub.cache.clone(),
         retention_days: hub.mongodb.retention_days,

@@ -269,22 +269,13 @@ impl Pace {
         }
     }
 
-    /// Asks over HTTP.
-    pub(super) fn http(self, path: &str, port: &str) -> Probe {
-        self.http_get("HTTP", path, port)
-    }
-
     /// Asks over HTTPS; the kubelet does not look at the certificate.
     pub(super) fn https(self, path: &str, port: &str) -> Probe {
-        self.http_get("HTTPS", path, port)
-    }
-
-    fn http_get(self, scheme: &str, path: &str, port: &str) -> Probe {
         Probe {
             http_get: Some(HTTPGetAction {
                 path: Some(path.to_owned()),
                 port: IntOrString::String(port.to_owned()),
-                scheme: Some(scheme.to_owned()),
+                scheme: Some("HTTPS".to_owned()),
                 ..HTTPGetAction::default()
             }),
             ..self.probe()

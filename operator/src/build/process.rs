@@ -11,6 +11,7 @@ use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
 use super::{checksum, config, labels, pod, tls};
 use crate::names::METRICS_PORT;
+use crate::pki::Server;
 use crate::secrets::SecretsChecksums;
 use crate::validate::{AppPlan, ContainerResources, ValidatedHub, VaultAuthPlan, VaultPlan};
 
@@ -18,6 +19,8 @@ use crate::validate::{AppPlan, ContainerResources, ValidatedHub, VaultAuthPlan, 
 pub(super) const SECRETS_DIR: &str = "/etc/flickrhub-secrets";
 /// The file with the authorities by which the data tier is known, below [`SECRETS_DIR`].
 pub(super) const TRUST_FILE: &str = "ca/ca.crt";
+/// The directory with the certificate that is shown at the port for metrics, below [`SECRETS_DIR`].
+pub(super) const METRICS_TLS: &str = "metrics-tls";
 /// Where the token for Vault is mounted.
 pub(super) const TOKEN_DIR: &str = "/var/run/secrets/flickrhub";
 /// The file of the token for Vault.
@@ -146,8 +149,8 @@ fn container(hub: &ValidatedHub, process: &Process<'_>) -> Container {
         command: Some(vec![(*program).to_owned()]),
         args: Some(arguments.collect()),
         ports: Some(vec![pod::port("metrics", METRICS_PORT)]),
-        readiness_probe: Some(pod::FAST.http("/readyz", "metrics")),
-        liveness_probe: Some(pod::PATIENT.http("/healthz", "metrics")),
+        readiness_probe: Some(pod::FAST.https("/readyz", "metrics")),
+        liveness_probe: Some(pod::PATIENT.https("/healthz", "metrics")),
         resources: Some(pod::resources(process.resources)),
         security_context: Some(pod::container_security()),
         volume_mounts: Some(mounts(hub, process.access)),
@@ -253,11 +256,13 @@ fn of_vault(vault: &VaultPlan) -> Vec<Source> {
     ca.into_iter().chain(login).collect()
 }
 
-/// All secrets in one directory, and the authorities, so that a change of any reaches the pod in one step.
+/// All secrets in one directory, with the authorities and the certificate for metrics, so that a change of any reaches the pod
+/// in one step.
 fn secrets_volume(hub: &ValidatedHub, access: &[Access]) -> Volume {
     let sources = sources(hub, access).into_iter().map(projection);
     let trust = tls::trust_projection(hub, TRUST_FILE);
-    projected(SECRETS, sources.chain([trust]).collect())
+    let metrics = tls::leaf_projection(hub, Server::Metrics, METRICS_TLS);
+    projected(SECRETS, sources.chain([trust, metrics]).collect())
 }
 
 fn projection(source: Source) -> VolumeProjection {

@@ -197,22 +197,28 @@ fn no_process_is_given_what_its_work_does_not_need() {
         "gallery-rabbitmq-auth",
     ];
     let [redis, mongodb, rabbitmq] = data;
+    // Every process shows a certificate to whoever reads its metrics.
+    let metrics = "gallery-metrics-tls";
     let cases = [
         (
             "gallery-api",
             "gallery-api",
-            vec![redis, mongodb, "flickr-app", "token"],
+            vec![redis, mongodb, "flickr-app", metrics, "token"],
         ),
         (
             "gallery-dispatcher",
             "gallery-dispatcher",
-            vec![redis, mongodb, rabbitmq],
+            vec![redis, mongodb, rabbitmq, metrics],
         ),
-        ("gallery-callbacks", "gallery-callbacks", vec![mongodb, "token"]),
+        (
+            "gallery-callbacks",
+            "gallery-callbacks",
+            vec![mongodb, metrics, "token"],
+        ),
         (
             "gallery-worker-rest",
             "gallery-worker",
-            vec![redis, mongodb, rabbitmq, "flickr-app", "token"],
+            vec![redis, mongodb, rabbitmq, "flickr-app", metrics, "token"],
         ),
     ];
     let objects = built(&fixtures::minimal());

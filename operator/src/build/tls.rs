@@ -1,11 +1,14 @@
 //! Certificates, as pods get them: the authorities that everybody trusts, and the certificate of an engine's members.
 
+use std::path::Path;
+
+use flickrhub_job::config::TlsFiles;
 use k8s_openapi::api::core::v1::{
-    ConfigMapProjection, KeyToPath, SecretVolumeSource, Volume, VolumeProjection,
+    ConfigMapProjection, KeyToPath, SecretProjection, SecretVolumeSource, Volume, VolumeProjection,
 };
 
 use super::{Object, stateful};
-use crate::pki::{AUTHORITIES, COMPONENT, Server};
+use crate::pki::{AUTHORITIES, CERTIFICATE, COMPONENT, KEY, Server};
 use crate::validate::ValidatedHub;
 
 /// The name of the volume with a certificate, its key and the authorities.
@@ -30,6 +33,31 @@ pub(super) fn volume(hub: &ValidatedHub, server: Server) -> Volume {
             ..SecretVolumeSource::default()
         }),
         ..Volume::default()
+    }
+}
+
+/// Certificate and key of a server as files below `directory` of a projected volume.
+pub(super) fn leaf_projection(hub: &ValidatedHub, server: Server, directory: &str) -> VolumeProjection {
+    let items = [CERTIFICATE, KEY].map(|key| KeyToPath {
+        key: key.to_owned(),
+        path: format!("{directory}/{key}"),
+        ..KeyToPath::default()
+    });
+    VolumeProjection {
+        secret: Some(SecretProjection {
+            name: server.secret(hub),
+            items: Some(items.to_vec()),
+            ..SecretProjection::default()
+        }),
+        ..VolumeProjection::default()
+    }
+}
+
+/// Where a process finds a certificate and its key below `directory`.
+pub(super) fn files(directory: &Path) -> TlsFiles {
+    TlsFiles {
+        certificate_file: directory.join(CERTIFICATE),
+        key_file: directory.join(KEY),
     }
 }
 

@@ -7,8 +7,7 @@
 //!
 //! | module | does |
 //! | --- | --- |
-//! | [`certificate`] | makes the serving certificate and says when the next one is due; pure |
-//! | [`registration`] | keeps the certificate in a Secret and the `APIService` pointing to us with the right CA |
+//! | [`registration`] | keeps the `APIService` pointing to us with the CA of the operator's certificate ([`crate::own_certificate`]) |
 //! | [`front_proxy`] | whom the aggregation layer is known by, and who its user is |
 //! | [`access`] | whether that user may |
 //! | [`request`] | what is asked |
@@ -29,7 +28,6 @@
 
 pub mod access;
 pub mod answer;
-pub mod certificate;
 pub mod front_proxy;
 pub mod registration;
 pub mod request;

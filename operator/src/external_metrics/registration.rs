@@ -1,28 +1,27 @@
-//! Keeps the serving certificate in a Secret, and the `APIService` pointing to the operator with the CA of that certificate.
+//! Keeps the `APIService` pointing to the operator, with the CA of its certificate.
 //!
-//! Every replica does it, by itself and in this order: the Secret, the `APIService`, and only then what it serves. So a
-//! certificate is served only when the API server has been told its CA. Two that renew at the same time are told apart by
-//! the Secret's version: the one that is late takes what the other has stored.
+//! Every replica does it, by itself and in this order: the certificate, the `APIService`, and only then what it serves. So a
+//! certificate is served only when the API server has been told its CA.
 
-use jiff::Timestamp;
 use k8s_openapi::ByteString;
-use k8s_openapi::api::core::v1::{ConfigMap, Secret};
+use k8s_openapi::api::core::v1::ConfigMap;
 use k8s_openapi::api::rbac::v1::ClusterRole;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
 use k8s_openapi::kube_aggregator::pkg::apis::apiregistration::v1::{
     APIService, APIServiceSpec, ServiceReference,
 };
-use kube::api::{DeleteParams, Patch, PatchParams, PostParams};
+use kube::api::{DeleteParams, Patch, PatchParams};
 use kube::{Api, Client, Resource, ResourceExt};
 use serde_json::{Value, json};
 
-use super::certificate::{CertificateError, Serving};
 use super::front_proxy::{self, FrontProxy, FrontProxyError};
 use super::{GROUP, SERVICE_PORT, ServiceAddress, VERSION, api_service_name};
 use crate::apply::differs;
 use crate::autoscaling::cluster::other_adapter;
 use crate::build::labels::MANAGED_BY;
 use crate::context::FIELD_MANAGER;
+use crate::own_certificate::serving::Serving;
+use crate::own_certificate::{OwnCertificate, OwnCertificateError};
 
 /// The API cannot be registered, or what serves it cannot be had.
 #[derive(Debug, thiserror::Error)]
@@ -35,9 +34,9 @@ pub enum RegistrationError {
         /// What the client says.
         source: kube::Error,
     },
-    /// The certificate cannot be made.
+    /// The certificate cannot be had.
     #[error(transparent)]
-    Certificate(#[from] CertificateError),
+    Certificate(#[from] OwnCertificateError),
     /// It is not known whom the aggregation layer is known by.
     #[error(transparent)]
     FrontProxy(#[from] FrontProxyError),
@@ -78,6 +77,7 @@ enum Decision {
 pub struct Registration {
     client: Client,
     service: ServiceAddress,
+    certificate: OwnCertificate,
     /// The `ClusterRole` that the installation of the operator comes with.
     role: String,
 }
@@ -86,15 +86,11 @@ impl Registration {
     /// The registration of the operator behind `service`, which goes with the `ClusterRole` `role`.
     pub fn new(client: Client, service: ServiceAddress, role: impl Into<String>) -> Self {
         Self {
+            certificate: OwnCertificate::new(client.clone(), service.clone()),
             client,
             service,
             role: role.into(),
         }
-    }
-
-    /// The Secret with the certificate, in the namespace of the Service.
-    fn secret_name(&self) -> String {
-        format!("{}-external-metrics", self.service.name)
     }
 
     /// Brings Secret and `APIService` to what they should be. `None` while another adapter has the `APIService`.
@@ -117,7 +113,7 @@ impl Registration {
             return Ok(None);
         }
         let proxy = self.front_proxy().await?;
-        let serving = self.certificate().await?;
+        let serving = self.certificate.current().await?;
         let wanted = serde_json::to_value(self.api_service(&serving, self.owner().await?))?;
         let force = match decide(live.as_ref(), &wanted, &self.service)? {
             Decision::Keep => return Ok(Some(Credentials { serving, proxy })),
@@ -176,70 +172,6 @@ impl Registration {
         Ok(FrontProxy::read(&map)?)
     }
 
-    /// The certificate in the Secret; a new one is made where there is none, or none that can be used, or the time for it has
-    /// come.
-    async fn certificate(&self) -> Result<Serving, RegistrationError> {
-        let name = self.secret_name();
-        let about = || format!("Secret {name}");
-        let secrets: Api<Secret> = Api::namespaced(self.client.clone(), &self.service.namespace);
-        let found = secrets
-            .get_opt(&name)
-            .await
-            .map_err(RegistrationError::about(about()))?;
-        let Some(mut secret) = found else {
-            let serving = Serving::issue(&self.names(), None, Timestamp::now())?;
-            let secret = self.secret(&serving);
-            return match secrets.create(&PostParams::default(), &secret).await {
-                Ok(_) => Ok(serving),
-                Err(kube::Error::Api(status)) if status.code == 409 => self.stored(&secrets).await,
-                Err(source) => Err(RegistrationError::about(about())(source)),
-            };
-        };
-        let before = read(&secret);
-        match before {
-            Ok(serving) if !serving.is_due(Timestamp::now()) => return Ok(serving),
-            _ => {}
-        }
-        if let Err(error) = &before {
-            tracing::warn!(%error, secret = name, "the certificate cannot be used; a new one takes its place");
-        }
-        let serving = Serving::issue(&self.names(), before.as_ref().ok(), Timestamp::now())?;
-        tracing::info!(secret = name, not_after = %serving.not_after, "renew the certificate of the external metrics");
-        secret.data = Some(serving.data());
-        match secrets.replace(&name, &PostParams::default(), &secret).await {
-            Ok(_) => Ok(serving),
-            Err(kube::Error::Api(status)) if status.code == 409 => self.stored(&secrets).await,
-            Err(source) => Err(RegistrationError::about(about())(source)),
-        }
-    }
-
-    /// What another replica stored a moment ago.
-    async fn stored(&self, secrets: &Api<Secret>) -> Result<Serving, RegistrationError> {
-        let name = self.secret_name();
-        let secret = secrets.get(&name).await;
-        Ok(read(
-            &secret.map_err(RegistrationError::about(format!("Secret {name}")))?,
-        )?)
-    }
-
-    fn names(&self) -> Vec<String> {
-        vec![self.service.host()]
-    }
-
-    fn secret(&self, serving: &Serving) -> Secret {
-        Secret {
-            metadata: ObjectMeta {
-                name: Some(self.secret_name()),
-                namespace: Some(self.service.namespace.clone()),
-                labels: Some([(MANAGED_BY.0.to_owned(), MANAGED_BY.1.to_owned())].into()),
-                ..ObjectMeta::default()
-            },
-            type_: Some("kubernetes.io/tls".to_owned()),
-            data: Some(serving.data()),
-            ..Secret::default()
-        }
-    }
-
     /// Whom the `APIService` goes with.
     async fn owner(&self) -> Result<Option<OwnerReference>, RegistrationError> {
         let roles: Api<ClusterRole> = Api::all(self.client.clone());
@@ -280,10 +212,6 @@ impl Registration {
     }
 }
 
-fn read(secret: &Secret) -> Result<Serving, CertificateError> {
-    Serving::read(secret.data.as_ref().unwrap_or(&std::collections::BTreeMap::new()))
-}
-
 /// Whether an `APIService` points to the operator.
 fn is_ours(live: &APIService, own: &ServiceAddress) -> bool {
     let service = live.spec.as_ref().and_then(|spec| spec.service.as_ref());
@@ -319,6 +247,8 @@ fn decide(
 #[cfg(test)]
 #[expect(clippy::unwrap_used, reason = "a test stops at what it did not expect")]
 mod tests {
+    use jiff::Timestamp;
+
     use super::*;
 
     fn own() -> ServiceAddress {

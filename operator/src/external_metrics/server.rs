@@ -34,6 +34,7 @@ use super::request::{Asked, Misunderstood};
 use crate::autoscaling::BACKLOG_METRIC;
 use crate::backlogs::{BacklogError, Backlogs};
 use crate::backoff;
+use crate::own_certificate::serving::CertificateError;
 
 /// How often Secret, `APIService` and what the API server publishes are looked at.
 const REFRESH: Duration = Duration::from_mins(1);
@@ -51,6 +52,8 @@ const MAX_CONNECTIONS: usize = 64;
 enum RefreshError {
     #[error(transparent)]
     Registration(#[from] RegistrationError),
+    #[error(transparent)]
+    Certificate(#[from] CertificateError),
     #[error("the certificate cannot be served: {0}")]
     Tls(#[from] rustls::Error),
     #[error("clients cannot be verified: {0}")]
@@ -67,11 +70,8 @@ impl Ready {
     fn new(credentials: &Credentials) -> Result<Self, RefreshError> {
         let roots = credentials.proxy.roots().map_err(RegistrationError::from)?;
         let verifier = WebPkiClientVerifier::builder(Arc::new(roots)).build()?;
-        let chain = credentials.serving.chain().map_err(RegistrationError::from)?;
-        let key = credentials
-            .serving
-            .private_key()
-            .map_err(RegistrationError::from)?;
+        let chain = credentials.serving.chain()?;
+        let key = credentials.serving.private_key()?;
         let mut config = ServerConfig::builder()
             .with_client_cert_verifier(verifier)
             .with_single_cert(chain, key)?;

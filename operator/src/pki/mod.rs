@@ -3,7 +3,7 @@
 //! | Secret, ConfigMap | holds | read by |
 //! | --- | --- | --- |
 //! | `<hub>-ca` | the authority with its key | the operator |
-//! | `<hub>-<engine>-tls` | a certificate, its key, the trusted authorities | the members of the engine |
+//! | `<hub>-<component>-tls` | a certificate, its key, the trusted authorities | the members of the engine, the API; every process for its metrics |
 //! | `<hub>-trust` | the trusted authorities | the processes, and whoever connects from elsewhere |
 //!
 //! A certificate of a server is replaced when a third of its life is left, when a member gets a name that it lacks, and
@@ -44,7 +44,7 @@ pub use authority::{
 pub use leaf::{Leaf, is_current};
 use rotation::{Observed, Step, decide};
 pub use server::Server;
-pub(crate) use store::AUTHORITIES;
+pub(crate) use store::{AUTHORITIES, CERTIFICATE, KEY};
 use store::Authorities;
 pub use store::StoreError;
 

@@ -1,7 +1,7 @@
 //! The servers of a hub that show certificates, and their names. Pure.
 
 use crate::names::{
-    AMQP_PORT, API_TLS_PORT, MONGODB_PORT, RABBITMQ_MANAGEMENT_PORT, REDIS_PORT, SENTINEL_PORT, VAULT_PORT,
+    AMQP_PORT, API_TLS_PORT, METRICS_PORT, MONGODB_PORT, RABBITMQ_MANAGEMENT_PORT, REDIS_PORT, SENTINEL_PORT, VAULT_PORT,
 };
 use crate::validate::{ValidatedHub, VaultPlan};
 
@@ -18,12 +18,20 @@ pub enum Server {
     Vault,
     /// The API.
     Api,
+    /// The ports for metrics and health of every process.
+    Metrics,
 }
 
 impl Server {
     /// The servers of a hub.
     pub fn of(hub: &ValidatedHub) -> Vec<Self> {
-        let mut servers = vec![Self::Redis, Self::MongoDb, Self::RabbitMq, Self::Api];
+        let mut servers = vec![
+            Self::Redis,
+            Self::MongoDb,
+            Self::RabbitMq,
+            Self::Api,
+            Self::Metrics,
+        ];
         if matches!(hub.vault, VaultPlan::Managed(_)) {
             servers.push(Self::Vault);
         }
@@ -38,6 +46,7 @@ impl Server {
             Self::RabbitMq => "rabbitmq",
             Self::Vault => "vault",
             Self::Api => "api",
+            Self::Metrics => "metrics",
         }
     }
 
@@ -46,7 +55,7 @@ impl Server {
         hub.names.server_tls(self.component())
     }
 
-    /// The members, each by the name that stays when its pod is replaced. Pods of the API have no such names.
+    /// The members, each by the name that stays when its pod is replaced. Pods of processes have no such names.
     pub fn hosts(self, hub: &ValidatedHub) -> Vec<String> {
         let names = &hub.names;
         match (self, &hub.vault) {
@@ -54,7 +63,7 @@ impl Server {
             (Self::MongoDb, _) => names.mongodb_hosts(hub.mongodb.members),
             (Self::RabbitMq, _) => names.rabbitmq_hosts(hub.rabbitmq.replicas),
             (Self::Vault, VaultPlan::Managed(vault)) => names.vault_hosts(vault.replicas),
-            (Self::Vault, VaultPlan::External(_)) | (Self::Api, _) => Vec::new(),
+            (Self::Vault, VaultPlan::External(_)) | (Self::Api | Self::Metrics, _) => Vec::new(),
         }
     }
 
@@ -66,11 +75,8 @@ impl Server {
             Self::Redis | Self::MongoDb => {}
             Self::RabbitMq => names.push(hub.names.service_host(&hub.names.rabbitmq())),
             Self::Vault => names.push(hub.names.service_host(&hub.names.vault())),
-            // The short one is for clients that do not know the domain of the cluster.
-            Self::Api => names.extend([
-                hub.names.service_host(&hub.names.api()),
-                format!("{}.{}.svc", hub.names.api(), hub.names.namespace()),
-            ]),
+            Self::Api => names.extend(reached_by(hub, &hub.names.api())),
+            Self::Metrics => names.extend(reached_by(hub, &hub.names.metrics())),
         }
         names.push("localhost".to_owned());
         names
@@ -84,8 +90,17 @@ impl Server {
             Self::RabbitMq => &[AMQP_PORT, RABBITMQ_MANAGEMENT_PORT],
             Self::Vault => &[VAULT_PORT],
             Self::Api => &[API_TLS_PORT],
+            Self::Metrics => &[METRICS_PORT],
         }
     }
+}
+
+/// The names of what is no member: with the domain of the cluster, and without it for those that do not know it.
+fn reached_by(hub: &ValidatedHub, service: &str) -> [String; 2] {
+    [
+        hub.names.service_host(service),
+        format!("{service}.{}.svc", hub.names.namespace()),
+    ]
 }
 
 /// The domains below which the names of every server are; an authority of the hub vouches for no other.

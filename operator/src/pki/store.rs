@@ -25,8 +25,10 @@ const NEXT_RENEW_AT: &str = "flickrhub.dev/next-renew-at";
 /// The last wish for another authority that was heard.
 const HEARD: &str = "flickrhub.dev/rotate-authority";
 
-const CERTIFICATE: &str = "tls.crt";
-const KEY: &str = "tls.key";
+/// A certificate, with those between it and its authority.
+pub(crate) const CERTIFICATE: &str = "tls.crt";
+/// The key of the certificate.
+pub(crate) const KEY: &str = "tls.key";
 /// What servers and clients trust.
 pub(crate) const AUTHORITIES: &str = "ca.crt";
 /// Certificate and key in one, as MongoDB wants them.

@@ -301,7 +301,7 @@ async fn serves_metrics(server: &ApiServer, ctx: &Context) {
     let registration = Registration::new(server.client(), service(), "flickrhub-operator");
     registration.establish().await.expect("registered");
     // The certificate is lost.
-    server.change("secrets", "flickrhub-operator-external-metrics", |secret| {
+    server.change("secrets", "flickrhub-operator-tls", |secret| {
         secret["data"] = json!({});
     });
     registration.establish().await.expect("registered anew");

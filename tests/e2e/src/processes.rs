@@ -1,6 +1,8 @@
 //! The processes of the hub under test: their pods, their metrics, their logs.
 
-use k8s_openapi::api::core::v1::Pod;
+use std::net::SocketAddr;
+
+use k8s_openapi::api::core::v1::{Pod, Secret};
 use kube::api::{Api, ListParams, LogParams};
 use kube::{Client, ResourceExt};
 use serde_json::{Map, Value};
@@ -44,13 +46,13 @@ fn is_ready(pod: &Pod) -> bool {
 }
 
 /// What `/metrics` of one pod says.
-pub async fn metrics(pod: &Pod) -> Vec<Sample> {
+pub async fn metrics(client: &Client, pod: &Pod) -> Vec<Sample> {
     let name = pod.name_any();
-    exposition::parse(&metrics_text(pod).await).unwrap_or_else(|error| panic!("{name}: {error}"))
+    exposition::parse(&metrics_text(client, pod).await).unwrap_or_else(|error| panic!("{name}: {error}"))
 }
 
-/// The same as it is sent.
-pub async fn metrics_text(pod: &Pod) -> String {
+/// The same as it is sent: over TLS, by the name that its certificate has.
+pub async fn metrics_text(client: &Client, pod: &Pod) -> String {
     let name = pod.name_any();
     let address = pod.status.as_ref().and_then(|status| status.pod_ip.as_deref());
     let port = pod
@@ -63,16 +65,39 @@ pub async fn metrics_text(pod: &Pod) -> String {
     let (Some(address), Some(port)) = (address, port) else {
         panic!("{name} has no address, or no port named metrics");
     };
-    let host = if address.contains(':') {
-        format!("[{address}]")
-    } else {
-        address.to_owned()
-    };
-    let answer = reqwest::get(format!("http://{host}:{port}/metrics"))
-        .await
-        .expect("the pod answers");
+    let (host, authorities) = shown_by(client, pod).await;
+    let address = SocketAddr::new(
+        address.parse().expect("an address"),
+        port.try_into().expect("a port"),
+    );
+    let authorities = reqwest::Certificate::from_pem_bundle(authorities.as_bytes()).expect("certificates");
+    let client = reqwest::Client::builder()
+        .tls_certs_only(authorities)
+        .resolve(&host, address)
+        .build()
+        .expect("a client");
+    let answer = client.get(format!("https://{host}:{port}/metrics"));
+    let answer = answer.send().await.expect("the pod answers");
     assert!(answer.status().is_success(), "{name}: {}", answer.status());
     answer.text().await.expect("text")
+}
+
+/// The name in the certificate of a pod's metrics, and the authorities (PEM) that it is known by.
+async fn shown_by(client: &Client, pod: &Pod) -> (String, String) {
+    let namespace = pod.namespace().expect("a namespace");
+    if pod.labels().get("app.kubernetes.io/name").map(String::as_str) == Some("flickrhub-operator") {
+        let secrets: Api<Secret> = Api::namespaced(client.clone(), &namespace);
+        let secret = secrets.get("flickrhub-operator-tls").await.expect("its Secret");
+        let authorities = secret
+            .data
+            .unwrap_or_default()
+            .remove("ca.crt")
+            .expect("authorities");
+        let authorities = String::from_utf8(authorities.0).expect("PEM");
+        return (format!("flickrhub-operator.{namespace}.svc"), authorities);
+    }
+    let host = format!("{}-metrics.{namespace}.svc", cluster::hub());
+    (host, cluster::authorities(client).await)
 }
 
 /// What one pod has logged, in the last `seconds` or ever, a JSON object for each line.

@@ -88,7 +88,7 @@ async fn every_process_tells_prometheus_what_it_did() {
             eventually(&what, Duration::from_secs(30), || async {
                 let mut counted = BTreeSet::new();
                 for pod in pods(&scene.client, component).await {
-                    let samples = metrics(&pod).await;
+                    let samples = metrics(&scene.client, &pod).await;
                     let has = |name: &str| samples.iter().any(|sample| sample.name == name);
                     assert!(has("process_resident_memory_bytes"), "{component}: {samples:?}");
                     let told = samples.into_iter().filter(|sample| {
@@ -114,7 +114,7 @@ async fn the_latency_of_a_request_is_told_by_route_and_not_by_address() {
         assert_eq!(answer.code(), "job_not_found");
         let mut routes = BTreeSet::new();
         for pod in pods(&scene.client, "api").await {
-            let samples = metrics(&pod).await.into_iter();
+            let samples = metrics(&scene.client, &pod).await.into_iter();
             let counts = samples.filter(|sample| sample.name == "api_request_latency_seconds_count");
             routes.extend(counts.map(|sample| sample.labels["route"].clone()));
         }

@@ -9,9 +9,9 @@ use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio_rustls::TlsConnector;
 
-use super::super::certificate::Serving;
 use super::super::front_proxy::tests::{Layer, layer};
 use super::*;
+use crate::own_certificate::serving::Serving;
 
 const HOST: &str = "flickrhub-operator.flickrhub-system.svc";
 const METRIC: &str = "/apis/external.metrics.k8s.io/v1beta1/namespaces/photos/flickrhub_queue_backlog?labelSelector=hub%3Dgallery";

@@ -38,14 +38,14 @@ pub(crate) async fn metrics(client: &Client) -> Vec<(String, String)> {
     let mut found = Vec::new();
     for component in processes::COMPONENTS {
         for pod in processes::pods(client, component).await {
-            found.push((pod.name_any(), processes::metrics_text(&pod).await));
+            found.push((pod.name_any(), processes::metrics_text(client, &pod).await));
         }
     }
     let pods: Api<k8s_openapi::api::core::v1::Pod> = Api::namespaced(client.clone(), OPERATOR.0);
     let listed = pods.list(&ListParams::default().labels(OPERATOR.1)).await;
     for pod in listed.expect("pods") {
         if pod.metadata.deletion_timestamp.is_none() {
-            found.push((pod.name_any(), processes::metrics_text(&pod).await));
+            found.push((pod.name_any(), processes::metrics_text(client, &pod).await));
         }
     }
     found

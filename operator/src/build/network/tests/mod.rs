@@ -140,7 +140,7 @@ fn strangers_reach_only_the_api() {
     let hub = fixtures::validated(&sample);
     let policies = policies(&sample);
     for name in components(&hub) {
-        for port in [53, 5671, 6379, 8080, 8200, 9090, 15692, 26379, 27017] {
+        for port in [53, 5671, 6379, 8080, 8200, 9090, 15691, 15692, 26379, 27017] {
             let allowed = permits(&policies, &stranger(), &component(name), port);
             assert_eq!(allowed, name == "api" && port == 8080, "{name} at {port}");
         }

@@ -1,4 +1,4 @@
-//! The certificate by which the API server knows the operator. Pure, but for the keys that are drawn.
+//! What the Secret of the operator's certificate holds, and when another one is due. Pure, but for the keys that are drawn.
 //!
 //! Each certificate is signed by a CA of its own, whose key signs nothing else and is thrown away at once: nobody can ever
 //! sign by it again. What is kept is the certificate, its key and the CAs of this certificate and of the one before.
@@ -68,10 +68,7 @@ impl Serving {
             params.distinguished_name.push(DnType::CommonName, common_name);
             params
         };
-        let mut ca = dated(
-            CertificateParams::default(),
-            "flickrhub-operator external metrics CA",
-        );
+        let mut ca = dated(CertificateParams::default(), "flickrhub-operator CA");
         ca.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
         ca.key_usages = vec![KeyUsagePurpose::KeyCertSign];
         let ca = CertifiedIssuer::self_signed(ca, KeyPair::generate()?)?;
