@@ -51,7 +51,7 @@ pub(crate) async fn bring_on(
         (trusting, inputs)
     };
     let present = pki::read(ctx, validated).await?;
-    let (mut validated, mut inputs) = trusting(present.trust()?);
+    let (mut validated, mut inputs) = trusting(present.trust(validated)?);
     let mut built = build(&validated, secrets.checksums());
     // What was built last is most likely built again, and then need not be read.
     let likely = Stage::likely(validated.hibernated, hub.status.as_ref());
@@ -64,9 +64,9 @@ pub(crate) async fn bring_on(
     if !created.is_empty() {
         event::publish(ctx, &hub.object_ref(&()), &event::secrets_created(&created)).await;
     }
-    if validated.trust.as_ref() != Some(&certificates.trust) {
+    if validated.trust != certificates.trust {
         // Other authorities have to reach the pods, whatever version of the operator built them.
-        (validated, inputs) = trusting(Some(certificates.trust.clone()));
+        (validated, inputs) = trusting(certificates.trust.clone());
         built = build(&validated, secrets.checksums());
     }
     let validated = &validated;
@@ -81,7 +81,17 @@ pub(crate) async fn bring_on(
     };
     let objects = put_to_rest(built, &validated.names, stage);
 
-    let lacks = [validated.lacks.clone(), secrets.lacks()].concat();
+    ctx.certificates.note(
+        validated.names.namespace(),
+        validated.names.hub(),
+        certificates.ends.clone(),
+    );
+    let lacks = [
+        validated.lacks.clone(),
+        secrets.lacks(),
+        certificates.lacks.clone(),
+    ]
+    .concat();
     let withheld = withheld(&objects, &lacks, &validated.names.config(), &live);
     let wanted = objects
         .iter()
@@ -130,10 +140,11 @@ pub(crate) async fn bring_on(
     };
     let keys = rotate_keys(ctx, hub, validated, &secrets, &all).await;
     let is_complete = failures.is_empty() && withheld.is_empty() && stage == Stage::Awake;
-    let certificates = renew_certificates(validated, &secrets, &certificates, &all).await;
+    let look_again = renew_certificates(validated, &secrets, &certificates, &all).await;
     Ok(Brought {
         keys,
-        certificates,
+        certificates: look_again,
+        certified: Some(certificates.report),
         parts: all,
         lacks,
         failures,
@@ -152,9 +163,9 @@ async fn renew_certificates(
 ) -> Option<Duration> {
     let works = parts.get(&Part::MongoDb).is_some_and(|status| status.ready);
     let leaf = certificates.leaves.get(&pki::Server::MongoDb).filter(|_| works);
-    let told = match (&secrets.mongodb, leaf) {
-        (Ok(secrets), Some(leaf)) => {
-            engine::certificates::renew_mongodb(hub, secrets, leaf, &certificates.trust).await
+    let told = match (&secrets.mongodb, leaf, &certificates.trust) {
+        (Ok(secrets), Some(leaf), Some(trust)) => {
+            engine::certificates::renew_mongodb(hub, secrets, leaf, trust).await
         }
         _ => None,
     };

@@ -14,6 +14,7 @@ use crate::engine::vault::rotation::RotationReport;
 use crate::hibernation::HIBERNATING;
 use crate::lack::{Lack, SECRET_LOST};
 use crate::part::{Part, PartStatus};
+use crate::pki::CertificatesReport;
 use crate::reconcile::ReconcileError;
 use crate::status::{self, Outcome};
 
@@ -56,6 +57,8 @@ pub(crate) struct Brought {
     pub(crate) sleep: Option<(&'static str, String)>,
     /// When to look again at certificates that are being replaced.
     pub(crate) certificates: Option<Duration>,
+    /// Whether every server has its certificate.
+    pub(crate) certified: Option<CertificatesReport>,
 }
 
 impl Brought {
@@ -111,7 +114,8 @@ impl Brought {
 
     /// The reason for which the hub stalls: what is lost before what is only missing, and both before single objects.
     fn stalls(&self) -> Option<&'static str> {
-        let lacks = self.lacks.iter().map(|lack| lack.reason);
+        let lacks = self.lacks.iter().filter(|lack| !lack.passes);
+        let lacks = lacks.map(|lack| lack.reason);
         let parts = self.stalled().map(|status| status.reason);
         let objects = self.failures.iter().filter_map(object_stalls);
         let reasons: Vec<&'static str> = lacks.chain(parts).chain(objects).collect();
@@ -170,6 +174,7 @@ mod tests {
             secret: "flickr-app".to_owned(),
             reason: "CredentialsSecretMissing",
             message: "Create flickr-app.".to_owned(),
+            passes: false,
         }
     }
 
@@ -187,6 +192,7 @@ mod tests {
             },
             sleep: None,
             certificates: None,
+            certified: None,
         }
     }
 
@@ -224,6 +230,16 @@ mod tests {
             ("CredentialsSecretMissing", "Create flickr-app.")
         );
         assert!(parts.contains_key(&Part::Vault));
+    }
+
+    #[test]
+    fn a_secret_that_comes_by_itself_does_not_stall_the_hub() {
+        let mut brought = brought(Vec::new());
+        brought.lacks.push(Lack {
+            passes: true,
+            ..missing()
+        });
+        assert!(matches!(brought.outcome(), Outcome::Applied(_)));
     }
 
     #[test]

@@ -10,6 +10,7 @@ use tokio_util::task::TaskTracker;
 use crate::apply::children::Children;
 use crate::autoscaling::{ClusterView, ScaledHubs};
 use crate::backlogs::Backlogs;
+use crate::certificate_expiry::CertificateExpiry;
 use crate::data_tier::{DataTier, OverNetwork};
 use crate::external_metrics::ServiceAddress;
 use crate::validate::Surroundings;
@@ -55,6 +56,8 @@ pub struct Context {
     pub backlogs: Backlogs,
     /// The hubs whose workers are scaled.
     pub scaled: ScaledHubs,
+    /// When the certificates of hubs end.
+    pub certificates: CertificateExpiry,
     failures: Mutex<HashMap<String, u32>>,
 }
 
@@ -65,6 +68,7 @@ impl Context {
             cluster: ClusterView::new(settings.external_metrics.clone()),
             backlogs: Backlogs::new(client.clone(), &settings.surroundings.cluster_domain),
             scaled: ScaledHubs::default(),
+            certificates: CertificateExpiry::default(),
             client,
             watch_client,
             saves: TaskTracker::new(),

@@ -19,7 +19,7 @@ use crate::part::PartStatus;
 /// The reason where values are lost that exist nowhere else.
 pub const SECRET_LOST: &str = "SecretLost";
 
-/// A Secret that is needed and cannot be used until somebody has acted.
+/// A Secret that is needed and cannot be used yet: most often until somebody has acted.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Lack {
     /// The name of the Secret.
@@ -28,11 +28,16 @@ pub struct Lack {
     pub reason: &'static str,
     /// A sentence that names the Secret and tells what to do.
     pub message: String,
+    /// Whether it passes without anybody's doing.
+    pub passes: bool,
 }
 
 impl Lack {
     /// Where a part stands that needs the Secret.
     pub fn status(&self) -> PartStatus {
+        if self.passes {
+            return PartStatus::waiting(self.reason, self.message.clone(), LATER);
+        }
         PartStatus::stalled(self.reason, self.message.clone(), LATER)
     }
 
@@ -115,6 +120,7 @@ mod tests {
             secret: secret.to_owned(),
             reason: "Missing",
             message: format!("Create {secret}."),
+            passes: false,
         }
     }
 

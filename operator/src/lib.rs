@@ -10,7 +10,8 @@
 //! | [`validate`] | from the raw spec to a [`validate::ValidatedHub`] from which building cannot fail |
 //! | [`secrets`] | passwords and keys that are made up once and kept |
 //! | [`lack`] | what waits for a Secret that is missing; pure |
-//! | [`pki`] | the certificates inside of a hub, and their authority |
+//! | [`pki`] | the certificates inside of a hub, and their authority or their issuer |
+//! | [`certificate_expiry`] | tells Prometheus when they end |
 //! | [`build`] | from there to every object; pure |
 //! | [`apply`] | server-side apply, written only where something differs; prunes |
 //! | [`consent`] | whether a new version of the operator may restart pods; pure |
@@ -23,8 +24,8 @@
 //! | [`status`], [`event`] | what is told to people and machines |
 //! | [`reconcile`] | the steps in their order |
 //! | [`api_client`] | the same for `FlickrHubClient`, from the resource to a key that holds |
-//! | [`external_metrics`], [`backlogs`] | tells autoscalers the backlog of the queues |
 //! | [`own_certificate`] | that of the operator itself |
+//! | [`external_metrics`], [`backlogs`] | tells autoscalers the backlog of the queues |
 //! | [`autoscaling`] | what the autoscalers leave to do |
 //! | [`controller`], [`leader`] | when they run, and in which process |
 //! | [`plan`] | what a change would do, without doing it |
@@ -39,6 +40,7 @@ pub mod backoff;
 mod bring_on;
 mod brought;
 pub mod build;
+pub mod certificate_expiry;
 mod client_controller;
 pub mod consent;
 pub mod context;

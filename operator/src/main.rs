@@ -255,6 +255,7 @@ async fn run(args: RunArgs) -> Result<(), ProgramError> {
     };
     let recorder = Recorder::new(client.clone(), reporter);
     let context = Context::new(client.clone(), watch_client, recorder, settings);
+    registry.register(Box::new(context.certificates.collector()?))?;
     let backlogs = context.backlogs.clone();
     let certificate = service
         .clone()

@@ -266,6 +266,11 @@ impl HubNames {
         self.child(&format!("{component}-tls"))
     }
 
+    /// Secret with what cert-manager issued for the servers of a component.
+    pub fn issued_tls(&self, component: &str) -> String {
+        self.child(&format!("{component}-issued"))
+    }
+
     /// ConfigMap with the configuration of every process.
     pub fn config(&self) -> String {
         self.child("config")

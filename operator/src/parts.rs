@@ -402,6 +402,7 @@ mod tests {
             secret: "flickr-app".to_owned(),
             reason: "CredentialsSecretMissing",
             message: "Create flickr-app.".to_owned(),
+            passes: false,
         };
         let withheld = BTreeMap::from([((Kind::Deployment, "gallery-api".to_owned()), lack)]);
         let status = |name: &str| waits_for_secret(&withheld, &[name.to_owned()]);

@@ -22,7 +22,7 @@ use crate::crd::{DeletionPolicy, FlickrHub, FlickrHubStatus};
 use crate::engine::vault::rotation::RotationReport;
 use crate::finalizer::{self, FinalizerError, Leaving};
 use crate::flickr_reachable::{Reachability, reachability};
-use crate::pki::PkiError;
+use crate::pki::{CertificatesReport, PkiError};
 use crate::secrets::SecretError;
 use crate::status::{self, Outcome};
 use crate::validate::{References, SecretDigest, referenced_secrets, validate};
@@ -101,10 +101,12 @@ pub async fn reconcile(
     })?;
     let Some(hub) = found else {
         ctx.scaled.remove(namespace, name);
+        ctx.certificates.forget(namespace, name);
         return Ok(None);
     };
     if hub.metadata.deletion_timestamp.is_some() {
         ctx.scaled.remove(namespace, name);
+        ctx.certificates.forget(namespace, name);
         let policy = hub.spec.deletion_policy;
         let leaving = Leaving::new(&hub.metadata, policy, &ctx.settings.surroundings.cluster_domain);
         return Ok(finalizer::clean_up(&ctx.client, &leaving).await?);
@@ -144,6 +146,7 @@ pub async fn reconcile(
                 keys: brought.keys.take(),
                 build: Some(brought.build.clone()),
                 autoscaling: Some(&validated.autoscaling.finding),
+                certificates: brought.certified.take(),
             };
             report(ctx, &hub, url, &brought.outcome(), findings).await?;
             error.map_or_else(|| Ok(Some(wait.unwrap_or_else(|| backoff::jittered(REST)))), Err)
@@ -186,6 +189,7 @@ struct Findings<'a> {
     keys: Option<RotationReport>,
     build: Option<BuildReport>,
     autoscaling: Option<&'a autoscaling::plan::Finding>,
+    certificates: Option<CertificatesReport>,
 }
 
 /// Writes the status, if it changed, and tells what is worth an event.
@@ -203,6 +207,7 @@ async fn report(
     let after = status::with_keys(after, before, findings.keys.as_ref(), Timestamp::now());
     let after = status::with_build(after, before, findings.build.as_ref(), Timestamp::now());
     let after = status::with_autoscaling(after, before, findings.autoscaling, Timestamp::now());
+    let after = status::with_certificates(after, before, findings.certificates.as_ref(), Timestamp::now());
     for key in findings.keys.iter().flat_map(|keys| &keys.rotated) {
         event::publish(ctx, &hub.object_ref(&()), &event::key_rotated(key)).await;
     }

@@ -25,6 +25,7 @@ mod resources;
 mod status;
 mod storage;
 mod vault;
+mod tls;
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::{CustomResource, CustomResourceExt, KubeSchema};
@@ -52,6 +53,7 @@ pub use status::{BuildStatus, FlickrHubStatus, TransitKeyStatus};
 pub use storage::StorageSpec;
 pub use vault::{
     AppRoleAuthSpec, ExternalVaultSpec, KubernetesAuthSpec, ManagedVaultSpec, TokenAuthSpec, VaultAuthSpec,
+pub use tls::{IssuerRef, TlsSpec};
     VaultSpec,
 };
 
@@ -144,6 +146,9 @@ pub struct FlickrHubSpec {
     pub network_policy: NetworkPolicySpec,
     /// Where images come from.
     #[serde(default)]
+    /// Who issues the certificates inside of the hub.
+    #[serde(default)]
+    pub tls: TlsSpec,
     pub images: ImagesSpec,
     /// Leave everything as it is: while true, the operator changes nothing of this hub, not even to repair it.
     #[serde(default)]

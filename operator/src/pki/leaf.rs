@@ -5,6 +5,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use jiff::Timestamp;
 use rustls::RootCertStore;
 use rustls::client::WebPkiServerVerifier;
@@ -14,13 +16,17 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use rustls::sign::CertifiedKey;
 use secrecy::{ExposeSecret, SecretString};
+use webpki::{EndEntityCert, KeyUsage};
 
 use super::authority::LEAF_REMAINDER;
+
+/// Characters of a line of PEM (RFC 7468, section 2).
+const PEM_LINE: usize = 64;
 
 /// A certificate and its key, both in PEM.
 #[derive(Clone, Debug)]
 pub struct Leaf {
-    /// The certificate alone, without that of its issuer.
+    /// The certificate, then those between it and its authority, if there are any.
     pub certificate: String,
     /// PKCS #8.
     pub key: SecretString,
@@ -50,6 +56,57 @@ pub fn is_current(leaf: &Leaf, authority: &str, names: &[String], now: Timestamp
                 let verified = verifier.verify_server_cert(&certificate, &[], &name, &[], unix(at)?);
                 verified.ok()?;
             }
+        }
+        Some(())
+    };
+    belong_together(&leaf.certificate, &leaf.key) && verify().is_some()
+}
+
+/// The certificates in a text (PEM), each by itself and in one form, so that equal ones are equal texts.
+pub(super) fn authorities_of(pem: &str) -> Vec<String> {
+    let certificates = CertificateDer::pem_slice_iter(pem.as_bytes());
+    certificates
+        .map_while(Result::ok)
+        .map(|der| to_pem(&der))
+        .collect()
+}
+
+fn to_pem(der: &CertificateDer<'_>) -> String {
+    let text = STANDARD.encode(der);
+    let lines = (0..text.len())
+        .step_by(PEM_LINE)
+        .filter_map(|at| text.get(at..text.len().min(at + PEM_LINE)));
+    let lines: Vec<&str> = lines.collect();
+    format!(
+        "-----BEGIN CERTIFICATE-----\n{}\n-----END CERTIFICATE-----\n",
+        lines.join("\n")
+    )
+}
+
+/// Whether this authority (PEM) vouches for a certificate under these names at this time, by way of the certificates that
+/// come with it, and its key is there.
+pub(super) fn is_vouched_for(leaf: &Leaf, authority: &str, names: &[String], at: Timestamp) -> bool {
+    let verify = || {
+        let chain: Vec<_> = CertificateDer::pem_slice_iter(leaf.certificate.as_bytes())
+            .collect::<Result<_, _>>()
+            .ok()?;
+        let (first, between) = chain.split_first()?;
+        let authority = CertificateDer::from_pem_slice(authority.as_bytes()).ok()?;
+        let anchors = [webpki::anchor_from_trusted_cert(&authority).ok()?];
+        let certificate = EndEntityCert::try_from(first).ok()?;
+        let verified = certificate.verify_for_usage(
+            ring::default_provider().signature_verification_algorithms.all,
+            &anchors,
+            between,
+            unix(at)?,
+            KeyUsage::server_auth(),
+            None,
+            None,
+        );
+        verified.ok()?;
+        for name in names {
+            let name = ServerName::try_from(name.as_str()).ok()?;
+            certificate.verify_is_valid_for_subject_name(&name).ok()?;
         }
         Some(())
     };
@@ -116,6 +173,37 @@ mod tests {
             ..leaf
         };
         assert!(!is_current(&mixed, one.certificate(), &names(), now()));
+    }
+
+    #[test]
+    fn an_authority_vouches_for_its_own_under_their_names_while_they_hold() {
+        let (one, other) = (authority(), authority());
+        let leaf = one.issue("gallery-redis", &names(), now()).expect("issued");
+        let vouches = |authority: &str, names: &[String], days: i64| {
+            let at = now() + SignedDuration::from_hours(24 * days);
+            is_vouched_for(&leaf, authority, names, at)
+        };
+        assert!(vouches(one.certificate(), &names(), 89) && vouches(one.certificate(), &[], 0));
+        assert!(!vouches(one.certificate(), &names(), 91), "it is over");
+        assert!(!vouches(other.certificate(), &names(), 0));
+        assert!(!vouches(one.certificate(), &["other".to_owned()], 0));
+        let key = one.issue("gallery-redis", &names(), now()).expect("issued").key;
+        assert!(!is_vouched_for(
+            &Leaf { key, ..leaf },
+            one.certificate(),
+            &[],
+            now()
+        ));
+    }
+
+    #[test]
+    fn authorities_are_told_apart_however_their_text_is_laid_out() {
+        let (one, other) = (authority(), authority());
+        let together = format!("some words\n{}\r\n\n{}", one.certificate(), other.certificate());
+        let found = authorities_of(&together);
+        assert_eq!(found.len(), 2);
+        assert_eq!(found, authorities_of(&found.concat()), "one form");
+        assert_eq!(found.first(), authorities_of(one.certificate()).first());
     }
 
     proptest! {

@@ -17,16 +17,24 @@
 //! * before pods were told of another set of authorities: their templates are applied next time, and no further step is
 //!   taken before every pod was started with it.
 //!
+//! Where the hub names an issuer of cert-manager, that issues instead: [`external`].
+//!
 //! A Secret of the authority that is gone is made anew, and everything with it: pods that run do not know the new one until
 //! they start anew, which they do for that.
 
 mod authority;
+mod cert_manager;
+mod external;
+mod issued;
 mod leaf;
+mod report;
 pub mod rotation;
+mod secrets;
 mod server;
 #[cfg(test)]
 mod simulation;
 mod store;
+mod validity;
 
 use std::collections::BTreeMap;
 
@@ -34,24 +42,26 @@ use flickrhub_job::connection::trust::{Trust, TrustError};
 use futures::future::{try_join, try_join_all};
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Secret;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
-use kube::ResourceExt;
-use kube::api::{Api, PostParams};
 
 pub use authority::{
     AUTHORITY_LIFETIME, AUTHORITY_RENEWAL, Authority, IssueError, LEAF_LIFETIME, LEAF_REMAINDER,
 };
+use external::Pairs;
 pub use leaf::{Leaf, is_current};
+pub use report::{CERTIFICATES_READY, CertificatesReport};
 use rotation::{Observed, Step, decide};
+use secrets::Secrets;
 pub use server::Server;
-pub(crate) use store::{AUTHORITIES, CERTIFICATE, KEY};
 use store::Authorities;
 pub use store::StoreError;
+pub(crate) use store::{AUTHORITIES, CERTIFICATE, KEY};
 
 use crate::apply::Live;
-use crate::build::{Kind, checksum, labels};
-use crate::context::{Context, FIELD_MANAGER};
+use crate::build::{Kind, checksum};
+use crate::context::Context;
+use crate::crd::IssuerRef;
 use crate::engine::certificates;
+use crate::lack::Lack;
 use crate::rollout::Rollout;
 use crate::validate::ValidatedHub;
 
@@ -86,6 +96,14 @@ pub enum PkiError {
         /// What is wrong.
         source: StoreError,
     },
+    /// The API server did not answer a question about a `Certificate` of cert-manager, or refused.
+    #[error("cannot read or write Certificate {name}: {source}")]
+    Certificate {
+        /// Its name.
+        name: String,
+        /// What the client says.
+        source: kube::Error,
+    },
     /// A certificate cannot be issued.
     #[error(transparent)]
     Issue(#[from] IssueError),
@@ -96,19 +114,36 @@ pub enum PkiError {
 
 /// What a hub has.
 pub struct Ensured {
-    /// The authorities that everybody trusts.
-    pub trust: Trust,
+    /// The authorities that everybody trusts; `None` while there are none.
+    pub trust: Option<Trust>,
     /// What the servers shall show.
     pub leaves: BTreeMap<Server, Leaf>,
     /// The names of Secrets that did not exist before.
     pub created: Vec<String>,
-    /// Whether an authority is being replaced, so that it is worth to look again soon.
+    /// The Secrets of servers that have no certificate yet.
+    pub lacks: Vec<Lack>,
+    /// Whether something is being replaced or waited for, so that it is worth to look again soon.
     pub rotating: bool,
+    /// Whether every server has its certificate.
+    pub report: CertificatesReport,
+    /// When certificates end, by component, and that of the authority of the hub (`ca`).
+    pub ends: BTreeMap<&'static str, Timestamp>,
 }
 
 /// The Secrets of a hub's certificates as they are.
-pub struct Present {
+pub struct Present(Source);
+
+enum Source {
+    /// The operator issues.
+    Own(Box<Own>),
+    /// An issuer of the user does.
+    Issuer { issuer: IssuerRef, pairs: Pairs },
+}
+
+/// What there is where the operator issues.
+struct Own {
     servers: BTreeMap<Server, Option<Secret>>,
+    /// That of the authorities.
     secret: Option<Secret>,
     authorities: Option<Authorities>,
 }
@@ -118,8 +153,11 @@ impl Present {
     ///
     /// # Errors
     /// When they cannot be used.
-    pub fn trust(&self) -> Result<Option<Trust>, PkiError> {
-        trust_of(self.authorities.as_ref())
+    pub fn trust(&self, hub: &ValidatedHub) -> Result<Option<Trust>, PkiError> {
+        match &self.0 {
+            Source::Own(own) => trust_of(own.authorities.as_ref()),
+            Source::Issuer { pairs, .. } => external::trust(hub, pairs),
+        }
     }
 }
 
@@ -129,15 +167,21 @@ impl Present {
 /// When the API server fails, or a Secret cannot be used.
 pub async fn read(ctx: &Context, hub: &ValidatedHub) -> Result<Present, PkiError> {
     let secrets = &Secrets::of(ctx, hub);
+    if let Some(issuer) = &hub.issuer {
+        return Ok(Present(Source::Issuer {
+            issuer: issuer.clone(),
+            pairs: external::read(secrets, hub).await?,
+        }));
+    }
     let servers = Server::of(hub)
         .into_iter()
         .map(async |server| Ok::<_, PkiError>((server, secrets.get(&server.secret(hub)).await?)));
     let (servers, (secret, authorities)) = try_join(try_join_all(servers), secrets.authorities()).await?;
-    Ok(Present {
+    Ok(Present(Source::Own(Box::new(Own {
         servers: servers.into_iter().collect(),
         secret,
         authorities,
-    })
+    }))))
 }
 
 /// Brings the certificates of a hub, which are as they were read, a step on. `live` tells whether pods know the authorities,
@@ -152,14 +196,17 @@ pub async fn ensure(
     live: &Live,
     wish: Option<&str>,
 ) -> Result<Ensured, PkiError> {
-    let secrets = Secrets::of(ctx, hub);
-    let now = Timestamp::now();
-    let mut created = Vec::new();
-    let Present {
+    let Own {
         servers,
         secret,
         authorities,
-    } = present;
+    } = match present.0 {
+        Source::Own(own) => *own,
+        Source::Issuer { issuer, pairs } => return external::ensure(ctx, hub, &issuer, pairs, live).await,
+    };
+    let secrets = Secrets::of(ctx, hub);
+    let now = Timestamp::now();
+    let mut created = Vec::new();
     let name = hub.names.authority();
     let observed = observe(hub, live, authorities.as_ref(), wish, &servers).await?;
     let step = decide(&observed, now);
@@ -187,10 +234,15 @@ pub async fn ensure(
         let leaf = renew(&secrets, hub, server, secret, &authorities.current, &trust, now).await?;
         leaves.insert(server, leaf);
     }
+    let mut ends = report::ends(&leaves);
+    ends.extend(validity::not_after(authorities.current.certificate()).map(|end| (report::AUTHORITY, end)));
     Ok(Ensured {
-        trust,
+        report: CertificatesReport::of(&ends, None, now),
+        ends,
+        trust: Some(trust),
         leaves,
         created,
+        lacks: Vec::new(),
         rotating: authorities.next.is_some() || authorities.previous.is_some(),
     })
 }
@@ -200,7 +252,11 @@ pub async fn ensure(
 /// # Errors
 /// When the API server fails, or the Secret cannot be used.
 pub async fn trust(ctx: &Context, hub: &ValidatedHub) -> Result<Option<Trust>, PkiError> {
-    let (_, authorities) = Secrets::of(ctx, hub).authorities().await?;
+    let secrets = Secrets::of(ctx, hub);
+    if hub.issuer.is_some() {
+        return external::trust(hub, &external::read(&secrets, hub).await?);
+    }
+    let (_, authorities) = secrets.authorities().await?;
     trust_of(authorities.as_ref())
 }
 
@@ -310,7 +366,7 @@ async fn renew(
     trust: &Trust,
     now: Timestamp,
 ) -> Result<Leaf, PkiError> {
-    let (name, names) = (server.secret(hub), server.names(hub));
+    let names = server.names(hub);
     let found = secret.as_ref().and_then(store::read_leaf);
     let kept = found.filter(|leaf| is_current(leaf, authority.certificate(), &names, now));
     let leaf = if let Some(leaf) = kept {
@@ -320,99 +376,6 @@ async fn renew(
         tracing::info!(hub = hub.names.hub(), component, "issues a certificate");
         authority.issue(&format!("{}-{component}", hub.names.hub()), &names, now)?
     };
-    let data = store::leaf_data(&leaf, trust);
-    let is_as_wanted = |secret: &Secret| secret.data.as_ref() == Some(&data) && secrets.is_ours(secret);
-    if !secret.as_ref().is_some_and(is_as_wanted) {
-        let write = |secret: &mut Secret| {
-            secret.type_ = Some(store::TYPE.to_owned());
-            secret.data = Some(data);
-        };
-        secrets.write(&name, server.component(), secret, write).await?;
-    }
+    secrets.keep(server, secret, &leaf, trust).await?;
     Ok(leaf)
-}
-
-/// The Secrets of one hub.
-struct Secrets<'a> {
-    api: Api<Secret>,
-    hub: &'a ValidatedHub,
-}
-
-impl<'a> Secrets<'a> {
-    fn of(ctx: &Context, hub: &'a ValidatedHub) -> Self {
-        Self {
-            api: Api::namespaced(ctx.client.clone(), hub.names.namespace()),
-            hub,
-        }
-    }
-
-    /// The authorities and their Secret, if there is one.
-    async fn authorities(&self) -> Result<(Option<Secret>, Option<Authorities>), PkiError> {
-        let name = self.hub.names.authority();
-        let secret = self.get(&name).await?;
-        match secret.as_ref().map(Authorities::read).transpose() {
-            Ok(authorities) => Ok((secret, authorities)),
-            Err(source) => Err(PkiError::Damaged { name, source }),
-        }
-    }
-
-    async fn get(&self, name: &str) -> Result<Option<Secret>, PkiError> {
-        let found = self
-            .api
-            .get_opt(name)
-            .await
-            .map_err(|source| failed(name, source))?;
-        match found {
-            Some(secret) if !labels::is_of_hub(&secret.metadata, self.hub.names.hub()) => {
-                Err(PkiError::NameTaken(name.to_owned()))
-            }
-            found => Ok(found),
-        }
-    }
-
-    /// Whether it goes with this very hub, and not with one of the same name that is gone.
-    fn is_ours(&self, secret: &Secret) -> bool {
-        secret
-            .owner_references()
-            .iter()
-            .any(|owner| owner.uid == self.hub.uid)
-    }
-
-    /// Creates it, or replaces what was read: a change in between is a conflict and not overwritten.
-    async fn write(
-        &self,
-        name: &str,
-        component: &str,
-        found: Option<Secret>,
-        change: impl FnOnce(&mut Secret),
-    ) -> Result<(), PkiError> {
-        let params = PostParams {
-            field_manager: Some(FIELD_MANAGER.to_owned()),
-            ..PostParams::default()
-        };
-        let wanted = labels::meta(self.hub, name, component);
-        let is_new = found.is_none();
-        let mut secret = found.unwrap_or_default();
-        secret.metadata = ObjectMeta {
-            name: wanted.name,
-            namespace: wanted.namespace,
-            labels: wanted.labels,
-            owner_references: wanted.owner_references,
-            ..secret.metadata
-        };
-        change(&mut secret);
-        let written = if is_new {
-            self.api.create(&params, &secret).await
-        } else {
-            self.api.replace(name, &params, &secret).await
-        };
-        written.map(drop).map_err(|source| failed(name, source))
-    }
-}
-
-fn failed(name: &str, source: kube::Error) -> PkiError {
-    PkiError::Api {
-        name: name.to_owned(),
-        source,
-    }
 }

@@ -1,7 +1,8 @@
 //! The servers of a hub that show certificates, and their names. Pure.
 
 use crate::names::{
-    AMQP_PORT, API_TLS_PORT, METRICS_PORT, MONGODB_PORT, RABBITMQ_MANAGEMENT_PORT, REDIS_PORT, SENTINEL_PORT, VAULT_PORT,
+    AMQP_PORT, API_TLS_PORT, METRICS_PORT, MONGODB_PORT, RABBITMQ_MANAGEMENT_PORT, REDIS_PORT, SENTINEL_PORT,
+    VAULT_PORT,
 };
 use crate::validate::{ValidatedHub, VaultPlan};
 
@@ -53,6 +54,11 @@ impl Server {
     /// The Secret with their certificate.
     pub fn secret(self, hub: &ValidatedHub) -> String {
         hub.names.server_tls(self.component())
+    }
+
+    /// The Secret into which cert-manager puts it, where an issuer of the user issues it.
+    pub fn issued_secret(self, hub: &ValidatedHub) -> String {
+        hub.names.issued_tls(self.component())
     }
 
     /// The members, each by the name that stays when its pod is replaced. Pods of processes have no such names.

@@ -153,6 +153,13 @@ pub(super) fn read_leaf(secret: &Secret) -> Option<Leaf> {
     })
 }
 
+/// The authorities in the Secret of a server, PEM.
+pub(super) fn authorities(secret: Option<&Secret>) -> &str {
+    secret
+        .and_then(|secret| text(secret, AUTHORITIES))
+        .unwrap_or_default()
+}
+
 /// What the Secret of a server holds.
 pub(super) fn leaf_data(leaf: &Leaf, trust: &Trust) -> BTreeMap<String, ByteString> {
     let combined = format!("{}\n{}", leaf.certificate.trim_end(), leaf.key.expose_secret());

@@ -164,6 +164,7 @@ impl SecretLoss {
             secret: secret.clone(),
             reason,
             message: self.to_string(),
+            passes: false,
         }
     }
 }

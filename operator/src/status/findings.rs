@@ -9,6 +9,7 @@ use crate::consent::{BuildReport, OPERATOR_VERSION_APPLIED};
 use crate::crd::FlickrHubStatus;
 use crate::engine::vault::rotation::{KEYS_ROTATED, RotationReport};
 use crate::flickr_reachable::{FLICKR_REACHABLE, Reachability};
+use crate::pki::{CERTIFICATES_READY, CertificatesReport};
 
 /// The status with the condition about Flickr; without a finding, as that condition was.
 pub fn with_flickr(
@@ -58,6 +59,17 @@ pub fn with_autoscaling(
 ) -> FlickrHubStatus {
     let finding = autoscaling.map(|found| (found.holds, found.reason, found.message.clone()));
     with_condition(status, previous, WORKERS_AUTOSCALED, finding, now)
+}
+
+/// The status with whether every server has its certificate; without a look, as that was.
+pub fn with_certificates(
+    status: FlickrHubStatus,
+    previous: Option<&FlickrHubStatus>,
+    certificates: Option<&CertificatesReport>,
+    now: Timestamp,
+) -> FlickrHubStatus {
+    let finding = certificates.map(|found| (found.holds, found.reason, found.message.clone()));
+    with_condition(status, previous, CERTIFICATES_READY, finding, now)
 }
 
 /// The status with a condition that is no part of `Ready`: whether it holds, the reason, and a sentence.

@@ -25,7 +25,7 @@ use crate::hibernation::HIBERNATED;
 use crate::part::{Part, PartStatus};
 use conditions::{Conditions, Truth, Unseen};
 
-pub use findings::{with_autoscaling, with_build, with_flickr, with_keys};
+pub use findings::{with_autoscaling, with_build, with_certificates, with_flickr, with_keys};
 
 /// The condition of the whole.
 pub const READY: &str = "Ready";

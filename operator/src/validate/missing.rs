@@ -77,6 +77,7 @@ impl From<MissingSecret> for Lack {
             secret: missing.secret().to_owned(),
             reason: missing.reason(),
             message: missing.to_string(),
+            passes: false,
         }
     }
 }

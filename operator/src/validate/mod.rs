@@ -33,7 +33,7 @@ pub use resources::ContainerResources;
 pub use vault::{ExternalVaultPlan, ManagedVaultPlan, VaultAuthPlan, VaultPlan};
 
 use crate::autoscaling::AutoscalingPlan;
-use crate::crd::{FlickrHub, LimitsSpec};
+use crate::crd::{BreakerSpec, FlickrHub, IssuerRef, LimitsSpec};
 use crate::lack::Lack;
 use crate::names::{HubNames, MAX_HUB_NAME};
 use crate::part::Part;
@@ -83,6 +83,8 @@ pub struct ValidatedHub {
     pub network: Option<NetworkPlan>,
     /// Days between two rotations of the transit keys.
     pub key_rotation_days: u32,
+    /// The issuer of cert-manager that issues the certificates of the hub; the operator does if `None`.
+    pub issuer: Option<IssuerRef>,
     /// The checksums of the Secrets that the user gave, by name: a change restarts the pods that mount them.
     pub user_secrets: BTreeMap<String, String>,
     /// Secrets that the user has to give and that are not there.
@@ -206,6 +208,7 @@ pub fn validate(
         key_rotation_days: spec.vault.key_rotation_days,
         user_secrets: references.checksums(),
         lacks: missing::lacks(spec, references),
+        issuer: spec.tls.issuer_ref.clone(),
         trust: None,
         ready_generations: ready_generations(hub),
         names,

@@ -30,8 +30,8 @@ const MUTATIONS: usize = 1500;
 const WORLDS: usize = 3;
 /// Changes on top of each other before they are taken back.
 const CHAIN: usize = 4;
-/// Where a change cannot be taken back, because volumes do not shrink and sets do not change their size.
-const FINAL: [&str; 4] = ["redis", "mongodb", "rabbitmq", "vault"];
+/// Where a change cannot be taken back, because volumes do not shrink, sets do not change their size, and an issuer stays one.
+const FINAL: [&str; 5] = ["redis", "mongodb", "rabbitmq", "vault", "tls"];
 
 /// The schema of a spec.
 pub(crate) fn schema() -> Value {

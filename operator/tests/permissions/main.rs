@@ -5,6 +5,7 @@
 #![expect(clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
 mod api_server;
+mod cert_manager;
 mod request;
 mod role;
 
@@ -378,6 +379,7 @@ async fn every_right_is_used_and_no_other_is_needed() {
     declares_a_client(&server, &ctx).await;
     serves_metrics(&server, &ctx).await;
     is_scaled_by_keda(&server, &ctx).await;
+    cert_manager::is_asked(&server, &ctx).await;
     prunes(&server, &ctx).await;
     sleeps(&server, &ctx).await;
     replaces(&server, &ctx).await;
