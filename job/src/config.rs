@@ -16,7 +16,6 @@ use secrecy::SecretString;
 use serde::{Deserialize, Serialize};
 use url::Url;
 
-use crate::budget::BreakerConfig;
 use crate::cache::CacheConfig;
 use crate::queue::Queue;
 
@@ -175,9 +174,6 @@ pub struct FlickrConfig {
     pub endpoints: FlickrEndpoints,
     /// The applications registered at Flickr; a user's token belongs to one of them.
     pub apps: Vec<FlickrApp>,
-    /// When requests to Flickr stop because it does not answer.
-    #[serde(default, skip_serializing_if = "BreakerConfig::is_default")]
-    pub breaker: BreakerConfig,
 }
 
 /// The addresses of Flickr.

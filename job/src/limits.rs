@@ -1,7 +1,7 @@
 //! What users and clients may ask of the hub: the file `limits.yaml` beside the configuration, which may change while
 //! processes run.
 //!
-//! The operator writes it into the same ConfigMap as `config.yaml`, from `spec.limits` of the `FlickrHub` resource. It is no
+//! The operator writes it into the same ConfigMap as `config.yaml`, from `spec.limits` and `spec.flickr.breaker` of the `FlickrHub` resource. It is no
 //! part of the checksum that restarts pods: a process reads it again every [`POLL`], and the kubelet brings a change to
 //! the pod within about a minute. A file that cannot be read leaves the limits as they were; a process that starts
 //! without a good one starts with the defaults, because the hub is to serve, and takes the file when it comes.
@@ -14,6 +14,7 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use serde::{Deserialize, Serialize};
 
+use crate::budget::BreakerConfig;
 use crate::model::DEFAULT_WEIGHT;
 
 /// The name of the file, in the directory of the configuration.
@@ -42,6 +43,9 @@ pub struct Limits {
     /// The shares of users by id (NSID), for those that have another than [`DEFAULT_WEIGHT`]; 1 to [`MAX_WEIGHT`].
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub weights: BTreeMap<String, u32>,
+    /// When requests to Flickr stop because it does not answer.
+    #[serde(skip_serializing_if = "BreakerConfig::is_default")]
+    pub breaker: BreakerConfig,
 }
 
 /// Jobs that one user may have accepted in any hour, by class; each at least 1.
@@ -115,6 +119,7 @@ impl Default for Limits {
             per_client_per_minute: 6000,
             default_expires_in_seconds: 86_400,
             weights: BTreeMap::new(),
+            breaker: BreakerConfig::default(),
         }
     }
 }
@@ -173,6 +178,9 @@ impl Limits {
         ];
         if let Some((name, _)) = positive.into_iter().find(|(_, limit)| *limit == 0) {
             return Err(LimitsError::OutOfRange(name.to_owned()));
+        }
+        if let Some(name) = self.breaker.wrong() {
+            return Err(LimitsError::OutOfRange(format!("breaker.{name}")));
         }
         match self
             .weights
@@ -321,6 +329,8 @@ mod tests {
             "classes: {upload: 0}",
             "weights: {a: 0}",
             "weights: {a: 1001}",
+            "breaker: {failurePercent: 101}",
+            "breaker: {openSeconds: 400}",
         ] {
             directory.write(bad);
             assert!(!file.look().await, "{bad}");
@@ -350,6 +360,10 @@ mod tests {
     fn what_is_written_is_read_back() {
         let limits = Limits {
             weights: BTreeMap::from([("12@N01".to_owned(), 5)]),
+            breaker: BreakerConfig {
+                failure_percent: 20,
+                ..BreakerConfig::default()
+            },
             ..Limits::default()
         };
         let text = serde_yaml_ng::to_string(&limits).unwrap_or_default();

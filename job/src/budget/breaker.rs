@@ -54,6 +54,30 @@ impl BreakerConfig {
     pub fn is_default(&self) -> bool {
         *self == Self::default()
     }
+
+    /// The first setting with which a circuit would never open, or never close again; `None` if there is none.
+    #[must_use]
+    pub const fn wrong(&self) -> Option<&'static str> {
+        if self.window_seconds == 0 {
+            return Some("windowSeconds");
+        }
+        if self.min_requests == 0 {
+            return Some("minRequests");
+        }
+        if self.failure_percent == 0 || self.failure_percent > 100 {
+            return Some("failurePercent");
+        }
+        if self.open_seconds == 0 {
+            return Some("openSeconds");
+        }
+        if self.longest_open_seconds < self.open_seconds {
+            return Some("longestOpenSeconds");
+        }
+        if self.probe_lease_seconds == 0 {
+            return Some("probeLeaseSeconds");
+        }
+        None
+    }
 }
 
 /// What a circuit lets through.

@@ -39,7 +39,7 @@ impl BudgetSettings {
             apps: apps
                 .map(|app| (app.name.clone(), app.requests_per_hour))
                 .collect(),
-            breaker: config.flickr.breaker.clone(),
+            breaker: limits.breaker.clone(),
         }
     }
 

@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use flickrhub_job::budget::BreakerConfig;
 use flickrhub_job::config::{
     ApiConfig, CallbackConfig, Config, FlickrApp, FlickrConfig, MetricsConfig, MongoConfig, QueueConfig,
     RabbitConfig, RedisConfig, VaultAuth, VaultConfig,
@@ -51,7 +50,6 @@ pub fn config(hub: &ValidatedHub) -> Config {
         flickr: FlickrConfig {
             endpoints: hub.endpoints.clone(),
             apps: hub.apps.iter().map(app).collect(),
-            breaker: BreakerConfig::default(),
         },
         queues: queues(hub),
         api: ApiConfig {

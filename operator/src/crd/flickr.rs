@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::rules;
+use super::{BreakerSpec, rules};
 
 /// Flickr and our applications there.
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize, JsonSchema)]
@@ -18,6 +18,9 @@ pub struct FlickrSpec {
     /// The addresses of Flickr. Change them only to test against a stand-in.
     #[serde(default)]
     pub endpoints: FlickrEndpointsSpec,
+    /// When requests to Flickr stop because it does not answer.
+    #[serde(default)]
+    pub breaker: BreakerSpec,
 }
 
 /// One application key of Flickr.

@@ -10,6 +10,7 @@
 
 mod api;
 mod autoscaling;
+mod breaker;
 mod cache;
 mod client;
 mod flickr;
@@ -24,8 +25,8 @@ mod redis;
 mod resources;
 mod status;
 mod storage;
-mod vault;
 mod tls;
+mod vault;
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::{CustomResource, CustomResourceExt, KubeSchema};
@@ -35,6 +36,7 @@ use serde_json::{Value, json};
 
 pub use api::{ApiSpec, CallbacksSpec, CorsSpec, DispatcherSpec, IngressSpec};
 pub use autoscaling::{AutoscalingProvider, AutoscalingSpec};
+pub use breaker::BreakerSpec;
 pub use cache::{CacheSpec, MethodTtlSpec};
 pub use client::{
     FlickrHubClient, FlickrHubClientSpec, FlickrHubClientStatus, HubRef, KeyRotationSpec, PreviousKeyStatus,
@@ -51,9 +53,9 @@ pub use redis::RedisSpec;
 pub use resources::{Amounts, ResourcesSpec};
 pub use status::{BuildStatus, FlickrHubStatus, TransitKeyStatus};
 pub use storage::StorageSpec;
+pub use tls::{IssuerRef, TlsSpec};
 pub use vault::{
     AppRoleAuthSpec, ExternalVaultSpec, KubernetesAuthSpec, ManagedVaultSpec, TokenAuthSpec, VaultAuthSpec,
-pub use tls::{IssuerRef, TlsSpec};
     VaultSpec,
 };
 
@@ -144,11 +146,11 @@ pub struct FlickrHubSpec {
     /// Who may talk to whom: the NetworkPolicies of the hub.
     #[serde(default)]
     pub network_policy: NetworkPolicySpec,
-    /// Where images come from.
-    #[serde(default)]
     /// Who issues the certificates inside of the hub.
     #[serde(default)]
     pub tls: TlsSpec,
+    /// Where images come from.
+    #[serde(default)]
     pub images: ImagesSpec,
     /// Leave everything as it is: while true, the operator changes nothing of this hub, not even to repair it.
     #[serde(default)]

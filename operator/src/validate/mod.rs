@@ -69,6 +69,8 @@ pub struct ValidatedHub {
     pub autoscaling: AutoscalingPlan,
     /// What users may ask of the hub.
     pub limits: LimitsSpec,
+    /// When requests to Flickr stop because it does not answer.
+    pub breaker: BreakerSpec,
     /// Answers of Flickr that are kept.
     pub cache: CacheConfig,
     /// Redis with Sentinel.
@@ -81,10 +83,10 @@ pub struct ValidatedHub {
     pub vault: VaultPlan,
     /// Who may talk to whom; no NetworkPolicies if `None`.
     pub network: Option<NetworkPlan>,
-    /// Days between two rotations of the transit keys.
-    pub key_rotation_days: u32,
     /// The issuer of cert-manager that issues the certificates of the hub; the operator does if `None`.
     pub issuer: Option<IssuerRef>,
+    /// Days between two rotations of the transit keys.
+    pub key_rotation_days: u32,
     /// The checksums of the Secrets that the user gave, by name: a change restarts the pods that mount them.
     pub user_secrets: BTreeMap<String, String>,
     /// Secrets that the user has to give and that are not there.
@@ -199,16 +201,17 @@ pub fn validate(
         queues: processes::queues(&spec.queues)?,
         autoscaling: AutoscalingPlan::of(&spec.autoscaling),
         limits: spec.limits.clone(),
+        breaker: spec.flickr.breaker.clone(),
         cache: processes::cache(&spec.cache)?,
         redis: data::redis(&spec.redis)?,
         mongodb: data::mongodb(&spec.mongodb)?,
         rabbitmq: data::rabbitmq(&spec.rabbitmq)?,
         vault: vault::vault(&spec.vault, &names)?,
         network: network::network(&spec.network_policy, surroundings)?,
+        issuer: spec.tls.issuer_ref.clone(),
         key_rotation_days: spec.vault.key_rotation_days,
         user_secrets: references.checksums(),
         lacks: missing::lacks(spec, references),
-        issuer: spec.tls.issuer_ref.clone(),
         trust: None,
         ready_generations: ready_generations(hub),
         names,

@@ -75,8 +75,10 @@ impl Dispatcher {
         stop: &CancellationToken,
     ) -> Result<(), RecoveryError> {
         // Now and then again: while dispatchers of two configurations run, either may have written last.
+        let limits = self.limits.get();
         let settings = BudgetSettings {
-            per_user: self.limits.get().per_user_per_hour,
+            per_user: limits.per_user_per_hour,
+            breaker: limits.breaker.clone(),
             ..self.budget_settings.clone()
         };
         let is_new = settled(configured).as_ref() != Some(&settings);
