@@ -52,7 +52,10 @@ pub enum Outcome {
     /// It did not, or we do not know.
     Failed(Failure),
     /// The client wanted the job cancelled, and Flickr did not act.
-    Cancelled,
+    Cancelled {
+        /// Whether a request may have been begun, which counts against the budgets.
+        called: bool,
+    },
 }
 
 /// An attempt that brought no result.
@@ -111,7 +114,10 @@ pub enum Decision {
     /// `running → dead`.
     Dead(JobError),
     /// `running → cancelled`.
-    Cancel,
+    Cancel {
+        /// Whether a request may have been begun, which counts against the budgets.
+        called: bool,
+    },
 }
 
 impl Decision {
@@ -123,7 +129,7 @@ impl Decision {
             Self::Retry { .. } => "retried",
             Self::Postpone { .. } => "postponed",
             Self::Dead(_) => "dead",
-            Self::Cancel => "cancelled",
+            Self::Cancel { .. } => "cancelled",
         }
     }
 }
@@ -145,7 +151,7 @@ pub struct Attempt {
 pub fn decide<R: Rng + ?Sized>(attempt: Attempt, outcome: Outcome, now: Timestamp, rng: &mut R) -> Decision {
     let failure = match outcome {
         Outcome::Done(result) => return Decision::Succeed(result),
-        Outcome::Cancelled => return Decision::Cancel,
+        Outcome::Cancelled { called } => return Decision::Cancel { called },
         Outcome::Failed(failure) => failure,
     };
     let tries_left = attempt.tries < attempt.max;
@@ -262,8 +268,11 @@ mod tests {
         }
 
         #[test]
-        fn what_was_cancelled_is_never_tried_again(attempt in attempts(), seed in any::<u64>()) {
-            prop_assert_eq!(decided(attempt, Outcome::Cancelled, seed), Decision::Cancel);
+        fn what_was_cancelled_is_never_tried_again(
+            attempt in attempts(), called in any::<bool>(), seed in any::<u64>(),
+        ) {
+            let decision = decided(attempt, Outcome::Cancelled { called }, seed);
+            prop_assert_eq!(decision, Decision::Cancel { called });
         }
 
         #[test]

@@ -134,7 +134,7 @@ async fn flickr_never_sees_more_than_the_budget_and_sees_nearly_all_of_it() {
                 .await
             {
                 Outcome::Done(_) => {}
-                Outcome::Cancelled => panic!("nobody cancels it"),
+                Outcome::Cancelled { .. } => panic!("nobody cancels it"),
                 Outcome::Failed(failure) => {
                     assert_eq!(failure.kind, FailureKind::NotYet, "{:?}", failure.error);
                     tokio::time::sleep_until(ends.min(Instant::now() + failure.retry_after.unwrap())).await;

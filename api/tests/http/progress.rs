@@ -276,7 +276,7 @@ async fn the_wish_to_cancel_a_running_job_is_accepted_and_shown() {
     }
     let worker = async {
         tokio::time::sleep(Duration::from_millis(500)).await;
-        let cancelled = hub.end(id, AttemptEnd::Cancelled).await;
+        let cancelled = hub.end(id, AttemptEnd::Cancelled { called: true }).await;
         hub.tell_over(&cancelled).await;
     };
     let ((answer, _), ()) = tokio::join!(asked_with(&hub, &line, "wait=20"), worker);

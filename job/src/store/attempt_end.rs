@@ -56,7 +56,10 @@ pub enum AttemptEnd<'a> {
         at: Timestamp,
     },
     /// `running → cancelled`, as its client wished. Refused where nobody wished so, or where Flickr may have its photo.
-    Cancelled,
+    Cancelled {
+        /// Whether a request may have been begun, which counts against the budgets.
+        called: bool,
+    },
 }
 
 impl AttemptEnd<'_> {
@@ -82,7 +85,8 @@ impl AttemptEnd<'_> {
                 called: false,
                 at,
             } => transition::postpone_uncalled(id, attempt, error, at, clock),
-            Self::Cancelled => transition::abandon(id, attempt, clock),
+            Self::Cancelled { called: true } => transition::abandon(id, attempt, clock),
+            Self::Cancelled { called: false } => transition::abandon_uncalled(id, attempt, clock),
         })
     }
 
@@ -119,7 +123,7 @@ impl AttemptEnd<'_> {
             Self::Succeeded(_) => over(JobState::Succeeded, None),
             Self::Failed(error) => over(JobState::Failed, Some(error)),
             Self::Dead(error) => over(JobState::Dead, Some(error)),
-            Self::Cancelled => over(JobState::Cancelled, job.error.as_ref()),
+            Self::Cancelled { .. } => over(JobState::Cancelled, job.error.as_ref()),
             Self::Retried { error, at } => queued(error, at, job.tries),
             Self::Postponed { error, at, .. } => queued(error, at, job.tries.saturating_sub(1)),
         }
@@ -153,7 +157,10 @@ impl JobStore {
     /// [`StoreError::ResultTooLarge`], [`StoreError::Unstorable`]: nothing changed, and the caller has to fail the job.
     pub async fn end(&self, job: &Job, end: AttemptEnd<'_>, by: Holder) -> Result<Option<Job>, StoreError> {
         match self.end_as(job, end, by).await? {
-            None if end.goes_on() => self.end_as(job, AttemptEnd::Cancelled, by).await,
+            None if end.goes_on() => {
+                let called = !matches!(end, AttemptEnd::Postponed { called: false, .. });
+                self.end_as(job, AttemptEnd::Cancelled { called }, by).await
+            }
             ended => Ok(ended),
         }
     }

@@ -1,7 +1,7 @@
 //! When jobs may have called Flickr, from which budgets are rebuilt after Redis lost them.
 //!
 //! Each claim adds its time to `flickr_requests` of its job, in the update that claims it. A claim that came to no call
-//! takes it out again when the job is put back. Nothing else is written: until when an attempt can have called follows
+//! takes it out again when the job is put back or cancelled. Nothing else is written: until when an attempt can have called follows
 //! from the job's other times.
 
 use bson::{DateTime, Document, RawDocumentBuf, doc};

@@ -343,6 +343,11 @@ pub(super) fn abandon(job: JobId, attempt: u32, clock: Clock) -> Transition {
         .ending_attempt(Some(JobState::Cancelled.name()), clock)
 }
 
+/// [`abandon`] for an attempt that did not call Flickr at all.
+pub(super) fn abandon_uncalled(job: JobId, attempt: u32, clock: Clock) -> Transition {
+    abandon(job, attempt, clock).setting(flickr_requests::without_claim())
+}
+
 /// The holder needs more time. No transition: the state stays, and so does `updated_at`.
 pub(super) fn extend_lease(
     job: JobId,

@@ -91,6 +91,7 @@ pub(crate) trait Ends {
         at: Timestamp,
     ) -> Result<Option<Job>, StoreError>;
     async fn abandon(&self, id: JobId, attempt: u32) -> Result<Option<Job>, StoreError>;
+    async fn abandon_uncalled(&self, id: JobId, attempt: u32) -> Result<Option<Job>, StoreError>;
 }
 
 impl Ends for JobStore {
@@ -153,7 +154,11 @@ impl Ends for JobStore {
     }
 
     async fn abandon(&self, id: JobId, attempt: u32) -> Result<Option<Job>, StoreError> {
-        end(self, id, attempt, AttemptEnd::Cancelled).await
+        end(self, id, attempt, AttemptEnd::Cancelled { called: true }).await
+    }
+
+    async fn abandon_uncalled(&self, id: JobId, attempt: u32) -> Result<Option<Job>, StoreError> {
+        end(self, id, attempt, AttemptEnd::Cancelled { called: false }).await
     }
 }
 

@@ -80,6 +80,22 @@ async fn an_attempt_that_did_not_call_flickr_is_forgotten_and_one_that_began_is_
         assert_eq!((postponed.state, postponed.tries), (JobState::Queued, 0));
         let claims = claims_of(&store, &job).await;
         assert_eq!(claims.map_or(0, |claims| claims.times().count()), known);
+
+        let job = own();
+        running(&store, &job).await;
+        store
+            .cancel(&job.client_id, job.id)
+            .await
+            .expect("MongoDB answers");
+        let cancelled = if called {
+            store.abandon(job.id, 1).await
+        } else {
+            store.abandon_uncalled(job.id, 1).await
+        };
+        let cancelled = cancelled.expect("MongoDB answers").expect("cancelled");
+        assert_eq!(cancelled.state, JobState::Cancelled);
+        let claims = claims_of(&store, &job).await;
+        assert_eq!(claims.map_or(0, |claims| claims.times().count()), known);
     }
     drop_database(database).await;
 }

@@ -150,9 +150,10 @@ fn recovery(job: &Job, max_attempts: u32, now: Timestamp) -> Recovery {
         retry_after: None,
     };
     match decide(attempt, Outcome::Failed(lost), now, &mut rand::rng()) {
-        Decision::Retry { .. } | Decision::Postpone { .. } | Decision::Succeed(_) | Decision::Cancel => {
-            Recovery::Requeue
-        }
+        Decision::Retry { .. }
+        | Decision::Postpone { .. }
+        | Decision::Succeed(_)
+        | Decision::Cancel { .. } => Recovery::Requeue,
         Decision::Fail(error) => Recovery::Fail(error),
         Decision::Dead(error) => Recovery::Die(error),
     }

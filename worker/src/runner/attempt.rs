@@ -1,6 +1,7 @@
 //! One attempt of a job that is claimed: prepare, call, decide.
 
 use std::future::Future;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use flickrhub_job::fail_point;
@@ -19,10 +20,12 @@ impl Runner {
     pub(super) async fn attempt(&self, job: &Job, cancellation: &Cancellation) -> Decision {
         fail_point!("run/after-claim");
         let started = Instant::now();
+        let begun = &AtomicBool::new(false);
         let call = |prepared: Prepared| async move {
             if cancellation.forbids_call(job) {
-                return Outcome::Cancelled;
+                return Outcome::Cancelled { called: false };
             }
+            begun.store(true, Ordering::Relaxed);
             let open = |body: &Body| self.bodies.open(body);
             let sending = Sending {
                 store: &self.store,
@@ -36,7 +39,9 @@ impl Runner {
         let call = async {
             tokio::select! {
                 outcome = outcome(self.prepare(job), call) => outcome,
-                () = cancellation.drops_call(job) => Outcome::Cancelled,
+                () = cancellation.drops_call(job) => Outcome::Cancelled {
+                    called: begun.load(Ordering::Relaxed),
+                },
             }
         };
         let outcome = Box::pin(self.cached_or(job, call)).await;

@@ -81,7 +81,7 @@ impl Runner {
     async fn land(&self, key: &CacheKey, flight: &Flight, generation: &Generation, outcome: &Outcome) {
         let landed = match outcome {
             Outcome::Done(result) => self.cache.keep(key, flight, generation, result).await.map(drop),
-            Outcome::Failed(_) | Outcome::Cancelled => self.cache.land(key, flight).await,
+            Outcome::Failed(_) | Outcome::Cancelled { .. } => self.cache.land(key, flight).await,
         };
         if let Err(error) = landed {
             tracing::warn!(%error, "the answer could not be cached");
@@ -136,7 +136,7 @@ fn may_have_acted(outcome: &Outcome) -> bool {
     match outcome {
         Outcome::Done(_) => true,
         Outcome::Failed(failure) => failure.kind == FailureKind::Unknown,
-        Outcome::Cancelled => false,
+        Outcome::Cancelled { .. } => false,
     }
 }
 
@@ -161,7 +161,7 @@ mod tests {
     #[test]
     fn only_what_acts_makes_cached_answers_invalid() {
         assert!(may_have_acted(&Outcome::Done(Value::Null)));
-        assert!(!may_have_acted(&Outcome::Cancelled));
+        assert!(!may_have_acted(&Outcome::Cancelled { called: true }));
         for (kind, acted) in [
             (FailureKind::Unknown, true),
             (FailureKind::Permanent, false),

@@ -165,7 +165,7 @@ fn end(decision: &Decision) -> AttemptEnd<'_> {
         Decision::Succeed(result) => AttemptEnd::Succeeded(result),
         Decision::Fail(error) => AttemptEnd::Failed(error),
         Decision::Dead(error) => AttemptEnd::Dead(error),
-        Decision::Cancel => AttemptEnd::Cancelled,
+        Decision::Cancel { called } => AttemptEnd::Cancelled { called: *called },
         Decision::Retry { at, error } => AttemptEnd::Retried { error, at: *at },
         Decision::Postpone { at, called, error } => AttemptEnd::Postponed {
             error,

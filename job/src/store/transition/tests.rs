@@ -40,6 +40,7 @@ fn every_transition() -> Vec<(&'static str, Transition)> {
         ("expire", expire(id, clock)),
         ("cancel", cancel("acme", id, clock)),
         ("abandon", abandon(id, 7, clock)),
+        ("abandon_uncalled", abandon_uncalled(id, 7, clock)),
     ]
 }
 
