@@ -16,6 +16,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use flickrhub_job::fail_point;
 use flickrhub_job::lane::{Admission, AdmissionLimits, LaneEntry, Submission};
 use flickrhub_job::limits::RequestClass;
 use flickrhub_job::model::{Job, JobId, TraceContext};
@@ -84,11 +85,13 @@ pub async fn replay(
         let Admission::Admitted(admitted) = admission else {
             return Err(refusal(&admission, quotas).unwrap_or(Problem::Internal));
         };
+        fail_point!("replay/after-admit");
         let agreed = data
             .jobs
             .begin_replay(&caller.client_id, old.id, new.id)
             .await?
             .ok_or(Problem::JobNotFound)?;
+        fail_point!("replay/after-mark");
         if agreed == new.id {
             let job = store(state, data, old, new, &entry).await?;
             return Ok(Receipt {
@@ -130,10 +133,13 @@ async fn store(
 ) -> Result<Job, Problem> {
     let new = cached::finished(data, &state.metrics, &new).await.unwrap_or(new);
     data.jobs.insert(&new).await?;
+    fail_point!("replay/after-insert");
     tell_lanes(data, entry, new.state.is_final()).await;
+    fail_point!("replay/after-push");
     report(state, &new);
     tracing::info!(job_id = %new.id, replay_of = %old.id, "the job replays another one");
     note(data, old, new.id).await;
+    fail_point!("replay/after-note");
     Ok(new)
 }
 

@@ -1,6 +1,6 @@
 //! Named places between two steps of a job, at which a test can let the process die.
 //!
-//! The tables in the module docs of the API's `accept` and of the worker's dispatcher, runner and callbacks say what happens
+//! The tables in the module docs of the API's `accept` and `replay` and of the worker's dispatcher, runner and callbacks say what happens
 //! when the process dies after a step. Each row of them is a point here, and the test `crash_points` (`tests/chaos`) kills a
 //! real process at each and looks what becomes of the job.
 //!
@@ -23,12 +23,17 @@
 
 /// Every point in the code, by the path of a job. A point that is not here does not compile; one that is here and in no code
 /// fails the test that crashes at each.
-pub const POINTS: [&str; 25] = [
+pub const POINTS: [&str; 30] = [
     "accept/after-photo",
     "accept/before-admit",
     "accept/after-admit",
     "accept/after-insert",
     "accept/after-push",
+    "replay/after-admit",
+    "replay/after-mark",
+    "replay/after-insert",
+    "replay/after-push",
+    "replay/after-note",
     "dispatch/after-release",
     "dispatch/after-update",
     "dispatch/after-publish",

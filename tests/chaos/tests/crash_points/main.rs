@@ -18,6 +18,7 @@ use flickrhub_chaos::client::attempt;
 use flickrhub_chaos::history::{Answer, Attempt, Budgets, History, Kind, Operation};
 use flickrhub_chaos::observe;
 use flickrhub_chaos::order::Order;
+use flickrhub_e2e::gateway::{job_id, send};
 use flickrhub_job::fail_point::POINTS;
 use flickrhub_job::model::Job;
 use rand::SeedableRng;
@@ -323,6 +324,43 @@ async fn recovery() -> Crashes {
     judge(crashes).await
 }
 
+/// The steps of a replay: at each an API dies, and the job that was given up is replayed by one job all the same.
+async fn replays() -> Crashes {
+    let crashes = Crashes::begin("replay").await;
+    let hub = &crashes.hub;
+    let _well = [hub.dispatcher(""), hub.runner("rest", "")];
+    let points = POINTS.into_iter().filter(|point| point.starts_with("replay/"));
+    for (index, point) in points.enumerate() {
+        let api = hub.api("").await;
+        let refused =
+            json!({"user_id": hub.user, "method": "flickr.photos.getInfo", "params": {"photo_id": "1"}});
+        let old = hub.gateway.submit(refused).await;
+        assert_eq!(hub.gateway.finished(&old).await["state"], "failed", "{point}");
+        api.kill().await;
+
+        let api = hub.api(&armed(point)).await;
+        let replay = || hub.gateway.post(&format!("/api/v1/jobs/{old}/replay"));
+        let answer = replay().send().await;
+        assert!(answer.is_err(), "{point}: {answer:?}");
+        crashes.dies(api, point).await;
+
+        let api = hub.api("").await;
+        let new = job_id(&send(replay()).await);
+        let replayed = hub.gateway.finished(&new).await;
+        assert_eq!(replayed["state"], "failed", "{point}: Flickr refuses it again");
+        assert_eq!(job_id(&send(replay()).await), new, "{point}");
+        hub.rest(RECOVERY).await;
+        let listed = observe::list(&hub.gateway, &hub.user).await;
+        assert_eq!(
+            listed.len(),
+            2 * (index + 1),
+            "{point}: one replay of each: {listed:?}"
+        );
+        api.kill().await;
+    }
+    crashes
+}
+
 /// Judges while the API is still there to be asked.
 async fn judge(crashes: Crashes) -> Crashes {
     let history = crashes.history().await;
@@ -354,9 +392,9 @@ async fn judge(crashes: Crashes) -> Crashes {
 #[tokio::test]
 #[ignore = "needs a hub: make test"]
 async fn crash_points() {
-    let (way, recovery) = tokio::join!(on_the_way(), recovery());
+    let (way, recovery, replays) = tokio::join!(on_the_way(), recovery(), replays());
     let mut survived = BTreeSet::new();
-    for crashes in [way, recovery] {
+    for crashes in [way, recovery, replays] {
         survived.extend(crashes.survived.into_inner().unwrap());
         crashes.hub.clear().await;
     }
