@@ -63,7 +63,7 @@ impl FakeVault {
         vault
     }
 
-    /// How many ciphertexts it has decrypted.
+    /// How many requests to decrypt it has answered.
     pub(crate) fn asked(&self) -> u32 {
         self.inner.asked.load(Ordering::Relaxed)
     }
@@ -85,10 +85,16 @@ async fn decrypt(State(vault): State<Arc<Inner>>, body: Bytes) -> (StatusCode, J
     }
     let request: Value = serde_json::from_slice(&body).unwrap();
     vault.asked.fetch_add(1, Ordering::Relaxed);
-    let ciphertext = request["ciphertext"].as_str().unwrap_or_default();
+    let opened = |sealed: &Value| {
+        let ciphertext = sealed["ciphertext"].as_str().unwrap_or_default();
+        json!({ "plaintext": BASE64_STANDARD.encode(format!("plain {ciphertext}")) })
+    };
+    let data = match request["batch_input"].as_array() {
+        Some(batch) => json!({ "batch_results": batch.iter().map(opened).collect::<Vec<_>>() }),
+        None => opened(&request),
+    };
     let answer = json!({
-        "request_id": "1", "lease_id": "", "renewable": false, "lease_duration": 0,
-        "data": { "plaintext": BASE64_STANDARD.encode(format!("plain {ciphertext}")) },
+        "request_id": "1", "lease_id": "", "renewable": false, "lease_duration": 0, "data": data,
     });
     (StatusCode::OK, Json(answer))
 }

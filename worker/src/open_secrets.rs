@@ -6,6 +6,7 @@
 //! read from MongoDB by whoever asks. While Vault is away, the secrets that are kept go on being used.
 
 use std::convert::Infallible;
+use std::hash::Hash;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -26,7 +27,7 @@ const SWEEP: Duration = Duration::from_secs(5);
 
 /// A ciphertext, and the context that it was encrypted for.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(crate) struct Sealed {
+struct Sealed {
     context: String,
     ciphertext: String,
 }
@@ -35,7 +36,7 @@ pub(crate) struct Sealed {
 pub struct OpenSecrets {
     vault: Vault,
     key: TransitKey,
-    pub(crate) kept: Cache<Sealed, SecretString>,
+    kept: Cache<Sealed, SecretString>,
 }
 
 impl OpenSecrets {
@@ -45,17 +46,13 @@ impl OpenSecrets {
     }
 
     /// Decrypts with `vault` what is encrypted by `key`, and keeps at most `most` secrets, each for the time `kept`.
-    pub(crate) fn keeping(vault: Vault, key: TransitKey, most: u64, kept: Duration) -> Self {
+    fn keeping(vault: Vault, key: TransitKey, most: u64, kept: Duration) -> Self {
         let kept = Cache::builder().max_capacity(most).time_to_live(kept).build();
         Self { vault, key, kept }
     }
 
     /// The secret of this ciphertext. Of many that ask for one at once, one asks Vault.
-    pub(crate) async fn decrypt(
-        &self,
-        context: &str,
-        ciphertext: &str,
-    ) -> Result<SecretString, Arc<VaultError>> {
+    async fn decrypt(&self, context: &str, ciphertext: &str) -> Result<SecretString, Arc<VaultError>> {
         let sealed = Sealed {
             context: context.to_owned(),
             ciphertext: ciphertext.to_owned(),
@@ -66,12 +63,21 @@ impl OpenSecrets {
 
     /// Drops secrets whose time is up, for ever: the cache itself does so only while it is used.
     pub(crate) async fn sweep(&self) -> Infallible {
-        let mut turns = interval(SWEEP);
-        turns.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        loop {
-            turns.tick().await;
-            self.kept.run_pending_tasks().await;
-        }
+        sweep(&self.kept).await
+    }
+}
+
+/// Drops what has been kept for its time, for ever.
+pub(crate) async fn sweep<K, V>(kept: &Cache<K, V>) -> Infallible
+where
+    K: Eq + Hash + Send + Sync + 'static,
+    V: Clone + Send + Sync + 'static,
+{
+    let mut turns = interval(SWEEP);
+    turns.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        turns.tick().await;
+        kept.run_pending_tasks().await;
     }
 }
 

@@ -23,7 +23,7 @@ use secrecy::{ExposeSecret, SecretString};
 use tokio::time::{sleep, timeout};
 use zeroize::{Zeroize as _, Zeroizing};
 
-use self::operation::Operation;
+use self::operation::{DecryptPair, Operation, Request};
 use self::session::Session;
 use crate::config::VaultConfig;
 
@@ -136,14 +136,26 @@ impl Vault {
             context: &BASE64_STANDARD.encode(context),
             ciphertext,
         };
-        let encoded = self.0.call(&operation).await?;
-        let plain = BASE64_STANDARD
-            .decode(encoded.as_bytes())
-            .map_err(|_| VaultError::Unreadable)?;
-        String::from_utf8(plain).map(SecretString::from).map_err(|error| {
-            error.into_bytes().zeroize();
-            VaultError::Ciphertext
-        })
+        plain(&self.0.call(&operation).await?)
+    }
+
+    /// Decrypts two ciphertexts of the same key and context by one request: both, or neither.
+    ///
+    /// # Errors
+    /// As of [`Vault::decrypt`], when one of them fails.
+    pub async fn decrypt_pair(
+        &self,
+        key: TransitKey,
+        context: &str,
+        ciphertexts: [&str; 2],
+    ) -> Result<[SecretString; 2], VaultError> {
+        let operation = DecryptPair {
+            key: self.key(key),
+            context: &BASE64_STANDARD.encode(context),
+            ciphertexts,
+        };
+        let [first, second] = self.0.call(&operation).await?;
+        Ok([plain(&first)?, plain(&second)?])
     }
 
     /// Asks whether Vault answers and our token is valid.
@@ -159,14 +171,25 @@ impl Vault {
     }
 }
 
+/// The text that Vault sent in base64.
+fn plain(encoded: &str) -> Result<SecretString, VaultError> {
+    let plain = BASE64_STANDARD
+        .decode(encoded)
+        .map_err(|_| VaultError::Unreadable)?;
+    String::from_utf8(plain).map(SecretString::from).map_err(|error| {
+        error.into_bytes().zeroize();
+        VaultError::Ciphertext
+    })
+}
+
 impl Inner {
-    async fn call(&self, operation: &Operation<'_>) -> Result<Zeroizing<String>, VaultError> {
+    async fn call<O: Request>(&self, operation: &O) -> Result<O::Answer, VaultError> {
         let answer = timeout(CALL_TIMEOUT, self.call_patiently(operation)).await;
         answer.unwrap_or(Err(VaultError::Unavailable))
     }
 
     /// Every operation may be repeated: none changes anything in Vault.
-    async fn call_patiently(&self, operation: &Operation<'_>) -> Result<Zeroizing<String>, VaultError> {
+    async fn call_patiently<O: Request>(&self, operation: &O) -> Result<O::Answer, VaultError> {
         let mut pauses = PAUSES.into_iter();
         let mut logged_in = false;
         loop {

@@ -3,6 +3,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use flickrhub_job::config::{VaultAuth, VaultConfig};
+use flickrhub_job::vault::{Component, TransitKey, Vault, VaultError};
 use flickrhub_operator::engine::vault::Owner;
 use reqwest::Method;
 use secrecy::ExposeSecret as _;
@@ -282,4 +286,61 @@ async fn each_component_is_allowed_exactly_its_requests() {
             }
         }
     }
+}
+
+/// Both parts of a user's token, as a worker asks for them.
+#[tokio::test]
+#[ignore = "needs the bao program: FLICKRHUB_TEST_BAO"]
+async fn a_worker_decrypts_two_ciphertexts_by_one_request_both_or_neither() {
+    let folder = Folder::new("pair");
+    let bao = Bao::start(&folder).await;
+    let [users, apps] = KEYS;
+    let token_file = folder.path().join("token");
+    let token = bao.token_of(Owner::Worker).await;
+    std::fs::write(&token_file, token.expose_secret()).expect("a token");
+    let config = VaultConfig {
+        address: bao.address.parse().expect("an address"),
+        namespace: None,
+        ca_file: None,
+        auth: VaultAuth::Token { token_file },
+        transit_mount: "transit".to_owned(),
+        user_tokens_key: users.to_owned(),
+        app_credentials_key: apps.to_owned(),
+    };
+    let vault = Vault::connect(&config, Component::Worker)
+        .await
+        .expect("a session");
+    let encrypt = async |plain: &str, user: &str| {
+        let sealed = json!({ "plaintext": STANDARD.encode(plain), "context": STANDARD.encode(user) });
+        let answer = bao.write(&format!("transit/encrypt/{users}"), &sealed).await;
+        let ciphertext = answer.pointer("/data/ciphertext").and_then(Value::as_str);
+        ciphertext.expect("a ciphertext").to_owned()
+    };
+    let (one, two) = (encrypt("token", "1@N01").await, encrypt("secret", "1@N01").await);
+    let other = encrypt("other", "2@N01").await;
+    let opened = async |ciphertexts: [&str; 2]| {
+        let pair = vault
+            .decrypt_pair(TransitKey::UserTokens, "1@N01", ciphertexts)
+            .await;
+        pair.map(|pair| pair.map(|plain| plain.expose_secret().to_owned()))
+    };
+    let pair = opened([one.as_str(), two.as_str()]).await.expect("both");
+    assert_eq!(pair, ["token".to_owned(), "secret".to_owned()]);
+    for wrong in [
+        [one.as_str(), other.as_str()],
+        [other.as_str(), two.as_str()],
+        [other.as_str(), other.as_str()],
+        [one.as_str(), "nonsense"],
+        ["nonsense", ""],
+    ] {
+        let error = opened(wrong).await.expect_err("one is of another user, or none");
+        assert!(matches!(error, VaultError::Ciphertext), "{wrong:?}: {error:?}");
+    }
+    let refused = vault
+        .decrypt_pair(TransitKey::AppCredentials, "1@N01", [one.as_str(), two.as_str()])
+        .await;
+    assert!(
+        matches!(refused, Err(VaultError::Denied)),
+        "a worker has no right to that key"
+    );
 }

@@ -1,5 +1,8 @@
 //! Users' tokens, decrypted, for as long as their jobs come; see [`crate::open_secrets`] for how long that is. Whoever has lost
 //! the right to use a token does not get as far as here.
+//!
+//! A token and its secret are two ciphertexts. They are decrypted by one request and kept as one, so that a job never signs
+//! with the token of one authorisation and the secret of another.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -8,14 +11,26 @@ use std::time::Duration;
 use flickrhub_flickr::UserToken;
 use flickrhub_job::store::User;
 use flickrhub_job::vault::{TransitKey, Vault, VaultError};
+use moka::future::Cache;
 
-use crate::open_secrets::{KEPT, OpenSecrets};
+use crate::open_secrets::{KEPT, sweep};
 
-/// The most parts of tokens that are kept; each token has two.
-const MOST_KEPT: u64 = 2 * 10_000;
+/// The most tokens that are kept.
+const MOST_KEPT: u64 = 10_000;
+
+/// A token and its secret as they are stored, and whose they are.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct Sealed {
+    user_id: String,
+    token: String,
+    secret: String,
+}
 
 /// Decrypts tokens, and keeps them for a short time.
-pub struct Tokens(OpenSecrets);
+pub struct Tokens {
+    vault: Vault,
+    kept: Cache<Sealed, UserToken>,
+}
 
 impl Tokens {
     /// Decrypts with `vault`.
@@ -24,24 +39,34 @@ impl Tokens {
     }
 
     fn keeping(vault: Vault, kept: Duration) -> Self {
-        Self(OpenSecrets::keeping(
-            vault,
-            TransitKey::UserTokens,
-            MOST_KEPT,
-            kept,
-        ))
+        let kept = Cache::builder()
+            .max_capacity(MOST_KEPT)
+            .time_to_live(kept)
+            .build();
+        Self { vault, kept }
     }
 
-    /// The token of `user`.
+    /// The token of `user`. Of many that ask for one at once, one asks Vault.
     pub(super) async fn of(&self, user: &User) -> Result<UserToken, Arc<VaultError>> {
-        let part = |ciphertext| self.0.decrypt(&user.id, ciphertext);
-        let (token, secret) = tokio::try_join!(part(&user.token), part(&user.token_secret))?;
-        Ok(UserToken::new(token, secret))
+        let sealed = Sealed {
+            user_id: user.id.clone(),
+            token: user.token.clone(),
+            secret: user.token_secret.clone(),
+        };
+        let decrypted = async {
+            let ciphertexts = [user.token.as_str(), user.token_secret.as_str()];
+            let pair = self
+                .vault
+                .decrypt_pair(TransitKey::UserTokens, &user.id, ciphertexts);
+            let [token, secret] = pair.await?;
+            Ok::<_, VaultError>(UserToken::new(token, secret))
+        };
+        self.kept.try_get_with(sealed, decrypted).await
     }
 
     /// Drops tokens whose time is up, for ever.
     pub(super) async fn sweep(&self) -> Infallible {
-        self.0.sweep().await
+        sweep(&self.kept).await
     }
 }
 
@@ -69,7 +94,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn many_jobs_of_a_user_ask_vault_once_for_each_part_of_the_token() {
+    async fn many_jobs_of_a_user_ask_vault_once() {
         let vault = FakeVault::start().await;
         let tokens = Tokens::new(vault.connect().await);
         for _ in 0..50 {
@@ -81,7 +106,7 @@ mod tests {
             let expected = ["plain vault:v1:token", "plain vault:v1:secret"].map(str::to_owned);
             assert_eq!(plain, Some(expected));
         }
-        assert_eq!(vault.asked(), 2);
+        assert_eq!(vault.asked(), 1);
     }
 
     #[tokio::test]
@@ -91,7 +116,7 @@ mod tests {
         let user = user("1@N01", 1);
         let all = futures::future::join_all((0..50).map(|_| tokens.of(&user))).await;
         assert!(all.iter().all(Result::is_ok));
-        assert_eq!(vault.asked(), 2);
+        assert_eq!(vault.asked(), 1);
     }
 
     #[tokio::test]
@@ -101,7 +126,7 @@ mod tests {
         for user in [user("1@N01", 1), user("1@N01", 2), user("2@N01", 1)] {
             assert!(tokens.of(&user).await.is_ok());
         }
-        assert_eq!(vault.asked(), 6);
+        assert_eq!(vault.asked(), 3);
     }
 
     #[tokio::test]
@@ -125,9 +150,9 @@ mod tests {
         tokio::time::sleep(Duration::from_millis(40)).await;
         vault.go_away();
         assert!(tokens.of(&user("1@N01", 1)).await.is_err());
-        tokens.0.kept.run_pending_tasks().await;
-        assert_eq!(tokens.0.kept.entry_count(), 0);
-        let policy = Tokens::new(vault.connect().await).0.kept.policy();
+        tokens.kept.run_pending_tasks().await;
+        assert_eq!(tokens.kept.entry_count(), 0);
+        let policy = Tokens::new(vault.connect().await).kept.policy();
         assert_eq!(
             (policy.max_capacity(), policy.time_to_live()),
             (Some(MOST_KEPT), Some(KEPT))
