@@ -17,6 +17,7 @@ dependencies_keep_the_rules() {
 step "cargo deny (bans, licences, sources)" dependencies_keep_the_rules
 scripts/advisories.sh --offline
 step "cargo machete (unused dependencies)" cargo machete
+step "Images are named by digest, or are exceptions with a reason" scripts/digests.sh
 generated_files_agree() {
   scripts/generate.sh
   git diff --exit-code -- crds charts api/openapi.json docs/problems.md
