@@ -7,6 +7,10 @@
 //! a whole chain be removed, without the others telling. Whoever may write all of the collection and knows this can forge
 //! all of it: export the log to where the hub cannot write.
 //!
+//! What an entry says is here as it is hashed; as it is stored it has BSON's numbers and times ([`crate::store`]), and as it is
+//! told it is the API's contract. The three are apart on purpose, so that a change of one cannot change what was hashed; each
+//! is taken apart field by field, so that the compiler tells of one that was forgotten.
+//!
 //! [`ChainCheck`] is the verifier's decision; `flickrhub-api verify-audit` runs it over the store.
 
 mod check;
