@@ -24,9 +24,11 @@ use crate::problem::Problem;
 use crate::state::AppState;
 use crate::{openapi, routes};
 
-use connections::Secured;
+use connections::{Answers, Secured};
+use places::Places;
 
 mod connections;
+mod places;
 mod stream;
 
 /// How long requests under way may still take when the process is told to stop. The pod's grace period is longer.
@@ -63,6 +65,15 @@ pub fn app(state: AppState) -> Result<Router, serde_json::Error> {
         .layer(from_fn_with_state(state.clone(), audit))
         .layer(from_fn_with_state(state.clone(), trace))
         .with_state(state))
+}
+
+/// What answers a client for whose connection there is no place.
+fn full(state: AppState) -> Router {
+    Router::new()
+        .fallback(async || Problem::TooManyConnections)
+        .layer(map_response(headers::add))
+        .layer(from_fn(problem))
+        .layer(from_fn_with_state(state, trace))
 }
 
 /// Where the API is served.
@@ -122,7 +133,11 @@ async fn serve_at(
     state: AppState,
     stop: impl Future<Output = ()> + Send + 'static,
 ) -> io::Result<()> {
-    let app = app(state.clone()).map_err(io::Error::other)?;
+    let answers = Answers {
+        app: app(state.clone()).map_err(io::Error::other)?,
+        full: full(state.clone()),
+        places: Places::new(state.config.api.max_connections, state.metrics.clone()),
+    };
     tracing::info!(address = %listener.local_addr()?, tls = secured.is_some(), "serving");
     let (draining, mut drained) = watch::channel(false);
     let (readiness, stopping) = (state.readiness.clone(), state.stopping.clone());
@@ -135,7 +150,7 @@ async fn serve_at(
         draining.send_replace(true);
     };
     let finished = async {
-        connections::serve(listener, secured, app, stopped).await;
+        connections::serve(listener, secured, answers, stopped).await;
         state.finish_tasks().await;
     };
     let deadline = async {

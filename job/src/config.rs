@@ -233,10 +233,19 @@ pub struct ApiConfig {
     /// What the API shows to clients that connect over TLS; without it, it speaks plain HTTP alone.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tls: Option<TlsFiles>,
+    /// Most connections that one process has open to clients.
+    #[serde(default = "default_max_connections")]
+    pub max_connections: u32,
     /// Largest upload in bytes.
     pub max_upload_bytes: u64,
     /// Largest other request body in bytes.
     pub max_body_bytes: u64,
+}
+
+/// What a hub may have in one process of the API without being told: 10,000 clients at the same time are a load that one of
+/// them bears alone while the others restart.
+const fn default_max_connections() -> u32 {
+    12_000
 }
 
 /// A certificate and its key. They are replaced while the process runs.

@@ -137,6 +137,8 @@ pub enum Problem {
     },
     /// This process receives as many photos as it has memory for.
     TooManyUploads,
+    /// This process has as many connections open as it may have.
+    TooManyConnections,
     /// The client had as many jobs accepted in the last minute as a client may.
     ClientRateExceeded {
         /// When to try again.
@@ -309,7 +311,9 @@ impl Problem {
                 "The job {job_id} may have been accepted; look it up at /api/v1/jobs/{job_id} before it is sent again."
             )
             .into(),
-            Self::TooManyUploads => "Try again after the time in Retry-After; nothing was stored.".into(),
+            Self::TooManyUploads | Self::TooManyConnections => {
+                "Try again after the time in Retry-After; nothing was stored.".into()
+            }
             Self::ClientRateExceeded { .. } | Self::UserRateExceeded { .. } => {
                 "Try again after the time in Retry-After; the header RateLimit-Policy lists the limits.".into()
             }
@@ -352,7 +356,7 @@ impl Problem {
             | Self::KeyRateExceeded { retry_after } => Some(*retry_after),
             Self::IdempotencyKeyInFlight => Some(IN_FLIGHT),
             Self::Unavailable | Self::FlickrUnavailable => Some(FAILOVER),
-            Self::TooManyUploads | Self::TooManyStreams => Some(UPLOADS),
+            Self::TooManyUploads | Self::TooManyStreams | Self::TooManyConnections => Some(UPLOADS),
             _ => None,
         }
     }
@@ -438,6 +442,7 @@ mod tests {
             Problem::Unavailable,
             Problem::TooManyUploads,
             Problem::TooManyStreams,
+            Problem::TooManyConnections,
         ] {
             assert!(matches!(problem.status().as_u16(), 429 | 503), "{problem:?}");
             assert!(problem.retry_after().is_some(), "{problem:?}");

@@ -8,6 +8,9 @@
 //! | the headers of a later one, counted from the answer before | [`HEADERS_WITHIN`] |
 //! | the body | see [`crate::extract`] and [`crate::upload`] |
 //! | taking the answer, or a piece of it | [`ANSWER_PROGRESS`] |
+//!
+//! There may be so many connections and no more ([`super::places`]). Whoever comes then is told so over plain HTTP, and over
+//! TLS is closed: a handshake costs more than an answer.
 
 use std::future::Future;
 use std::io;
@@ -30,6 +33,7 @@ use tokio_rustls::TlsAcceptor;
 use tokio_util::task::TaskTracker;
 use tower::ServiceExt;
 
+use super::places::{Places, Port};
 use super::stream::ImpatientStream;
 use crate::address::Peer;
 
@@ -44,6 +48,8 @@ const MAX_HEADERS: usize = 100;
 const MAX_HEADER_BYTES: usize = 64 * 1024;
 /// How long an answer may make no progress.
 const ANSWER_PROGRESS: Duration = Duration::from_secs(30);
+/// How long whoever is one too many has to ask and to hear so.
+const TURNED_AWAY_WITHIN: Duration = Duration::from_secs(2);
 /// The pause after an accept that failed; most likely the file descriptors are used up.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
@@ -64,13 +70,24 @@ impl Secured {
     }
 }
 
+/// What answers requests.
+pub(super) struct Answers {
+    /// Every route.
+    pub(super) app: Router,
+    /// What whoever is one too many is told.
+    pub(super) full: Router,
+    /// The places for connections.
+    pub(super) places: Places,
+}
+
 /// Accepts until `stop` resolves, then waits until every connection has answered the request it is in.
 pub(super) async fn serve(
     listener: TcpListener,
     secured: Option<Secured>,
-    app: Router,
+    answers: Answers,
     stop: impl Future<Output = ()>,
 ) {
+    let Answers { app, full, places } = answers;
     let connections = TaskTracker::new();
     let (closing, closed) = watch::channel(false);
     let mut stop = pin!(stop);
@@ -79,14 +96,22 @@ pub(super) async fn serve(
             accepted = listener.accept() => match accepted {
                 Ok((stream, address)) => {
                     let peer = Peer(address.ip());
-                    connections.spawn(connection(stream, peer, app.clone(), closed.clone()));
+                    if let Some(place) = places.take(Port::Http) {
+                        let connection = connection(stream, peer, app.clone(), closed.clone());
+                        connections.spawn(kept(place, connection));
+                    } else if let Some(place) = places.turn_away() {
+                        connections.spawn(kept(place, turned_away(stream, full.clone())));
+                    }
                 }
                 Err(error) => not_accepted(&error).await,
             },
             accepted = Secured::accept(secured.as_ref()) => match accepted {
                 Ok((stream, address, acceptor)) => {
                     let peer = Peer(address.ip());
-                    connections.spawn(secured_connection(stream, acceptor, peer, app.clone(), closed.clone()));
+                    if let Some(place) = places.take(Port::Https) {
+                        let connection = secured_connection(stream, acceptor, peer, app.clone(), closed.clone());
+                        connections.spawn(kept(place, connection));
+                    }
                 }
                 Err(error) => not_accepted(&error).await,
             },
@@ -97,6 +122,24 @@ pub(super) async fn serve(
     closing.send_replace(true);
     connections.close();
     connections.wait().await;
+}
+
+/// Holds a place for as long as a connection lasts.
+async fn kept<P>(place: P, connection: impl Future<Output = ()>) {
+    connection.await;
+    drop(place);
+}
+
+/// Answers one request with what whoever is one too many is told.
+async fn turned_away(stream: TcpStream, full: Router) {
+    let service = service_fn(|request: Request<Incoming>| full.clone().oneshot(request));
+    let connection = http1::Builder::new()
+        .keep_alive(false)
+        .max_headers(MAX_HEADERS)
+        .max_buf_size(MAX_HEADER_BYTES)
+        .serve_connection(TokioIo::new(stream), service);
+    // However it ends: there is nobody to tell.
+    let _ = timeout(TURNED_AWAY_WITHIN, connection).await;
 }
 
 async fn not_accepted(error: &io::Error) {

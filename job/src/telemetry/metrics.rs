@@ -47,6 +47,10 @@ pub struct Metrics {
     pub flickr_api_call_duration: HistogramVec,
     /// `queue_depth_per_token{queue, user_id}`: jobs in the lanes of the heaviest users.
     pub queue_depth_per_token: IntGaugeVec,
+    /// `flickrhub_api_connections{port}`: connections of clients that are open; port is `http` or `https`.
+    pub api_connections: IntGaugeVec,
+    /// `flickrhub_api_connections_refused_total{port}`: connections that were one too many.
+    pub api_connections_refused: IntCounterVec,
     /// `flickrhub_jobs_accepted_total{queue}`.
     pub jobs_accepted: IntCounterVec,
     /// `flickrhub_redeliveries_total{queue}`: messages that the broker had handed to a worker before.
@@ -130,6 +134,16 @@ impl Metrics {
                 "queue_depth_per_token",
                 "Jobs that wait in the lane of a user, for the users with the most.",
                 &["queue", "user_id"],
+            )?,
+            api_connections: gauge(
+                "flickrhub_api_connections",
+                "Connections of clients that are open.",
+                &["port"],
+            )?,
+            api_connections_refused: counter(
+                "flickrhub_api_connections_refused_total",
+                "Connections of clients that were refused because as many were open as may be.",
+                &["port"],
             )?,
             jobs_accepted: counter("flickrhub_jobs_accepted_total", "Jobs accepted.", &["queue"])?,
             redeliveries: counter(
@@ -303,6 +317,8 @@ mod tests {
             .observe(0.2);
         metrics.jobs_accepted.with_label_values(&["flickr_rest"]).inc();
         metrics.redeliveries.with_label_values(&["flickr_rest"]).inc();
+        metrics.api_connections.with_label_values(&["https"]).set(3);
+        metrics.api_connections_refused.with_label_values(&["http"]).inc();
         metrics.callbacks.with_label_values(&["delivered"]).inc();
         metrics.permits.with_label_values(&["main", "granted"]).inc();
         metrics.breaker_state.with_label_values(&["main", "rest"]).set(2);
@@ -319,6 +335,8 @@ mod tests {
             r#"flickr_api_call_duration_seconds_count{method="flickr.test.echo"} 1"#,
             r#"flickrhub_jobs_accepted_total{queue="flickr_rest"} 1"#,
             r#"flickrhub_redeliveries_total{queue="flickr_rest"} 1"#,
+            r#"flickrhub_api_connections{port="https"} 3"#,
+            r#"flickrhub_api_connections_refused_total{port="http"} 1"#,
             r#"flickrhub_callbacks_total{outcome="delivered"} 1"#,
             r#"flickrhub_permits_total{app="main",outcome="granted"} 1"#,
             r#"flickrhub_breaker_state{app="main",endpoint="rest"} 2"#,

@@ -94,7 +94,8 @@ fn deployment(hub: &ValidatedHub, secrets: &SecretsChecksums) -> Object {
     deployment.into()
 }
 
-/// What only the container of the API has.
+/// What only the container of the API has. Its health is asked for at the port for metrics, as that of every process: at a
+/// port of clients a pod with as many connections as it may have would look dead, and its load go to the others.
 fn speak_to_clients(hub: &ValidatedHub, container: &mut Container) {
     let ports = container.ports.get_or_insert_default();
     ports.insert(0, pod::port("https", API_TLS_PORT));
@@ -106,8 +107,6 @@ fn speak_to_clients(hub: &ValidatedHub, container: &mut Container) {
     }
     let mounts = container.volume_mounts.get_or_insert_default();
     mounts.push(pod::read_only(TLS, TLS_DIR));
-    container.readiness_probe = Some(pod::FAST.https("/readyz", "https"));
-    container.liveness_probe = Some(pod::PATIENT.https("/healthz", "https"));
     container.lifecycle = Some(process::linger(i64::from(LINGER_SECONDS)));
 }
 

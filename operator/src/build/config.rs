@@ -57,6 +57,7 @@ pub fn config(hub: &ValidatedHub) -> Config {
             cors_allowed_origins: hub.api.cors_allowed_origins.clone(),
             trusted_proxies: hub.api.trusted_proxies.clone(),
             tls: Some(tls::files(Path::new(api::TLS_DIR))),
+            max_connections: hub.api.max_connections,
             max_upload_bytes: MAX_UPLOAD_BYTES,
             max_body_bytes: MAX_BODY_BYTES,
         },

@@ -39,6 +39,10 @@ pub struct ApiSpec {
     /// Whether clients can reach the API over TLS only (port 443 of its Service). Otherwise port 80 is there too, as most Ingress
     /// controllers expect it; with this, tell yours to speak HTTPS to the API.
     pub tls_only: bool,
+    /// Most connections that one pod has open to clients; who comes then is told to try again. Each costs some kilobytes of
+    /// memory, more with TLS.
+    #[schemars(range(min = 100, max = 1_000_000))]
+    pub max_connections: u32,
     /// An Ingress for the API; none without it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ingress: Option<IngressSpec>,
@@ -53,6 +57,7 @@ impl Default for ApiSpec {
             cors: CorsSpec::default(),
             trusted_proxies: Vec::new(),
             tls_only: false,
+            max_connections: 12_000,
             ingress: None,
         }
     }

@@ -26,6 +26,8 @@ pub struct ApiPlan {
     pub trusted_proxies: Vec<IpNet>,
     /// Whether it is reached over TLS only.
     pub tls_only: bool,
+    /// Most connections of one pod.
+    pub max_connections: u32,
     /// Its Ingress.
     pub ingress: Option<IngressPlan>,
     /// CPU and memory of one pod.
@@ -108,6 +110,7 @@ pub(super) fn api(spec: &ApiSpec, names: &HubNames) -> Result<ApiPlan, Validatio
         cors_allowed_origins: spec.cors.allowed_origins.clone(),
         trusted_proxies: networks("api.trustedProxies", &spec.trusted_proxies)?,
         tls_only: spec.tls_only,
+        max_connections: spec.max_connections,
         ingress: spec.ingress.as_ref().map(ingress),
         resources: DEFAULTS.with(spec.resources.as_ref(), "api.resources")?,
     })

@@ -59,12 +59,16 @@ fn config() -> Config {
 }
 
 fn state() -> AppState {
+    state_of(config())
+}
+
+fn state_of(config: Config) -> AppState {
     let _ = rustls::crypto::ring::default_provider().install_default();
     let endpoints = Endpoints::flickr().unwrap_or_else(|error| panic!("{error}"));
     let flickr = FlickrClient::new(endpoints, FLICKR_TIMEOUTS).unwrap_or_else(|error| panic!("{error}"));
     let metrics = Metrics::new().unwrap_or_else(|error| panic!("{error}"));
     AppState::new(
-        config(),
+        config,
         Limits::default().into(),
         flickr,
         metrics,

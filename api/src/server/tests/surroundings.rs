@@ -1,9 +1,16 @@
-//! What surrounds every answer: trace, headers, health, documents.
+//! What surrounds every answer: trace, headers, health, documents, and the number of connections.
+#![expect(clippy::expect_used, reason = "a test fails by panicking")]
+
+use std::time::Duration;
 
 use axum::http::header::CONTENT_TYPE;
 use serde_json::json;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::time::timeout;
 
-use super::{ask, request};
+use super::super::serve_on;
+use super::{ask, config, request, state_of};
 
 #[tokio::test]
 async fn a_trace_id_that_the_client_sends_comes_back() {
@@ -113,4 +120,45 @@ async fn the_document_and_the_explorer_are_served_from_the_binary() {
         ask(request("GET /docs/none.js", "", &[], "")).await.code(),
         "route_not_found"
     );
+}
+
+#[tokio::test]
+async fn a_connection_too_many_is_told_so_and_there_is_a_place_once_another_ends() {
+    let mut config = config();
+    config.api.max_connections = 1;
+    let state = state_of(config);
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let address = listener.local_addr().expect("an address");
+    tokio::spawn(serve_on(listener, state.clone(), std::future::pending()));
+
+    let ask = async || {
+        let mut stream = TcpStream::connect(address).await.expect("a connection");
+        let request = b"GET /healthz HTTP/1.1\r\nhost: hub\r\nconnection: close\r\n\r\n";
+        stream.write_all(request).await.expect("sent");
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.expect("an answer");
+        answer
+    };
+    let open = || state.metrics.api_connections.with_label_values(&["http"]).get();
+    let is_open = async |count: i64| {
+        while open() != count {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    let within = Duration::from_secs(5);
+
+    assert!(ask().await.starts_with("HTTP/1.1 200"));
+    timeout(within, is_open(0)).await.expect("it is over");
+    let idle = TcpStream::connect(address).await.expect("a connection");
+    timeout(within, is_open(1)).await.expect("it is open");
+    let refused = ask().await;
+    assert!(refused.starts_with("HTTP/1.1 503"), "{refused}");
+    assert!(
+        refused.to_ascii_lowercase().contains("\r\nretry-after: "),
+        "{refused}"
+    );
+    assert!(refused.contains("\"code\":\"too_many_connections\""), "{refused}");
+    drop(idle);
+    timeout(within, is_open(0)).await.expect("it is closed");
+    assert!(ask().await.starts_with("HTTP/1.1 200"));
 }
