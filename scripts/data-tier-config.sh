@@ -17,6 +17,7 @@ secret() {
 secret redis-auth password redis
 secret mongodb-auth admin-password mongodb
 secret rabbitmq-auth password rabbitmq
+secret rabbitmq-auth username rabbitmq-user
 secret vault-keys root-token vault
 kube -n "$NAMESPACE" get configmap "$HUB-trust" -o json | jq -er '.data["ca.crt"]' >"$folder/ca.crt"
 openssl rand -hex 16 >"$folder/consumer-key"
@@ -25,10 +26,11 @@ openssl rand -hex 8 >"$folder/consumer-secret"
 domain=$NAMESPACE.svc.cluster.local
 vhost=integration-$(date +%s)
 management=https://$HUB-rabbitmq.$domain:15671/api
-printf 'user = "flickrhub:%s"\ncacert = "%s"\n' "$(cat "$folder/rabbitmq")" "$folder/ca.crt" >"$folder/curl"
+broker_user=$(cat "$folder/rabbitmq-user")
+printf 'user = "%s:%s"\ncacert = "%s"\n' "$broker_user" "$(cat "$folder/rabbitmq")" "$folder/ca.crt" >"$folder/curl"
 in_cluster_network curl -sSf -K "$folder/curl" -X PUT "$management/vhosts/$vhost" >/dev/null
 in_cluster_network curl -sSf -K "$folder/curl" -X PUT -H 'Content-Type: application/json' \
-  -d '{"configure":".*","write":".*","read":".*"}' "$management/permissions/$vhost/flickrhub" >/dev/null
+  -d '{"configure":".*","write":".*","read":".*"}' "$management/permissions/$vhost/$broker_user" >/dev/null
 
 # members SET SERVICE PORT: the three members of a StatefulSet as a YAML list.
 members() { printf '["%s-0.%s:%s", "%s-1.%s:%s", "%s-2.%s:%s"]' "$1" "$2" "$3" "$1" "$2" "$3" "$1" "$2" "$3"; }
@@ -52,7 +54,7 @@ mongodb:
 rabbitmq:
   hosts: ["$HUB-rabbitmq.$domain:5671"]
   vhost: $vhost
-  username: flickrhub
+  username: $broker_user
   passwordFile: $folder/rabbitmq
   caFile: $folder/ca.crt
   quorumGroupSize: 3

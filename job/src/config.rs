@@ -5,14 +5,14 @@
 //! ([`crate::limits`]); a change of this one starts new processes. It holds no secret: secrets are files of their own that this file names, mounted from
 //! Secrets. Those of Redis, RabbitMQ and Vault are read whenever a connection is opened or a session begins; those of
 //! Flickr's applications at every authorisation in the API and every half minute in the workers. The MongoDB client
-//! keeps the password that it was made with, so a changed one takes a new process; the operator starts one, because
-//! pods carry a checksum of what they mount.
+//! keeps the user and the password that it was made with, so changed ones take a new process; the operator starts one,
+//! because pods carry a checksum of what they mount.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use ipnet::IpNet;
-use secrecy::SecretString;
+use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize};
 use url::Url;
 
@@ -82,8 +82,11 @@ pub struct MongoConfig {
     pub replica_set: String,
     /// The database of the hub.
     pub database: String,
-    /// The user, created in `admin`.
+    /// The user, created in `admin`; a name in `username_file` takes its place.
     pub username: String,
+    /// File with the user's name, on the same volume as the password: a rotation changes both in one step.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub username_file: Option<PathBuf>,
     /// File with its password.
     pub password_file: PathBuf,
     /// File with the authorities (PEM) that sign the servers' certificates; every connection is TLS with it. Without it none
@@ -102,8 +105,11 @@ pub struct RabbitConfig {
     pub hosts: Vec<String>,
     /// The virtual host.
     pub vhost: String,
-    /// The user.
+    /// The user; a name in `username_file` takes its place.
     pub username: String,
+    /// File with the user's name, on the same volume as the password: a rotation changes both in one step.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub username_file: Option<PathBuf>,
     /// File with its password.
     pub password_file: PathBuf,
     /// File with the authorities (PEM) that sign the servers' certificates; every connection is TLS with it. Without it none
@@ -345,9 +351,78 @@ pub fn read_secret(path: &Path) -> Result<SecretString, ConfigError> {
     Ok(SecretString::from(secret))
 }
 
+/// Who logs in.
+#[derive(Clone, Debug)]
+pub struct Login {
+    /// The user.
+    pub username: String,
+    /// Its password.
+    pub password: SecretString,
+}
+
+/// Looks at the name of the user until it is the same before and after the password was read.
+const LOGIN_LOOKS: usize = 4;
+
+/// Reads a user and its password. The kubelet exchanges both files in one step, which may fall between the two reads: the
+/// name is read again after the password, until it stays.
+///
+/// # Errors
+/// When a file cannot be read or is empty.
+pub fn read_login(
+    username: &str,
+    username_file: Option<&Path>,
+    password_file: &Path,
+) -> Result<Login, ConfigError> {
+    let name = || match username_file {
+        Some(file) => read_secret(file).map(|name| name.expose_secret().to_owned()),
+        None => Ok(username.to_owned()),
+    };
+    let mut login = Login {
+        username: name()?,
+        password: read_secret(password_file)?,
+    };
+    for _ in 0..LOGIN_LOOKS {
+        let again = name()?;
+        if again == login.username {
+            break;
+        }
+        login = Login {
+            username: again,
+            password: read_secret(password_file)?,
+        };
+    }
+    Ok(login)
+}
+
 fn read(path: &Path) -> Result<String, ConfigError> {
     std::fs::read_to_string(path).map_err(|source| ConfigError::Read {
         path: path.to_owned(),
         source,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_in_a_file_takes_the_place_of_the_configured_one() {
+        let folder = std::env::temp_dir().join(format!("flickrhub-{}", uuid::Uuid::now_v7()));
+        let (name, password) = (folder.join("username"), folder.join("password"));
+        let written = std::fs::create_dir(&folder)
+            .and_then(|()| std::fs::write(&name, "flickrhub-b\n"))
+            .and_then(|()| std::fs::write(&password, "secret\n"));
+        assert!(written.is_ok());
+        let read = |file: Option<&Path>| {
+            let login = read_login("flickrhub", file, &password).ok()?;
+            Some((login.username, login.password.expose_secret().to_owned()))
+        };
+        assert_eq!(read(None), Some(("flickrhub".to_owned(), "secret".to_owned())));
+        assert_eq!(
+            read(Some(&name)),
+            Some(("flickrhub-b".to_owned(), "secret".to_owned()))
+        );
+        assert_eq!(read(Some(&folder.join("nothing"))), None);
+        assert!(std::fs::remove_dir_all(&folder).is_ok());
+    }
 }

@@ -130,7 +130,13 @@ impl Backlogs {
         if let Some((_, answer)) = known.answer.as_ref().filter(|(at, _)| at.elapsed() < KEPT) {
             return Ok(answer.clone());
         }
-        let result = self.look(namespace, name, &mut known).await;
+        let was_known = known.address.is_some();
+        let mut result = self.look(namespace, name, &mut known).await;
+        if was_known && matches!(result, Err(BacklogError::Redis(_))) {
+            // The password may have been replaced since it was asked for.
+            known.address = None;
+            result = self.look(namespace, name, &mut known).await;
+        }
         match &result {
             Ok(answer) => known.answer = Some((Instant::now(), answer.clone())),
             Err(error) => {

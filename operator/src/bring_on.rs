@@ -18,6 +18,7 @@ use crate::build::{Kind, Object, build};
 use crate::consent;
 use crate::context::Context;
 use crate::crd::FlickrHub;
+use crate::credentials::{self, Scene};
 use crate::engine::vault::rotation::RotationReport;
 use crate::finalizer;
 use crate::hibernation::{self, Stage, put_to_rest};
@@ -138,11 +139,28 @@ pub(crate) async fn bring_on(
         }
         _ => None,
     };
+    let is_well = parts::all_ready(&all) && failures.is_empty() && withheld.is_empty() && lacks.is_empty();
+    let credentials = if stage == Stage::Awake {
+        let scene = Scene {
+            ctx,
+            hub: validated,
+            secrets: &secrets,
+            found: &ensured.found,
+            objects: &objects,
+            live: &live,
+            may_begin: is_well && !validated.keeps_templates && !certificates.rotating,
+            wish: hub.annotations().get(credentials::ROTATE).map(String::as_str),
+        };
+        Some(Box::pin(credentials::advance(&scene)).await)
+    } else {
+        None
+    };
     let keys = rotate_keys(ctx, hub, validated, &secrets, &all).await;
     let is_complete = failures.is_empty() && withheld.is_empty() && stage == Stage::Awake;
     let look_again = renew_certificates(validated, &secrets, &certificates, &all).await;
     Ok(Brought {
         keys,
+        credentials,
         certificates: look_again,
         certified: Some(certificates.report),
         parts: all,
@@ -191,7 +209,7 @@ fn note_scaled(ctx: &Context, validated: &ValidatedHub, secrets: &Secrets, live:
     ctx.scaled.insert(ScaledHub {
         hub: Arc::new(validated.clone()),
         replicas: validated.queues.keys().filter_map(replicas).collect(),
-        mongodb_password: mongodb.app_password.clone(),
+        mongodb: mongodb.app.clone(),
     });
 }
 

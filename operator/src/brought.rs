@@ -9,6 +9,7 @@ use crate::apply::ApplyError;
 use crate::backoff;
 use crate::consent::BuildReport;
 use crate::crd::FlickrHubStatus;
+use crate::credentials;
 use crate::engine::redis::OpenCircuit;
 use crate::engine::vault::rotation::RotationReport;
 use crate::hibernation::HIBERNATING;
@@ -51,6 +52,8 @@ pub(crate) struct Brought {
     pub(crate) circuits: Option<Vec<OpenCircuit>>,
     /// The transit keys, if they were looked at.
     pub(crate) keys: Option<RotationReport>,
+    /// The credentials of the engines, if they were looked at.
+    pub(crate) credentials: Option<credentials::Report>,
     /// What the objects were built from.
     pub(crate) build: BuildReport,
     /// How far a hub is that is to sleep: the reason, and a sentence.
@@ -82,7 +85,12 @@ impl Brought {
         }
         let parts = self.parts.values().filter_map(|status| status.requeue_after);
         let keys = self.keys.iter().filter_map(|keys| keys.look_again);
-        parts.chain(keys).chain(self.certificates).min()
+        let credentials = self.credentials.iter().filter_map(|found| found.look_again);
+        parts
+            .chain(keys)
+            .chain(credentials)
+            .chain(self.certificates)
+            .min()
     }
 
     /// Everything that somebody has to know, each once.
@@ -186,6 +194,7 @@ mod tests {
             failures,
             circuits: None,
             keys: None,
+            credentials: None,
             build: BuildReport {
                 last: None,
                 finding: (true, "Applied", String::new()),

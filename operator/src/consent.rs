@@ -53,6 +53,7 @@ fn spec_checksum(spec: &FlickrHubSpec) -> String {
     let spec = FlickrHubSpec {
         paused: false,
         hibernated: false,
+        credential_rotation_days: 0,
         operator_upgrades: OperatorUpgrades::default(),
         deletion_policy: DeletionPolicy::default(),
         ..spec.clone()

@@ -2,6 +2,7 @@
 //! the place of the one behind the network and try every request at which the operator can die.
 
 use async_trait::async_trait;
+use flickrhub_job::config::Login;
 use secrecy::SecretString;
 
 use crate::api_client::registry::{ClientRegistry, Registry};
@@ -9,12 +10,13 @@ use crate::apply::Live;
 use crate::context::Context;
 use crate::crd::FlickrHubStatus;
 use crate::engine::hub_database::{self, ConnectError};
+use crate::engine::logins::{self, Answer, LoginError};
 use crate::engine::redis::OpenCircuit;
 use crate::engine::vault::rotation::{self, RotationReport};
 use crate::engine::vault::{self, AccessError};
 use crate::engine::{Size, client, mongodb, rabbitmq, redis};
 use crate::names::MONGODB_DATABASE;
-use crate::part::PartStatus;
+use crate::part::{Part, PartStatus};
 use crate::rolling::{self, Progress};
 use crate::secrets::{MongoDbSecrets, RabbitMqSecrets, RedisSecrets, Secrets};
 use crate::validate::{ValidatedHub, VaultPlan};
@@ -68,15 +70,62 @@ pub trait DataTier: Send + Sync {
         before: Option<&FlickrHubStatus>,
     ) -> RotationReport;
 
+    /// See [`logins::try_login`].
+    ///
+    /// # Errors
+    /// When no member can be asked.
+    async fn try_login(
+        &self,
+        hub: &ValidatedHub,
+        secrets: &Secrets,
+        part: Part,
+        login: &Login,
+        live: &Live,
+    ) -> Result<Vec<Answer>, LoginError>;
+
+    /// See [`logins::members_use`].
+    ///
+    /// # Errors
+    /// When no member can be asked.
+    async fn members_use(
+        &self,
+        hub: &ValidatedHub,
+        secrets: &Secrets,
+        part: Part,
+        live: &Live,
+    ) -> Result<Vec<Answer>, LoginError>;
+
+    /// See [`logins::admit`].
+    ///
+    /// # Errors
+    /// When the engine does not.
+    async fn admit(
+        &self,
+        hub: &ValidatedHub,
+        secrets: &Secrets,
+        part: Part,
+        login: &Login,
+        live: &Live,
+    ) -> Result<(), LoginError>;
+
+    /// See [`logins::expel`].
+    ///
+    /// # Errors
+    /// When the engine does not.
+    async fn expel(
+        &self,
+        hub: &ValidatedHub,
+        secrets: &Secrets,
+        part: Part,
+        login: &Login,
+        live: &Live,
+    ) -> Result<(), LoginError>;
+
     /// The clients in the database of a hub. Whoever asked for them closes them.
     ///
     /// # Errors
     /// When there is no way into MongoDB.
-    fn registry(
-        &self,
-        hub: &ValidatedHub,
-        password: &SecretString,
-    ) -> Result<Box<dyn ClientRegistry>, ConnectError>;
+    fn registry(&self, hub: &ValidatedHub, login: &Login) -> Result<Box<dyn ClientRegistry>, ConnectError>;
 
     /// See [`vault::transit_identity`].
     ///
@@ -178,12 +227,51 @@ impl DataTier for OverNetwork {
         rotation::reconcile(ctx, hub, secrets, before).await
     }
 
-    fn registry(
+    async fn try_login(
         &self,
         hub: &ValidatedHub,
-        password: &SecretString,
-    ) -> Result<Box<dyn ClientRegistry>, ConnectError> {
-        let client = hub_database::connect(hub, password)?;
+        secrets: &Secrets,
+        part: Part,
+        login: &Login,
+        live: &Live,
+    ) -> Result<Vec<Answer>, LoginError> {
+        logins::try_login(hub, secrets, part, login, live).await
+    }
+
+    async fn members_use(
+        &self,
+        hub: &ValidatedHub,
+        secrets: &Secrets,
+        part: Part,
+        live: &Live,
+    ) -> Result<Vec<Answer>, LoginError> {
+        logins::members_use(hub, secrets, part, live).await
+    }
+
+    async fn admit(
+        &self,
+        hub: &ValidatedHub,
+        secrets: &Secrets,
+        part: Part,
+        login: &Login,
+        live: &Live,
+    ) -> Result<(), LoginError> {
+        logins::admit(hub, secrets, part, login, live).await
+    }
+
+    async fn expel(
+        &self,
+        hub: &ValidatedHub,
+        secrets: &Secrets,
+        part: Part,
+        login: &Login,
+        live: &Live,
+    ) -> Result<(), LoginError> {
+        logins::expel(hub, secrets, part, login, live).await
+    }
+
+    fn registry(&self, hub: &ValidatedHub, login: &Login) -> Result<Box<dyn ClientRegistry>, ConnectError> {
+        let client = hub_database::connect(hub, login)?;
         Ok(Box::new(Registry::new(&client.database(MONGODB_DATABASE))))
     }
 

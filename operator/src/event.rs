@@ -47,6 +47,18 @@ pub fn key_rotated(key: &str) -> Event {
     event(EventType::Normal, "KeyRotated", &note)
 }
 
+/// The event that the credentials of an engine begin to be replaced.
+pub fn credentials_rotation_began(engine: &str) -> Event {
+    let note = format!("Made new credentials for {engine}; the old ones hold until nobody uses them.");
+    event(EventType::Normal, "CredentialRotationStarted", &note)
+}
+
+/// The event that the credentials of an engine were replaced.
+pub fn credentials_rotated(engine: &str) -> Event {
+    let note = format!("Replaced the credentials of {engine}; every member refuses the old ones.");
+    event(EventType::Normal, "CredentialsRotated", &note)
+}
+
 /// Most characters of an event's note that Kubernetes takes.
 const MAX_NOTE: usize = 1024;
 

@@ -46,6 +46,7 @@ pub mod consent;
 pub mod context;
 pub mod controller;
 pub mod crd;
+pub mod credentials;
 pub mod data_tier;
 pub mod engine;
 pub mod event;

@@ -42,11 +42,11 @@ pub const REDIS_KEY_PREFIX: &str = "fh:";
 pub const MONGODB_REPLICA_SET: &str = "rs0";
 /// The MongoDB database.
 pub const MONGODB_DATABASE: &str = "flickrhub";
-/// The MongoDB user of the API and the workers.
+/// The first MongoDB user of the API and the workers; its successors have a suffix.
 pub const MONGODB_USER: &str = "flickrhub";
 /// The MongoDB user of the operator.
 pub const MONGODB_ADMIN: &str = "admin";
-/// The RabbitMQ user.
+/// The first RabbitMQ user; its successors have a suffix.
 pub const RABBITMQ_USER: &str = "flickrhub";
 /// The RabbitMQ virtual host.
 pub const RABBITMQ_VHOST: &str = "/";

@@ -19,6 +19,7 @@ use crate::brought::{APPLY_FAILED, sentence};
 use crate::consent::BuildReport;
 use crate::context::{Context, FIELD_MANAGER};
 use crate::crd::{DeletionPolicy, FlickrHub, FlickrHubStatus};
+use crate::credentials;
 use crate::engine::vault::rotation::RotationReport;
 use crate::finalizer::{self, FinalizerError, Leaving};
 use crate::flickr_reachable::{Reachability, reachability};
@@ -144,6 +145,7 @@ pub async fn reconcile(
             let findings = Findings {
                 flickr: flickr.map(|open| reachability(&open, Timestamp::now())),
                 keys: brought.keys.take(),
+                credentials: brought.credentials.take(),
                 build: Some(brought.build.clone()),
                 autoscaling: Some(&validated.autoscaling.finding),
                 certificates: brought.certified.take(),
@@ -187,6 +189,7 @@ pub(crate) async fn read_references(ctx: &Context, hub: &FlickrHub) -> Result<Re
 struct Findings<'a> {
     flickr: Option<Reachability>,
     keys: Option<RotationReport>,
+    credentials: Option<credentials::Report>,
     build: Option<BuildReport>,
     autoscaling: Option<&'a autoscaling::plan::Finding>,
     certificates: Option<CertificatesReport>,
@@ -205,11 +208,22 @@ async fn report(
     let after = status::status(before, generation, api_url, outcome, Timestamp::now());
     let after = status::with_flickr(after, before, findings.flickr.as_ref(), Timestamp::now());
     let after = status::with_keys(after, before, findings.keys.as_ref(), Timestamp::now());
+    let after = status::with_credentials(after, before, findings.credentials.as_ref(), Timestamp::now());
     let after = status::with_build(after, before, findings.build.as_ref(), Timestamp::now());
     let after = status::with_autoscaling(after, before, findings.autoscaling, Timestamp::now());
     let after = status::with_certificates(after, before, findings.certificates.as_ref(), Timestamp::now());
     for key in findings.keys.iter().flat_map(|keys| &keys.rotated) {
         event::publish(ctx, &hub.object_ref(&()), &event::key_rotated(key)).await;
+    }
+    if let Some(found) = &findings.credentials {
+        for event in found
+            .began
+            .map(event::credentials_rotation_began)
+            .into_iter()
+            .chain(found.ended.map(event::credentials_rotated))
+        {
+            event::publish(ctx, &hub.object_ref(&()), &event).await;
+        }
     }
     if before == Some(&after) {
         return Ok(());

@@ -18,7 +18,7 @@ use secrecy::ExposeSecret;
 
 use super::ConnectError;
 use super::trust::Trust;
-use crate::config::{MongoConfig, read_secret};
+use crate::config::{MongoConfig, read_login};
 
 /// How long an operation waits for a primary: longer than an election takes.
 pub const SERVER_SELECTION_TIMEOUT: Duration = Duration::from_secs(10);
@@ -67,10 +67,14 @@ fn options(config: &MongoConfig) -> Result<ClientOptions, ConnectError> {
             address: String::new(),
         });
     }
-    let password = read_secret(&config.password_file)?;
+    let login = read_login(
+        &config.username,
+        config.username_file.as_deref(),
+        &config.password_file,
+    )?;
     let credential = Credential::builder()
-        .username(config.username.clone())
-        .password(password.expose_secret().to_owned())
+        .username(login.username)
+        .password(login.password.expose_secret().to_owned())
         .source("admin".to_owned())
         .build();
     // The driver would go on without an authority that it cannot read, and then trust nobody: say so before.

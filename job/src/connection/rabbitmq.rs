@@ -17,7 +17,7 @@ use tokio::time::timeout;
 use super::ConnectError;
 use super::address::host_and_port;
 use super::trust::Trust;
-use crate::config::{RabbitConfig, read_secret};
+use crate::config::{RabbitConfig, read_login};
 
 /// Seconds between two signs of life; a node that is silent for twice as long is left.
 const HEARTBEAT_SECONDS: u16 = 10;
@@ -140,7 +140,11 @@ pub async fn dial(
 }
 
 fn uris(config: &RabbitConfig) -> Result<Vec<AMQPUri>, ConnectError> {
-    let password = read_secret(&config.password_file)?;
+    let login = read_login(
+        &config.username,
+        config.username_file.as_deref(),
+        &config.password_file,
+    )?;
     let milliseconds = u64::try_from(CONNECT_TIMEOUT.as_millis()).unwrap_or(u64::MAX);
     config
         .hosts
@@ -152,8 +156,8 @@ fn uris(config: &RabbitConfig) -> Result<Vec<AMQPUri>, ConnectError> {
                 scheme: AMQPScheme::AMQP,
                 authority: AMQPAuthority {
                     userinfo: AMQPUserInfo {
-                        username: config.username.clone(),
-                        password: password.expose_secret().to_owned(),
+                        username: login.username.clone(),
+                        password: login.password.expose_secret().to_owned(),
                     },
                     host,
                     port,
@@ -181,6 +185,7 @@ mod tests {
             hosts: Vec::new(),
             vhost: "/".to_owned(),
             username: "flickrhub".to_owned(),
+            username_file: None,
             password_file: directory.clone(),
             ca_file: None,
             quorum_group_size: 3,

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use flickrhub_job::config::Login;
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::Secret;
 use kube::api::{Api, Patch, PatchParams};
@@ -20,6 +21,7 @@ use crate::context::{Context, FIELD_MANAGER};
 use crate::crd::{FlickrHub, FlickrHubClient};
 use crate::engine::hub_database::ConnectError;
 use crate::engine::vault::AccessError;
+use crate::names::MONGODB_USER;
 use crate::part::Part;
 use crate::pki::{self, PkiError};
 use crate::reconcile::{ReconcileError, read_references};
@@ -82,7 +84,7 @@ enum HubState {
 
 struct UsableHub {
     hub: ValidatedHub,
-    password: SecretString,
+    login: Login,
     is_paused: bool,
 }
 
@@ -165,13 +167,16 @@ async fn hub_of(ctx: &Context, namespace: &str, name: &str) -> Result<HubState, 
     let secrets: Api<Secret> = Api::namespaced(ctx.client.clone(), namespace);
     let secret_name = validated.names.mongodb_auth();
     let secret = secrets.get_opt(&secret_name).await?;
-    let password = secret
-        .as_ref()
-        .and_then(|secret| secret.data.as_ref()?.get("app-password"))
-        .and_then(|value| std::str::from_utf8(&value.0).ok());
-    match password {
+    let value = |key: &str| {
+        let data = secret.as_ref()?.data.as_ref()?;
+        std::str::from_utf8(&data.get(key)?.0).ok().map(str::trim)
+    };
+    match value("app-password") {
         Some(password) => Ok(HubState::Usable(Box::new(UsableHub {
-            password: SecretString::from(password),
+            login: Login {
+                username: value("app-username").unwrap_or(MONGODB_USER).to_owned(),
+                password: SecretString::from(password),
+            },
             hub: validated,
             is_paused: hub.spec.paused,
         }))),
@@ -196,7 +201,7 @@ async fn leave(
     match hub {
         HubState::Gone | HubState::Starting(_) => {}
         HubState::Usable(usable) => {
-            let registry = ctx.data_tier.registry(&usable.hub, &usable.password)?;
+            let registry = ctx.data_tier.registry(&usable.hub, &usable.login)?;
             let revoked = registry.revoke(&client.name_any(), Timestamp::now()).await;
             registry.close().await;
             revoked?;
@@ -275,7 +280,7 @@ async fn bring_on(
         client,
         hub: &usable.hub,
         secrets: KeySecrets::new(ctx.client.clone(), client),
-        registry: ctx.data_tier.registry(&usable.hub, &usable.password)?,
+        registry: ctx.data_tier.registry(&usable.hub, &usable.login)?,
         settings: settings(client),
         wanted: Wanted {
             interval: SignedDuration::from_hours(24 * i64::from(rotation.days)),

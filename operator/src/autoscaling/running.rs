@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use flickrhub_job::config::Login;
 use futures::TryStreamExt;
 use mongodb::bson::{Bson, Document, doc};
-use secrecy::SecretString;
 use tokio::time::timeout;
 
 use crate::engine::hub_database::{self, ConnectError};
@@ -34,9 +34,9 @@ pub(super) enum RunningError {
 /// of the unfinished ones.
 pub(super) async fn running(
     hub: &ValidatedHub,
-    password: &SecretString,
+    login: &Login,
 ) -> Result<BTreeMap<String, u64>, RunningError> {
-    let client = hub_database::connect(hub, password)?;
+    let client = hub_database::connect(hub, login)?;
     let counted = timeout(TIMEOUT, count(&client)).await;
     client.shutdown().await;
     counted.map_err(|_| RunningError::TimedOut)?

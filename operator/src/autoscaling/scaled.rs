@@ -4,8 +4,8 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use flickrhub_job::config::Login;
 use flickrhub_job::queue::Queue;
-use secrecy::SecretString;
 
 use crate::validate::ValidatedHub;
 
@@ -19,8 +19,8 @@ pub struct ScaledHub {
     pub hub: Arc<ValidatedHub>,
     /// The workers that the Deployment of each queue is to have now; queues without one are left out.
     pub replicas: BTreeMap<Queue, u32>,
-    /// The password of its processes for MongoDB.
-    pub mongodb_password: SecretString,
+    /// Its processes in MongoDB.
+    pub mongodb: Login,
 }
 
 impl ScaledHub {
@@ -74,6 +74,8 @@ impl ScaledHubs {
 
 #[cfg(test)]
 mod tests {
+    use secrecy::SecretString;
+
     use super::*;
     use crate::fixtures;
 
@@ -88,7 +90,10 @@ mod tests {
                 .into_iter()
                 .map(|replicas| (Queue::Rest, replicas))
                 .collect(),
-            mongodb_password: SecretString::from("password"),
+            mongodb: Login {
+                username: "flickrhub".to_owned(),
+                password: SecretString::from("password"),
+            },
         }
     }
 

@@ -175,7 +175,7 @@ async fn mark_busy_workers(
     if with_surplus.is_empty() {
         return Ok(());
     }
-    let running = running(&scaled.hub, &scaled.mongodb_password).await?;
+    let running = running(&scaled.hub, &scaled.mongodb).await?;
     for queue in with_surplus {
         mark(ctx, scaled, queue, &running).await?;
     }

@@ -43,7 +43,7 @@ pub fn build(hub: &ValidatedHub, secrets: &SecretsChecksums) -> Vec<Object> {
     let mut objects = [
         network::objects(hub),
         tls::objects(hub),
-        redis::objects(hub, secrets),
+        redis::objects(hub),
         mongodb::objects(hub, secrets),
         rabbitmq::objects(hub, secrets),
         config::objects(hub),

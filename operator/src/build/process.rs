@@ -219,11 +219,17 @@ fn sources(hub: &ValidatedHub, access: &[Access]) -> Vec<Source> {
         )],
         Access::MongoDb => vec![Source::new(
             &names.mongodb_auth(),
-            &[("app-password", "mongodb/password")],
+            &[
+                ("app-username", "mongodb/username"),
+                ("app-password", "mongodb/password"),
+            ],
         )],
         Access::RabbitMq => vec![Source::new(
             &names.rabbitmq_auth(),
-            &[("password", "rabbitmq/password")],
+            &[
+                ("username", "rabbitmq/username"),
+                ("password", "rabbitmq/password"),
+            ],
         )],
         Access::Flickr => hub.apps.iter().map(of_app).collect(),
         Access::Vault => of_vault(&hub.vault),

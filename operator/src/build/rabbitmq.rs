@@ -6,7 +6,7 @@ use super::stateful::{AUTH, CONFIG, DATA, Members};
 use super::tls::{self, TLS};
 use super::{Object, checksum, pod, stateful};
 use crate::names::{
-    AMQP_PORT, DISTRIBUTION_PORT, EPMD_PORT, RABBITMQ_MANAGEMENT_PORT, RABBITMQ_METRICS_PORT, RABBITMQ_USER,
+    AMQP_PORT, DISTRIBUTION_PORT, EPMD_PORT, RABBITMQ_MANAGEMENT_PORT, RABBITMQ_METRICS_PORT,
 };
 use crate::pki::Server;
 use crate::secrets::SecretsChecksums;
@@ -104,7 +104,10 @@ fn pod_spec(hub: &ValidatedHub) -> PodSpec {
         termination_grace_period_seconds: Some(120),
         volumes: Some(vec![
             stateful::config_volume(hub.names.rabbitmq()),
-            stateful::auth_volume(hub.names.rabbitmq_auth(), &["password", "erlang-cookie"]),
+            stateful::auth_volume(
+                hub.names.rabbitmq_auth(),
+                &["username", "password", "erlang-cookie"],
+            ),
             tls::volume(hub, Server::RabbitMq),
             pod::memory_dir(RUN, "16Mi"),
             pod::scratch_dir("tmp", "64Mi"),
@@ -129,7 +132,6 @@ fn node(hub: &ValidatedHub) -> Container {
             pod::pod_name_env(),
             pod::env("DOMAIN", hub.names.service_host(&hub.names.rabbitmq_nodes())),
             pod::env("REPLICAS", hub.rabbitmq.replicas.to_string()),
-            pod::env("APP_USER", RABBITMQ_USER),
         ]),
         lifecycle: Some(Lifecycle {
             pre_stop: Some(LifecycleHandler {

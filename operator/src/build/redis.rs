@@ -1,19 +1,19 @@
 //! Redis, each with a Sentinel beside it.
 
-use k8s_openapi::api::core::v1::{Container, Lifecycle, LifecycleHandler, PodSpec};
+use k8s_openapi::api::core::v1::{Container, Lifecycle, LifecycleHandler, PodSpec, Volume};
 
 use super::stateful::{AUTH, CONFIG, DATA, Members};
 use super::tls::{self, TLS};
 use super::{Object, checksum, pod, stateful};
 use crate::names::{REDIS_MASTER, REDIS_PORT, SENTINEL_PORT};
 use crate::pki::Server;
-use crate::secrets::SecretsChecksums;
 use crate::validate::ValidatedHub;
 
 pub(super) const COMPONENT: &str = "redis";
 const RUN: &str = "run";
-const SCRIPTS: [(&str, &str); 7] = [
+const SCRIPTS: [(&str, &str); 8] = [
     ("certificate.sh", include_str!("scripts/watch-certificate.sh")),
+    ("passwords.sh", include_str!("scripts/redis-passwords.sh")),
     ("peers.sh", include_str!("scripts/redis-peers.sh")),
     ("start.sh", include_str!("scripts/redis-start.sh")),
     ("ready.sh", include_str!("scripts/redis-ready.sh")),
@@ -22,15 +22,10 @@ const SCRIPTS: [(&str, &str); 7] = [
     ("sentinel.sh", include_str!("scripts/redis-sentinel.sh")),
 ];
 
-pub(super) fn objects(hub: &ValidatedHub, secrets: &SecretsChecksums) -> Vec<Object> {
+pub(super) fn objects(hub: &ValidatedHub) -> Vec<Object> {
     let name = hub.names.redis();
     let files = SCRIPTS.map(|(name, content)| (name, content.to_owned()));
-    let config = checksum::of_texts(
-        SCRIPTS
-            .iter()
-            .map(|(_, content)| *content)
-            .chain([secrets.redis.as_str()]),
-    );
+    let config = checksum::of_texts(SCRIPTS.map(|(_, content)| content));
     let ports = [("redis", REDIS_PORT), ("sentinel", SENTINEL_PORT)];
     vec![
         stateful::config_map(hub, name.clone(), COMPONENT, &files).into(),
@@ -58,12 +53,22 @@ fn pod_spec(hub: &ValidatedHub) -> PodSpec {
         termination_grace_period_seconds: Some(30),
         volumes: Some(vec![
             stateful::config_volume(hub.names.redis()),
-            stateful::auth_volume(hub.names.redis_auth(), &["password"]),
+            auth_volume(hub),
             tls::volume(hub, Server::Redis),
             pod::memory_dir(RUN, "8Mi"),
         ]),
         ..PodSpec::default()
     }
+}
+
+/// The passwords that clients may come with: while one is replaced there are two, at other times the one alone.
+fn auth_volume(hub: &ValidatedHub) -> Volume {
+    let keys = ["password", "next-password", "previous-password"];
+    let mut volume = stateful::auth_volume(hub.names.redis_auth(), &keys);
+    if let Some(secret) = &mut volume.secret {
+        secret.optional = Some(true);
+    }
+    volume
 }
 
 /// What both containers are made of.

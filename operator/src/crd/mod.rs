@@ -51,7 +51,7 @@ pub use queues::{QueueSpec, QueuesSpec};
 pub use rabbitmq::RabbitMqSpec;
 pub use redis::RedisSpec;
 pub use resources::{Amounts, ResourcesSpec};
-pub use status::{BuildStatus, FlickrHubStatus, TransitKeyStatus};
+pub use status::{BuildStatus, CredentialStatus, FlickrHubStatus, TransitKeyStatus};
 pub use storage::StorageSpec;
 pub use tls::{IssuerRef, TlsSpec};
 pub use vault::{
@@ -159,6 +159,11 @@ pub struct FlickrHubSpec {
     /// they have finished what they hold, then the data tier; they come back in the reverse order.
     #[serde(default)]
     pub hibernated: bool,
+    /// Days after which the generated credentials of Redis, MongoDB and RabbitMQ are replaced, at most ten years; 0: only when
+    /// the annotation `flickrhub.dev/rotate-credentials` asks for it.
+    #[serde(default)]
+    #[schemars(range(max = 3650))]
+    pub credential_rotation_days: u32,
     /// When pods get what a new version of the operator builds otherwise, which restarts them.
     #[serde(default)]
     pub operator_upgrades: OperatorUpgrades,

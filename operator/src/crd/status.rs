@@ -27,6 +27,10 @@ pub struct FlickrHubStatus {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"]))]
     pub transit_keys: Vec<TransitKeyStatus>,
+    /// The credentials by which the hub logs in to its engines.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"]))]
+    pub credentials: Vec<CredentialStatus>,
     /// `Ready`, `Reconciling` and `Stalled` for the whole, and one condition for each part.
     #[serde(default)]
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
@@ -45,6 +49,20 @@ pub struct BuildStatus {
     pub spec: String,
     /// A checksum over the checksums of all Secrets that pods mount.
     pub secrets: String,
+}
+
+/// The credentials of an engine.
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct CredentialStatus {
+    /// The engine: `Redis`, `MongoDB` or `RabbitMQ`.
+    pub name: String,
+    /// How far their replacement is: `Rest`, `Prepared` (the new ones are made), `Promoted` (they are used, the old ones
+    /// still hold) or `Retiring` (the old ones are to hold no more).
+    pub phase: String,
+    /// When they were replaced last, and every member refused the old ones; when they were made if they never were.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rotated_at: Option<Time>,
 }
 
 /// A transit key of the Vault.

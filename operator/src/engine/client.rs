@@ -16,6 +16,7 @@
 
 use std::collections::BTreeSet;
 
+use flickrhub_job::config::Login;
 use flickrhub_job::scope::ScopeName;
 use flickrhub_job::signing_key::signing_key_bytes;
 use hmac::{Hmac, KeyInit, Mac};
@@ -230,11 +231,11 @@ pub fn decide(
 
 /// Registers the client of a hub whose MongoDB and Vault are ready.
 pub async fn reconcile(context: &Context, hub: &ValidatedHub, secrets: &Secrets) -> PartStatus {
-    let (wanted, app_password) = match usable(secrets) {
+    let (wanted, app) = match usable(secrets) {
         Ok(known) => known,
         Err(loss) => return loss.lack().status(),
     };
-    match register(context, hub, wanted, app_password).await {
+    match register(context, hub, wanted, app).await {
         Ok(()) => PartStatus {
             requeue_after: Some(STEADY),
             ..PartStatus::ready("The default API client is registered.")
@@ -250,18 +251,18 @@ pub async fn reconcile(context: &Context, hub: &ValidatedHub, secrets: &Secrets)
     }
 }
 
-/// What the client is registered with, and the password of MongoDB's user.
-fn usable(secrets: &Secrets) -> Result<(&DefaultClient, &SecretString), &SecretLoss> {
+/// What the client is registered with, and MongoDB's user.
+fn usable(secrets: &Secrets) -> Result<(&DefaultClient, &Login), &SecretLoss> {
     let client = secrets.default_client.as_ref()?;
     let mongodb = secrets.mongodb.as_ref()?;
-    Ok((client, &mongodb.app_password))
+    Ok((client, &mongodb.app))
 }
 
 async fn register(
     context: &Context,
     hub: &ValidatedHub,
     wanted: &DefaultClient,
-    app_password: &SecretString,
+    app: &Login,
 ) -> Result<(), ClientError> {
     let vault = vault::transit_identity(context, hub).await;
     let vault = vault.map_err(ClientError::VaultUnknown)?;
@@ -273,7 +274,7 @@ async fn register(
             .signing_by(signing_key)
             .ok_or_else(|| ClientError::SigningKey(hub.names.default_client()))?,
     };
-    let mongodb = hub_database::connect(hub, app_password)?;
+    let mongodb = hub_database::connect(hub, app)?;
     let clients = mongodb
         .database(names::MONGODB_DATABASE)
         .collection::<Document>("clients");

@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
+use flickrhub_job::config::Login;
 use mongodb::Client;
 use mongodb::options::{ClientOptions, Credential, ServerAddress, WriteConcern};
-use secrecy::{ExposeSecret, SecretString};
+use secrecy::ExposeSecret;
 
 use super::trust_file::tls_of;
 use crate::names;
@@ -32,16 +33,16 @@ pub enum ConnectError {
 ///
 /// # Errors
 /// When a host of the hub is no address.
-pub(crate) fn connect(hub: &ValidatedHub, password: &SecretString) -> Result<Client, ConnectError> {
+pub(crate) fn connect(hub: &ValidatedHub, login: &Login) -> Result<Client, ConnectError> {
     let hosts = hub.names.mongodb_hosts(hub.mongodb.members);
     let addresses = hosts.into_iter().map(|host| {
         let address = format!("{host}:{}", names::MONGODB_PORT);
         ServerAddress::parse(&address).map_err(|_| ConnectError::Address(address))
     });
     let credential = Credential::builder()
-        .username(names::MONGODB_USER.to_owned())
+        .username(login.username.clone())
         .source("admin".to_owned())
-        .password(password.expose_secret().to_owned())
+        .password(login.password.expose_secret().to_owned())
         .build();
     let options = ClientOptions::builder()
         .hosts(addresses.collect::<Result<Vec<_>, _>>()?)

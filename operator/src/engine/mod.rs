@@ -12,6 +12,7 @@
 //! | [`rabbitmq`] | tells whether the cluster is whole, declares the queues |
 //! | [`vault`] | initialises, unseals and configures OpenBao; checks an external Vault; rotates the transit keys |
 //! | [`roster`] | what each says of its members before one of them is restarted |
+//! | [`logins`] | how each takes a login, while credentials are replaced |
 //! | [`certificates`] | what the servers show, and telling them to show another one |
 //! | [`client`] | registers the API client that every hub starts with |
 
@@ -19,6 +20,7 @@ pub mod certificates;
 pub mod client;
 mod http;
 pub mod hub_database;
+pub mod logins;
 pub mod mongodb;
 pub mod rabbitmq;
 pub mod redis;

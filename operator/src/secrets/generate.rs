@@ -9,7 +9,7 @@ use rand::RngExt;
 use rand::distr::{Alphanumeric, SampleString};
 use secrecy::ExposeSecret;
 
-use crate::names::HubNames;
+use crate::names::{HubNames, MONGODB_USER, RABBITMQ_USER};
 use crate::part::Part;
 
 /// How a value is made up.
@@ -34,15 +34,17 @@ pub(super) struct Wanted {
     pub(super) engine: Option<Engine>,
     /// Its keys, each with how its value is drawn.
     pub(super) keys: &'static [(&'static str, Draw)],
+    /// Its keys with names of users, each with the first one.
+    pub(super) users: &'static [(&'static str, &'static str)],
 }
 
 impl Wanted {
-    /// New values for every key.
+    /// New values for every key, and the first users.
     pub(super) fn make_up(&self) -> BTreeMap<String, String> {
-        self.keys
-            .iter()
-            .map(|(key, draw)| ((*key).to_owned(), draw()))
-            .collect()
+        let users = self.users.iter();
+        let users = users.map(|(key, user)| ((*key).to_owned(), (*user).to_owned()));
+        let drawn = self.keys.iter().map(|(key, draw)| ((*key).to_owned(), draw()));
+        drawn.chain(users).collect()
     }
 }
 
@@ -57,6 +59,7 @@ pub(super) fn wanted(names: &HubNames) -> [Wanted; 4] {
                 set: names.redis(),
             }),
             keys: &[("password", password)],
+            users: &[],
         },
         Wanted {
             name: names.mongodb_auth(),
@@ -70,6 +73,7 @@ pub(super) fn wanted(names: &HubNames) -> [Wanted; 4] {
                 ("admin-password", password),
                 ("app-password", password),
             ],
+            users: &[("app-username", MONGODB_USER)],
         },
         Wanted {
             name: names.rabbitmq_auth(),
@@ -79,6 +83,7 @@ pub(super) fn wanted(names: &HubNames) -> [Wanted; 4] {
                 set: names.rabbitmq(),
             }),
             keys: &[("password", password), ("erlang-cookie", password)],
+            users: &[("username", RABBITMQ_USER)],
         },
         Wanted {
             name: names.default_client(),
@@ -90,6 +95,7 @@ pub(super) fn wanted(names: &HubNames) -> [Wanted; 4] {
                 ("signing-key", signing_key),
                 ("webhook-secret", webhook_secret),
             ],
+            users: &[],
         },
     ]
 }
@@ -100,8 +106,13 @@ fn alphanumeric(length: usize) -> String {
 }
 
 /// 190 bits. Letters and digits need no quoting in the configuration of any engine.
-fn password() -> String {
+pub(crate) fn password() -> String {
     alphanumeric(32)
+}
+
+/// The name of a user that nobody had before, so that to drop one never drops another.
+pub(crate) fn successor(user: &str) -> String {
+    format!("{user}-{}", alphanumeric(8).to_ascii_lowercase())
 }
 
 /// MongoDB takes 6 to 1024 characters of base64.
@@ -133,7 +144,11 @@ mod tests {
         let names = HubNames::new("gallery", "photos", "cluster.local");
         let mut values: Vec<String> = wanted(&names)
             .iter()
-            .flat_map(|secret| secret.make_up().into_values())
+            .flat_map(|secret| {
+                let values = secret.make_up().into_iter();
+                values.filter(move |(key, _)| secret.keys.iter().any(|(drawn, _)| drawn == key))
+            })
+            .map(|(_, value)| value)
             .collect();
         let count = values.len();
         values.sort();

@@ -1,7 +1,7 @@
 //! The passwords and keys that the operator makes up, each in a Secret of its own.
 //!
 //! A Secret that exists is read and kept as it is: nothing here changes a value, because the engine behind it knows
-//! the old one. For the same reason one that is gone is made up anew only while its engine has no data (see `absent`).
+//! the old one; [`crate::credentials`] replaces values step by step. For the same reason one that is gone is made up anew only while its engine has no data (see `absent`).
 //! They are created, never applied, so two operators that run at once cannot overwrite each other.
 //!
 //! A Secret that cannot be used is a [`SecretLoss`] of its engine alone; the other engines are cared for.
@@ -14,12 +14,14 @@ mod read;
 
 use std::collections::BTreeMap;
 
+use flickrhub_job::config::Login;
 use futures::future::try_join_all;
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Secret};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
-use kube::api::{ListParams, PostParams};
+use kube::api::{ListParams, Patch, PatchParams, PostParams};
 use kube::{Api, Resource};
 use secrecy::SecretString;
+use serde_json::json;
 
 use crate::apply::{ApplyError, apply_metadata, disown};
 use crate::build::labels;
@@ -31,7 +33,7 @@ use crate::validate::ValidatedHub;
 
 use generate::Wanted;
 
-pub(crate) use generate::{api_key, webhook_secret};
+pub(crate) use generate::{api_key, password, successor, webhook_secret};
 
 pub use read::SecretsChecksums;
 
@@ -81,15 +83,15 @@ pub struct MongoDbSecrets {
     pub keyfile: SecretString,
     /// The password of the operator's user.
     pub admin_password: SecretString,
-    /// The password of the user of the API and the workers.
-    pub app_password: SecretString,
+    /// The user of the API and the workers.
+    pub app: Login,
 }
 
 /// For RabbitMQ.
 #[derive(Clone, Debug)]
 pub struct RabbitMqSecrets {
-    /// The password of the one user.
-    pub password: SecretString,
+    /// The one user.
+    pub login: Login,
     /// The cookie by which nodes know each other.
     pub erlang_cookie: SecretString,
 }
@@ -173,6 +175,8 @@ impl SecretLoss {
 pub struct Ensured {
     /// What they hold.
     pub secrets: Secrets,
+    /// Those that exist as they were read, by name.
+    pub found: BTreeMap<String, Secret>,
     /// The names of those that did not exist before.
     pub created: Vec<String>,
     /// Labels and owners that could not be written. What the Secrets hold can be used nonetheless.
@@ -222,6 +226,7 @@ pub async fn ensure(ctx: &Context, hub: &ValidatedHub) -> Result<Ensured, Secret
                 secret
             }
         };
+        let secret = complete(&api, &wanted, secret).await?;
         let meta = labels::free_meta(hub, &wanted.name, wanted.component);
         failures.extend(apply_metadata(&ctx.client, &secret, meta).await.err());
         found.insert(wanted.name, secret);
@@ -240,6 +245,7 @@ pub async fn ensure(ctx: &Context, hub: &ValidatedHub) -> Result<Ensured, Secret
     }
     Ok(Ensured {
         secrets: read::read(&hub.names, &found),
+        found,
         created,
         failures,
     })
@@ -276,6 +282,26 @@ async fn claims(ctx: &Context, hub: &ValidatedHub) -> Result<Vec<PersistentVolum
     let api: Api<PersistentVolumeClaim> = Api::namespaced(ctx.client.clone(), hub.names.namespace());
     let params = ListParams::default().labels(&labels::of_hub(hub.names.hub()));
     Ok(api.list(&params).await.map_err(SecretError::Claims)?.items)
+}
+
+/// Adds the names of users to a Secret of a version that had none.
+async fn complete(api: &Api<Secret>, wanted: &Wanted, secret: Secret) -> Result<Secret, SecretError> {
+    let has = |key: &str| secret.data.as_ref().is_some_and(|data| data.contains_key(key));
+    let missing: BTreeMap<&str, &str> = wanted
+        .users
+        .iter()
+        .filter(|(key, _)| !has(key))
+        .copied()
+        .collect();
+    if missing.is_empty() {
+        return Ok(secret);
+    }
+    let patch = Patch::Merge(json!({"stringData": missing}));
+    let patched = api.patch(&wanted.name, &PatchParams::default(), &patch).await;
+    patched.map_err(|source| SecretError::Api {
+        name: wanted.name.clone(),
+        source,
+    })
 }
 
 /// Creates a Secret with new values; `false` if somebody else did. Whoever comes second takes what the first one made up.

@@ -2,23 +2,24 @@
 
 use std::collections::BTreeMap;
 
+use flickrhub_job::config::Login;
 use k8s_openapi::api::core::v1::Secret;
-use secrecy::SecretString;
+use secrecy::{ExposeSecret, SecretString};
 
 use super::{DefaultClient, MongoDbSecrets, RabbitMqSecrets, RedisSecrets, SecretLoss, Secrets};
 use crate::build::checksum;
-use crate::names::HubNames;
+use crate::names::{HubNames, MONGODB_USER, RABBITMQ_USER};
 
 /// Checksums of what pods mount, 64 bits in hexadecimal.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct SecretsChecksums {
-    /// Of the password of Redis, for its pods and for the processes.
+    /// Of the password of Redis, for the processes. Its pods take up another one while they run.
     pub redis: String,
     /// Of the key file, for the members of MongoDB.
     pub mongodb_keyfile: String,
     /// Of the password of MongoDB's user, for the processes.
     pub mongodb_app: String,
-    /// Of the password and the cookie, for the nodes of RabbitMQ.
+    /// Of the cookie, for the nodes of RabbitMQ.
     pub rabbitmq_nodes: String,
     /// Of the password alone, for the processes.
     pub rabbitmq_app: String,
@@ -53,7 +54,7 @@ pub(super) fn read(names: &HubNames, found: &BTreeMap<String, Secret>) -> Secret
             redis: redis.checksum(&["password"]),
             mongodb_keyfile: mongodb.checksum(&["keyfile"]),
             mongodb_app: mongodb.checksum(&["app-password"]),
-            rabbitmq_nodes: rabbitmq.checksum(&["password", "erlang-cookie"]),
+            rabbitmq_nodes: rabbitmq.checksum(&["erlang-cookie"]),
             rabbitmq_app: rabbitmq.checksum(&["password"]),
         },
     }
@@ -69,13 +70,13 @@ fn mongodb_secrets(source: &Source<'_>) -> Result<MongoDbSecrets, SecretLoss> {
     Ok(MongoDbSecrets {
         keyfile: source.text("keyfile")?,
         admin_password: source.text("admin-password")?,
-        app_password: source.text("app-password")?,
+        app: source.login("app-username", MONGODB_USER, "app-password")?,
     })
 }
 
 fn rabbitmq_secrets(source: &Source<'_>) -> Result<RabbitMqSecrets, SecretLoss> {
     Ok(RabbitMqSecrets {
-        password: source.text("password")?,
+        login: source.login("username", RABBITMQ_USER, "password")?,
         erlang_cookie: source.text("erlang-cookie")?,
     })
 }
@@ -123,6 +124,19 @@ impl<'a> Source<'a> {
             })
     }
 
+    /// A user, whose name Secrets of earlier versions do not hold.
+    fn login(
+        &self,
+        username: &'static str,
+        first: &str,
+        password: &'static str,
+    ) -> Result<Login, SecretLoss> {
+        let password = self.text(password)?;
+        let username = self.text(username).ok();
+        let username = username.map_or_else(|| first.to_owned(), |name| name.expose_secret().to_owned());
+        Ok(Login { username, password })
+    }
+
     fn checksum(&self, keys: &[&str]) -> String {
         let data = self.secret.and_then(|secret| secret.data.as_ref());
         let entries = keys.iter().filter_map(|key| {
@@ -136,7 +150,6 @@ impl<'a> Source<'a> {
 #[cfg(test)]
 mod tests {
     use k8s_openapi::ByteString;
-    use secrecy::ExposeSecret;
 
     use super::*;
     use crate::secrets::generate;
@@ -255,7 +268,7 @@ mod tests {
             (
                 "gallery-rabbitmq-auth",
                 "password",
-                [false, false, false, true, true],
+                [false, false, false, false, true],
             ),
         ];
         for (secret, key, expected) in cases {

@@ -7,6 +7,7 @@ use super::conditions::{Conditions, Truth};
 use crate::autoscaling::plan::{Finding, WORKERS_AUTOSCALED};
 use crate::consent::{BuildReport, OPERATOR_VERSION_APPLIED};
 use crate::crd::FlickrHubStatus;
+use crate::credentials::{self, CREDENTIALS_ROTATED};
 use crate::engine::vault::rotation::{KEYS_ROTATED, RotationReport};
 use crate::flickr_reachable::{FLICKR_REACHABLE, Reachability};
 use crate::pki::{CERTIFICATES_READY, CertificatesReport};
@@ -34,6 +35,20 @@ pub fn with_keys(
     }
     let finding = keys.map(|keys| (keys.holds, keys.reason, keys.message.clone()));
     with_condition(status, previous, KEYS_ROTATED, finding, now)
+}
+
+/// The status with what is known of the credentials of the engines; without a look at them, as that was.
+pub fn with_credentials(
+    mut status: FlickrHubStatus,
+    previous: Option<&FlickrHubStatus>,
+    found: Option<&credentials::Report>,
+    now: Timestamp,
+) -> FlickrHubStatus {
+    if let Some(found) = found {
+        status.credentials.clone_from(&found.credentials);
+    }
+    let finding = found.map(|found| (found.holds, found.reason, found.message.clone()));
+    with_condition(status, previous, CREDENTIALS_ROTATED, finding, now)
 }
 
 /// The status with what the objects were built from; without a look at them, as that was.

@@ -25,7 +25,9 @@ use crate::hibernation::HIBERNATED;
 use crate::part::{Part, PartStatus};
 use conditions::{Conditions, Truth, Unseen};
 
-pub use findings::{with_autoscaling, with_build, with_certificates, with_flickr, with_keys};
+pub use findings::{
+    with_autoscaling, with_build, with_certificates, with_credentials, with_flickr, with_keys,
+};
 
 /// The condition of the whole.
 pub const READY: &str = "Ready";
@@ -174,6 +176,9 @@ pub fn status(
         build: previous.and_then(|status| status.build.clone()),
         transit_keys: previous
             .map(|status| status.transit_keys.clone())
+            .unwrap_or_default(),
+        credentials: previous
+            .map(|status| status.credentials.clone())
             .unwrap_or_default(),
         conditions: conditions.list,
     }

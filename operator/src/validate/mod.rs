@@ -87,6 +87,8 @@ pub struct ValidatedHub {
     pub issuer: Option<IssuerRef>,
     /// Days between two rotations of the transit keys.
     pub key_rotation_days: u32,
+    /// Days after which the credentials of the engines are replaced; 0: only when a person asks for it.
+    pub credential_rotation_days: u32,
     /// The checksums of the Secrets that the user gave, by name: a change restarts the pods that mount them.
     pub user_secrets: BTreeMap<String, String>,
     /// Secrets that the user has to give and that are not there.
@@ -210,6 +212,7 @@ pub fn validate(
         network: network::network(&spec.network_policy, surroundings)?,
         issuer: spec.tls.issuer_ref.clone(),
         key_rotation_days: spec.vault.key_rotation_days,
+        credential_rotation_days: spec.credential_rotation_days,
         user_secrets: references.checksums(),
         lacks: missing::lacks(spec, references),
         trust: None,

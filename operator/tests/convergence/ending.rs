@@ -179,6 +179,7 @@ fn drop_chance(value: &mut Value, with_secrets: bool) {
                 "keyId",
                 "keyCreatedAt",
                 "nextRotation",
+                "rotatedAt",
             ] {
                 if fields.get(field).is_some_and(|value| value != "None") {
                     fields.remove(field);
@@ -196,6 +197,7 @@ fn drop_chance(value: &mut Value, with_secrets: bool) {
                 "controller-revision-hash",
                 "validUntil",
                 "rotated-for",
+                "flickrhub.dev/credentials-rotated-at",
             ] {
                 fields.remove(field);
             }

@@ -1,10 +1,11 @@
-//! A data tier in memory: engines that keep what they were set up with, as real ones do. Whoever comes with another secret
-//! later is locked out, and that is noted as a loss.
+//! A data tier in memory: engines that keep what they were set up with, as real ones do, until they are told of others. Whoever
+//! comes with another secret is locked out, and that is noted as a loss.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use async_trait::async_trait;
+use flickrhub_job::config::Login;
 use flickrhub_operator::api_client::registry::{
     ClientRegistry, Found, RegistryError, SealedKey, SealedWebhookSecret, Settings,
 };
@@ -13,10 +14,11 @@ use flickrhub_operator::context::Context;
 use flickrhub_operator::crd::FlickrHubStatus;
 use flickrhub_operator::data_tier::DataTier;
 use flickrhub_operator::engine::hub_database::ConnectError;
+use flickrhub_operator::engine::logins::{Answer, LoginError, Verdict};
 use flickrhub_operator::engine::redis::OpenCircuit;
 use flickrhub_operator::engine::vault::rotation::RotationReport;
 use flickrhub_operator::engine::vault::{self, AccessError, SecretKeyStore};
-use flickrhub_operator::part::PartStatus;
+use flickrhub_operator::part::{Part, PartStatus};
 use flickrhub_operator::rolling::Progress;
 use flickrhub_operator::secrets::{MongoDbSecrets, RabbitMqSecrets, RedisSecrets, Secrets};
 use flickrhub_operator::validate::{ValidatedHub, VaultPlan};
@@ -34,8 +36,8 @@ const SOON: std::time::Duration = std::time::Duration::from_secs(1);
 pub(crate) struct Data {
     /// The pods that run, by their StatefulSet.
     pub(crate) running: BTreeMap<String, usize>,
-    /// The secrets that each engine was set up with.
-    set_up: BTreeMap<String, String>,
+    /// The secrets that each engine accepts, each with whose it is.
+    accepted: BTreeMap<String, BTreeSet<String>>,
     /// The OpenBao of the hub.
     pub(crate) bao: Bao,
     clients: BTreeMap<String, Document>,
@@ -55,7 +57,7 @@ impl Tier {
 
     /// The engine of a set: it starts when all of its pods run, is set up with the secrets that are there then, and lets
     /// nobody in with others.
-    fn engine(&self, set: &str, members: u32, was_ready: bool, secrets: &[&SecretString]) -> PartStatus {
+    fn engine(&self, set: &str, members: u32, was_ready: bool, secrets: &[String]) -> PartStatus {
         let mut data = self.data();
         let running = data.running.get(set).copied().unwrap_or_default();
         let all = usize::try_from(members).unwrap_or(usize::MAX);
@@ -63,14 +65,13 @@ impl Tier {
         if running < enough {
             return PartStatus::waiting("Starting", format!("{set} starts."), SOON);
         }
-        let secrets: Vec<&str> = secrets.iter().map(|secret| secret.expose_secret()).collect();
-        let secrets = secrets.join(" ");
-        let first = data
-            .set_up
-            .entry(set.to_owned())
-            .or_insert_with(|| secrets.clone());
-        if *first != secrets {
-            data.losses.insert(format!("{set} was set up with other secrets"));
+        let is_known = data.accepted.contains_key(set);
+        let accepted = data.accepted.entry(set.to_owned()).or_default();
+        if !is_known {
+            accepted.extend(secrets.iter().cloned());
+        }
+        if !secrets.iter().all(|secret| accepted.contains(secret)) {
+            data.losses.insert(format!("{set} accepts other secrets"));
         }
         PartStatus::ready("It runs.")
     }
@@ -87,7 +88,12 @@ impl DataTier for Tier {
     ) -> (PartStatus, Progress) {
         let was_ready = hub.was_ready(flickrhub_operator::part::Part::Redis);
         let set = hub.names.redis();
-        let status = self.engine(&set, hub.redis.replicas, was_ready, &[&secrets.password]);
+        let status = self.engine(
+            &set,
+            hub.redis.replicas,
+            was_ready,
+            &[secret("default", &secrets.password)],
+        );
         (status, Progress::Idle)
     }
 
@@ -103,8 +109,14 @@ impl DataTier for Tier {
         _: &Live,
     ) -> (PartStatus, Progress) {
         let was_ready = hub.was_ready(flickrhub_operator::part::Part::MongoDb);
-        let secrets = [&secrets.keyfile, &secrets.admin_password, &secrets.app_password];
-        let status = self.engine(&hub.names.mongodb(), hub.mongodb.members, was_ready, &secrets);
+        let of_app = [secret("", &secrets.keyfile), of(&secrets.app)];
+        let set = hub.names.mongodb();
+        let status = self.engine(&set, hub.mongodb.members, was_ready, &of_app);
+        // The administrator is given whatever password its Secret has.
+        if let Some(accepted) = self.data().accepted.get_mut(&set) {
+            accepted.retain(|secret| !secret.starts_with("admin:"));
+            accepted.insert(secret("admin", &secrets.admin_password));
+        }
         (status, Progress::Idle)
     }
 
@@ -116,7 +128,7 @@ impl DataTier for Tier {
         _: &Live,
     ) -> (PartStatus, Progress) {
         let was_ready = hub.was_ready(flickrhub_operator::part::Part::RabbitMq);
-        let secrets = [&secrets.password, &secrets.erlang_cookie];
+        let secrets = [of(&secrets.login), secret("", &secrets.erlang_cookie)];
         let status = self.engine(&hub.names.rabbitmq(), hub.rabbitmq.replicas, was_ready, &secrets);
         (status, Progress::Idle)
     }
@@ -142,7 +154,8 @@ impl DataTier for Tier {
             return PartStatus::waiting("NoClient", "Its Secret cannot be used.", SOON);
         };
         let key = client.api_key.expose_secret().to_owned();
-        self.data().set_up.insert(hub.names.default_client(), key);
+        let keys = BTreeSet::from([key]);
+        self.data().accepted.insert(hub.names.default_client(), keys);
         PartStatus::ready("It is registered.")
     }
 
@@ -163,7 +176,70 @@ impl DataTier for Tier {
         }
     }
 
-    fn registry(&self, _: &ValidatedHub, _: &SecretString) -> Result<Box<dyn ClientRegistry>, ConnectError> {
+    async fn try_login(
+        &self,
+        hub: &ValidatedHub,
+        _: &Secrets,
+        part: Part,
+        login: &Login,
+        _: &Live,
+    ) -> Result<Vec<Answer>, LoginError> {
+        let accepts = self
+            .data()
+            .accepted
+            .get(&set(hub, part))
+            .is_some_and(|all| all.contains(&of(login)));
+        let verdict = if accepts {
+            Verdict::Accepted
+        } else {
+            Verdict::Refused
+        };
+        Ok(vec![Answer {
+            member: set(hub, part),
+            verdict,
+        }])
+    }
+
+    async fn members_use(
+        &self,
+        _: &ValidatedHub,
+        _: &Secrets,
+        _: Part,
+        _: &Live,
+    ) -> Result<Vec<Answer>, LoginError> {
+        Ok(Vec::new())
+    }
+
+    async fn admit(
+        &self,
+        hub: &ValidatedHub,
+        _: &Secrets,
+        part: Part,
+        login: &Login,
+        _: &Live,
+    ) -> Result<(), LoginError> {
+        let mut data = self.data();
+        data.accepted.entry(set(hub, part)).or_default().insert(of(login));
+        Ok(())
+    }
+
+    async fn expel(
+        &self,
+        hub: &ValidatedHub,
+        _: &Secrets,
+        part: Part,
+        login: &Login,
+        _: &Live,
+    ) -> Result<(), LoginError> {
+        let mut data = self.data();
+        data.accepted
+            .entry(set(hub, part))
+            .or_default()
+            .remove(&of(login));
+        Ok(())
+    }
+
+    fn registry(&self, _: &ValidatedHub, _: &Login) -> Result<Box<dyn ClientRegistry>, ConnectError> {
         Ok(Box::new(Clients(self.clone())))
     }
 
@@ -179,6 +255,24 @@ impl DataTier for Tier {
         _: &SecretString,
     ) -> Result<String, AccessError> {
         Ok(format!("vault:v1:{client}"))
+    }
+}
+
+/// What an engine accepts, by whose it is.
+fn secret(username: &str, password: &SecretString) -> String {
+    format!("{username}:{}", password.expose_secret())
+}
+
+fn of(login: &Login) -> String {
+    secret(&login.username, &login.password)
+}
+
+/// The StatefulSet of an engine.
+fn set(hub: &ValidatedHub, part: Part) -> String {
+    match part {
+        Part::Redis => hub.names.redis(),
+        Part::MongoDb => hub.names.mongodb(),
+        _ => hub.names.rabbitmq(),
     }
 }
 

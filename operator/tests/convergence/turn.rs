@@ -23,6 +23,8 @@ pub(crate) enum Turn {
     Pause,
     /// It goes on.
     Resume,
+    /// The credentials of its engines are replaced.
+    RotateCredentials,
     /// A client is declared.
     DeclareClient,
     /// The key of the client is replaced.
@@ -39,7 +41,7 @@ pub(crate) enum Turn {
 
 impl Turn {
     /// Every turn, in the order of a life.
-    pub(crate) const ALL: [Self; 13] = [
+    pub(crate) const ALL: [Self; 14] = [
         Self::Create,
         Self::Change,
         Self::Scale,
@@ -47,6 +49,7 @@ impl Turn {
         Self::Upgrade,
         Self::Pause,
         Self::Resume,
+        Self::RotateCredentials,
         Self::DeclareClient,
         Self::RotateKey,
         Self::DeleteClient,
@@ -62,7 +65,12 @@ impl Turn {
 
     /// Whether secrets are made up in it, so that they differ from one run to the other.
     pub(crate) fn makes_up_secrets(self) -> bool {
-        matches!(self, Self::Create | Self::DeclareClient | Self::RotateKey)
+        matches!(self, Self::Create | Self::DeclareClient | Self::RotateKey) || self.replaces_credentials()
+    }
+
+    /// Whether the values of made-up Secrets are to become others.
+    pub(crate) fn replaces_credentials(self) -> bool {
+        self == Self::RotateCredentials
     }
 
     /// Whether the hub is ready at its end.
@@ -111,6 +119,11 @@ impl Turn {
                 world.merge(&hubs, HUB, &json!({"spec": change})).await;
             }
             Self::Resume => world.merge(&hubs, HUB, &json!({"spec": {"paused": false}})).await,
+            Self::RotateCredentials => {
+                let request =
+                    json!({"metadata": {"annotations": {"flickrhub.dev/rotate-credentials": "now"}}});
+                world.merge(&hubs, HUB, &request).await;
+            }
             Self::DeclareClient => world.apply(&client()).await.expect("a client"),
             Self::RotateKey => {
                 let request = json!({"metadata": {"annotations": {"flickrhub.dev/rotate": "now"}}});

@@ -2,6 +2,7 @@
 
 use std::os::unix::fs::PermissionsExt as _;
 
+use flickrhub_job::config::Login;
 use flickrhub_operator::engine::Standard;
 use flickrhub_operator::engine::mongodb::{Desired, ELECTION_TIMEOUT_MS, reconcile_desired};
 use mongodb::Database;
@@ -58,7 +59,10 @@ pub(crate) fn desired(ports: &[u16]) -> Desired {
         database: "flickrhub".to_owned(),
         keyfile: SecretString::from(KEY),
         admin_password: SecretString::from("admin's"),
-        app_password: SecretString::from("application's"),
+        app: Login {
+            username: "flickrhub".to_owned(),
+            password: SecretString::from("application's"),
+        },
         election_timeout_ms: ELECTION_TIMEOUT_MS,
         trust: None,
         standard: Standard::Complete,

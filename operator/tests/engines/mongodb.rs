@@ -4,8 +4,10 @@ use std::time::Duration;
 
 use crate::database::{KEY, desired, start_member, write_key};
 use crate::servers::{Folder, free_ports, until_ready};
+use flickrhub_job::config::Login;
 use flickrhub_operator::engine::Standard;
-use flickrhub_operator::engine::mongodb::reconcile_desired;
+use flickrhub_operator::engine::logins::Verdict;
+use flickrhub_operator::engine::mongodb::{Desired, Members, reconcile_desired};
 use flickrhub_operator::engine::roster::{Members as _, Roster};
 use secrecy::SecretString;
 
@@ -22,7 +24,7 @@ async fn blank_members_become_a_replica_set_with_its_users_that_survives_the_los
     let status = until_ready(async || reconcile_desired(&desired).await).await;
     assert_eq!(status.reason, "Ready", "{}", status.message);
 
-    desired.app_password = SecretString::from("application's new one");
+    desired.app.password = SecretString::from("application's new one");
     let status = until_ready(async || reconcile_desired(&desired).await).await;
     assert_eq!(status.reason, "Ready", "{}", status.message);
 
@@ -105,4 +107,62 @@ async fn members_join_a_running_replica_set_leave_it_and_join_again() {
         }
         desired.standard = Standard::Complete;
     }
+}
+
+#[tokio::test]
+#[ignore = "needs the mongod program: FLICKRHUB_TEST_MONGOD"]
+async fn the_user_of_the_application_is_replaced_while_both_hold_for_a_while() {
+    let folder = Folder::new("mongodb-logins");
+    write_key(&folder, KEY);
+    let ports = free_ports::<3>();
+    let _members: Vec<_> = (0..3)
+        .map(|member| start_member(&folder, &format!("member-{member}"), ports[member]))
+        .collect();
+    let mut desired = desired(&ports);
+    until_ready(async || reconcile_desired(&desired).await).await;
+    let old = desired.app.clone();
+    let new = Login {
+        username: "flickrhub-next".to_owned(),
+        password: SecretString::from("another"),
+    };
+    let until = async |desired: &Desired, login: &Login, wanted: Verdict| {
+        for _ in 0..50 {
+            let answers = Members::new(desired).try_login(login).await;
+            assert_eq!(answers.len(), 3);
+            if answers.iter().all(|answer| answer.verdict == wanted) {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        panic!("{} is not {wanted:?} everywhere", login.username);
+    };
+    until(&desired, &new, Verdict::Refused).await;
+    // Told twice, as after a crash.
+    for _ in 0..2 {
+        Members::new(&desired).admit(&new).await.expect("a user is made");
+    }
+    until(&desired, &new, Verdict::Accepted).await;
+    until(&desired, &old, Verdict::Accepted).await;
+    // The one in use is never dropped.
+    Members::new(&desired).expel(&old).await.expect("nothing is done");
+    until(&desired, &old, Verdict::Accepted).await;
+
+    let admin = Login {
+        username: "admin".to_owned(),
+        password: desired.admin_password.clone(),
+    };
+    desired.app = new.clone();
+    desired.admin_password = SecretString::from("admin's next one");
+    let status = until_ready(async || reconcile_desired(&desired).await).await;
+    assert_eq!(status.reason, "Ready", "{}", status.message);
+    until(&desired, &admin, Verdict::Refused).await;
+    until(&desired, &old, Verdict::Accepted).await;
+    for _ in 0..2 {
+        Members::new(&desired)
+            .expel(&old)
+            .await
+            .expect("the user is dropped");
+    }
+    until(&desired, &old, Verdict::Refused).await;
+    until(&desired, &new, Verdict::Accepted).await;
 }

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use crate::servers::{Folder, Server, free_ports, until_ready};
 use flickrhub_operator::engine::Standard;
+use flickrhub_operator::engine::logins::{Answer, Verdict};
 use flickrhub_operator::engine::redis::{Desired, reconcile_desired};
 use flickrhub_operator::engine::roster::Members as _;
 use secrecy::SecretString;
@@ -215,4 +216,70 @@ async fn the_sentinels_forget_a_member_that_was_taken_away_after_it_has_handed_o
         tokio::time::sleep(Duration::from_secs(1)).await;
     }
     panic!("the Sentinels still count on a member that is gone");
+}
+
+/// Has a server or a Sentinel do what the script in its pod does with other files.
+async fn take_passwords(address: &str, is_sentinel: bool, known: &str, accepted: &[&str], used: &str) {
+    let client = redis::Client::open(format!("redis://:{known}@{address}")).expect("an address");
+    let mut connection = client.get_multiplexed_async_connection().await.expect("it runs");
+    let mut rules = redis::cmd("ACL");
+    rules.arg("SETUSER").arg("default").arg("resetpass");
+    for password in accepted {
+        rules.arg(format!(">{password}"));
+    }
+    let mut commands = vec![rules];
+    if is_sentinel {
+        let mut set = redis::cmd("SENTINEL");
+        set.arg("SET").arg("flickrhub").arg("auth-pass").arg(used);
+        let mut config = redis::cmd("SENTINEL");
+        config.arg("CONFIG").arg("SET").arg("sentinel-pass").arg(used);
+        commands.extend([set, config]);
+    } else {
+        let mut config = redis::cmd("CONFIG");
+        config.arg("SET").arg("masterauth").arg(used);
+        commands.push(config);
+    }
+    for command in commands {
+        let done: Result<(), redis::RedisError> = command.query_async(&mut connection).await;
+        done.expect("it does what it is told");
+    }
+}
+
+#[tokio::test]
+#[ignore = "needs the redis-server program: FLICKRHUB_TEST_REDIS"]
+async fn the_password_is_replaced_while_servers_and_sentinels_stay_in_touch() {
+    let folder = Folder::new("redis-passwords");
+    let (_servers, mut desired) = start(&folder);
+    until_ready(async || reconcile_desired(&desired).await).await;
+    let (old, new) = (SecretString::from("p"), SecretString::from("q"));
+    let say = |answers: Vec<Answer>, wanted: &Verdict| answers.iter().all(|answer| answer.verdict == *wanted);
+    assert!(say(desired.try_password(&new).await, &Verdict::Refused));
+
+    let phases: [(&str, &[&str], &str); 3] = [
+        ("p", &["p", "q"], "p"),
+        ("q", &["q", "p"], "q"),
+        ("q", &["q"], "q"),
+    ];
+    for (known, accepted, used) in phases {
+        let sentinels = desired.sentinels.iter().map(|address| (address, true));
+        let servers = desired.servers.iter().map(|address| (address, false));
+        for (address, is_sentinel) in servers.chain(sentinels) {
+            take_passwords(address, is_sentinel, known, accepted, used).await;
+        }
+        desired.password = SecretString::from(used);
+        assert!(say(desired.try_password(&new).await, &Verdict::Accepted));
+        assert!(say(desired.members_use_password().await, &Verdict::Accepted));
+        let expected = if accepted.contains(&"p") {
+            Verdict::Accepted
+        } else {
+            Verdict::Refused
+        };
+        assert!(say(desired.try_password(&old).await, &expected));
+        until_ready(async || reconcile_desired(&desired).await).await;
+    }
+
+    // The others follow a new master by the new password.
+    desired.hand_over(0).await.expect("another one takes over");
+    let status = until_ready(async || reconcile_desired(&desired).await).await;
+    assert_eq!(status.reason, "Ready", "{}", status.message);
 }

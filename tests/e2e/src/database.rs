@@ -15,14 +15,20 @@ use crate::{cluster, setting};
 /// The database of the hub under test: its servers and the administrator's password as integration tests get them, its
 /// name from the configuration of the hub.
 pub async fn of_the_hub(client: &kube::Client) -> Database {
-    let path = setting("FLICKRHUB_TEST_CONFIG");
-    let config = yaml(&std::fs::read_to_string(path).expect("the configuration of integration tests"));
+    let config = access();
     let mongodb = &config["mongodb"];
     let password = std::fs::read_to_string(text(&mongodb["passwordFile"])).expect("the password");
+    log_in(client, text(&mongodb["username"]), password.trim()).await
+}
+
+/// The same as another user. Whether it is let in is told by the first command.
+pub async fn log_in(client: &kube::Client, user: &str, password: &str) -> Database {
+    let config = access();
+    let mongodb = &config["mongodb"];
     let hosts = mongodb["hosts"].as_sequence().expect("a list of hosts");
     let credential = Credential::builder()
-        .username(text(&mongodb["username"]).to_owned())
-        .password(password.trim().to_owned())
+        .username(user.to_owned())
+        .password(password.to_owned())
         .source("admin".to_owned())
         .build();
     let authorities = PathBuf::from(text(&mongodb["caFile"]));
@@ -40,6 +46,12 @@ pub async fn of_the_hub(client: &kube::Client) -> Database {
         .build();
     let server = Client::with_options(options).expect("a client of MongoDB");
     server.database(&name(client).await)
+}
+
+/// How integration tests reach the data tier.
+fn access() -> Value {
+    let path = setting("FLICKRHUB_TEST_CONFIG");
+    yaml(&std::fs::read_to_string(path).expect("the configuration of integration tests"))
 }
 
 async fn name(client: &kube::Client) -> String {

@@ -10,7 +10,7 @@ mkdir -p "$run/conf.d"
 # A container that is started again in the same pod finds its files there, and they are read-only.
 cp -f /etc/rabbitmq-config/enabled_plugins "$run/enabled_plugins"
 cp -f /etc/rabbitmq-config/rabbitmq.conf "$run/conf.d/10-settings.conf"
-printf 'default_user = %s\ndefault_pass = %s\n' "$APP_USER" "$(cat /etc/rabbitmq-auth/password)" \
+printf 'default_user = %s\ndefault_pass = %s\n' "$(cat /etc/rabbitmq-auth/username)" "$(cat /etc/rabbitmq-auth/password)" \
     >"$run/conf.d/20-user.conf"
 
 rm -f "$HOME/.erlang.cookie"

@@ -4,6 +4,7 @@
 set -eu
 . /etc/redis/peers.sh
 . /etc/redis/certificate.sh
+. /etc/redis/passwords.sh
 umask 077
 state=/data/sentinel.conf
 
@@ -25,6 +26,7 @@ SETTINGS
     mv "$state.new" "$state"
 fi
 
+rules=$(passwords)
 {
     awk -v name="$MASTER_NAME" -v quorum="$QUORUM" '
         $1 == "port" || $1 ~ /^tls-/ { next }
@@ -43,8 +45,8 @@ tls-auth-clients no
 tls-replication yes
 SETTINGS
     password=$(cat /etc/redis-auth/password)
-    printf 'requirepass %s\nsentinel sentinel-pass %s\nsentinel auth-pass %s %s\n' \
-        "$password" "$password" "$MASTER_NAME" "$password"
+    printf 'user default on%s ~* &* +@all\nsentinel sentinel-pass %s\nsentinel auth-pass %s %s\n' \
+        "$rules" "$password" "$MASTER_NAME" "$password"
     unset password
 } >"$state.new"
 mv "$state.new" "$state"
@@ -68,4 +70,14 @@ start_anew() {
     kill -TERM $$
 }
 on_new_certificate /etc/redis-tls start_anew &
+
+# As redis-start.sh does it. The password for other Sentinels comes last.
+take_passwords() {
+    password=$(cat /etc/redis-auth/password)
+    answers=$(printf 'ACL SETUSER default resetpass%s\nSENTINEL SET %s auth-pass %s\nSENTINEL CONFIG SET sentinel-pass %s\n' \
+        "$(passwords)" "$MASTER_NAME" "$password" "$password" | cli -p 26379)
+    unset password
+    [ "$(echo "$answers" | tr -d '\n')" = OKOKOK ]
+}
+on_new_passwords "$rules" take_passwords &
 exec redis-sentinel "$state"

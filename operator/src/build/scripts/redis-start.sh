@@ -4,6 +4,7 @@
 set -eu
 . /etc/redis/peers.sh
 . /etc/redis/certificate.sh
+. /etc/redis/passwords.sh
 umask 077
 
 master=
@@ -33,6 +34,8 @@ touch /data/seeded
 near=0
 [ "$REPLICAS" -eq 1 ] || near=1
 
+rules=$(passwords)
+
 {
     cat <<SETTINGS
 dir /data
@@ -59,7 +62,7 @@ maxmemory $MAX_MEMORY
 maxmemory-policy noeviction
 SETTINGS
     password=$(cat /etc/redis-auth/password)
-    printf 'requirepass %s\nmasterauth %s\n' "$password" "$password"
+    printf 'user default on%s ~* &* +@all\nmasterauth %s\n' "$rules" "$password"
     unset password
     [ "$master" = "$ME" ] || printf 'replicaof %s 6379\n' "$master"
 } >/run/redis/redis.conf
@@ -70,6 +73,14 @@ read_certificate() {
         tls-key-file /etc/redis-tls/tls.key)" = OK ]
 }
 on_new_certificate /etc/redis-tls read_certificate &
+
+# Clients that are logged in stay so. The password for the master comes last: who sees it there knows that all is done.
+take_passwords() {
+    answers=$(printf 'ACL SETUSER default resetpass%s\nCONFIG SET masterauth %s\n' \
+        "$(passwords)" "$(cat /etc/redis-auth/password)" | cli)
+    [ "$(echo "$answers" | tr -d '\n')" = OKOK ]
+}
+on_new_passwords "$rules" take_passwords &
 
 echo "starts as $ME with master $master"
 exec redis-server /run/redis/redis.conf

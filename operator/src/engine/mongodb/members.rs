@@ -33,7 +33,8 @@ const AUTHENTICATION_FAILED: i32 = 18;
 const ALREADY_INITIALIZED: i32 = 23;
 const INVALID_REPLICA_SET_CONFIG: i32 = 93;
 const NOT_YET_INITIALIZED: i32 = 94;
-const USER_ALREADY_EXISTS: i32 = 51003;
+pub(super) const USER_ALREADY_EXISTS: i32 = 51003;
+pub(super) const USER_NOT_FOUND: i32 = 11;
 
 /// An action failed; observing again tells whether it had an effect.
 #[derive(Debug, thiserror::Error)]
@@ -54,11 +55,14 @@ pub enum ActionError {
     /// There is no such member.
     #[error("there is no such member")]
     Unknown,
+    /// Nobody, or more than one, says that it is the primary.
+    #[error("no member is the primary at the moment")]
+    NoPrimary,
 }
 
 /// The members, each spoken to directly.
 pub struct Members<'a> {
-    desired: &'a Desired,
+    pub(super) desired: &'a Desired,
 }
 
 impl<'a> Members<'a> {
@@ -122,7 +126,7 @@ impl<'a> Members<'a> {
     ) -> Result<AccountState, ActionError> {
         let answer = system
             .database("admin")
-            .run_command(doc! { "usersInfo": { "user": account_name(account), "db": "admin" } })
+            .run_command(doc! { "usersInfo": { "user": self.account_name(account), "db": "admin" } })
             .await?;
         let Some(user) = answer
             .get_array("users")
@@ -136,7 +140,7 @@ impl<'a> Members<'a> {
         }
         let login = self.connect(
             primary,
-            credential(account_name(account), "admin", self.password(account)),
+            credential(self.account_name(account), "admin", self.password(account)),
         )?;
         let outcome = login.database("admin").run_command(doc! { "ping": 1 }).await;
         login.shutdown().immediate(true).await;
@@ -169,7 +173,7 @@ impl<'a> Members<'a> {
 
     async fn write_account(&self, command: &str, primary: &str, account: Account) -> Result<(), ActionError> {
         let command = doc! {
-            command: account_name(account),
+            command: self.account_name(account),
             "pwd": self.password(account).expose_secret(),
             "roles": self.roles(account),
             "mechanisms": ["SCRAM-SHA-256"],
@@ -269,7 +273,7 @@ impl<'a> Members<'a> {
             .map_err(|_| ActionError::TimedOut)?
     }
 
-    fn connect(&self, host: &str, credential: Credential) -> Result<Client, ActionError> {
+    pub(super) fn connect(&self, host: &str, credential: Credential) -> Result<Client, ActionError> {
         let address = ServerAddress::parse(host).map_err(|_| ActionError::Address(host.to_owned()))?;
         let options = ClientOptions::builder()
             .hosts(vec![address])
@@ -285,7 +289,7 @@ impl<'a> Members<'a> {
     }
 
     /// The login of the members among themselves; its password is the key file without its white space.
-    fn system(&self) -> Credential {
+    pub(super) fn system(&self) -> Credential {
         let key: String = self.desired.keyfile.expose_secret().split_whitespace().collect();
         credential("__system", "local", &SecretString::from(key))
     }
@@ -293,11 +297,18 @@ impl<'a> Members<'a> {
     const fn password(&self, account: Account) -> &SecretString {
         match account {
             Account::Admin => &self.desired.admin_password,
-            Account::App => &self.desired.app_password,
+            Account::App => &self.desired.app.password,
         }
     }
 
-    fn roles(&self, account: Account) -> Vec<Bson> {
+    pub(super) fn account_name(&self, account: Account) -> &str {
+        match account {
+            Account::Admin => names::MONGODB_ADMIN,
+            Account::App => &self.desired.app.username,
+        }
+    }
+
+    pub(super) fn roles(&self, account: Account) -> Vec<Bson> {
         let database = self.desired.database.as_str();
         let roles = match account {
             Account::Admin => vec![("root", "admin")],
@@ -378,14 +389,7 @@ fn remove(members: &mut Vec<Bson>, host: &str) {
     });
 }
 
-const fn account_name(account: Account) -> &'static str {
-    match account {
-        Account::Admin => names::MONGODB_ADMIN,
-        Account::App => names::MONGODB_USER,
-    }
-}
-
-fn credential(user: &str, database: &str, password: &SecretString) -> Credential {
+pub(super) fn credential(user: &str, database: &str, password: &SecretString) -> Credential {
     Credential::builder()
         .username(user.to_owned())
         .source(database.to_owned())
@@ -433,19 +437,19 @@ async fn has_collections(client: &Client) -> Result<bool, ActionError> {
     Ok(collections.unwrap_or_default() > 0)
 }
 
-fn code(error: &Error) -> Option<i32> {
+pub(super) fn code(error: &Error) -> Option<i32> {
     match error.kind.as_ref() {
         ErrorKind::Command(command) => Some(command.code),
         _ => None,
     }
 }
 
-fn is_refused(error: &Error) -> bool {
+pub(super) fn is_refused(error: &Error) -> bool {
     matches!(error.kind.as_ref(), ErrorKind::Authentication { .. })
         || code(error) == Some(AUTHENTICATION_FAILED)
 }
 
-fn short(error: &Error) -> String {
+pub(super) fn short(error: &Error) -> String {
     match error.kind.as_ref() {
         ErrorKind::ServerSelection { .. } | ErrorKind::Io(_) => "no connection".to_owned(),
         ErrorKind::Command(command) => command.code_name.clone(),
@@ -453,7 +457,7 @@ fn short(error: &Error) -> String {
     }
 }
 
-fn ignore(outcome: Result<Document, Error>, expected: i32) -> Result<(), ActionError> {
+pub(super) fn ignore(outcome: Result<Document, Error>, expected: i32) -> Result<(), ActionError> {
     match outcome {
         Err(error) if code(&error) != Some(expected) => Err(error.into()),
         _ => Ok(()),

@@ -14,6 +14,7 @@
 mod answers;
 mod decide;
 mod finding;
+mod logins;
 mod members;
 mod roster;
 #[cfg(test)]
@@ -25,6 +26,7 @@ pub use decide::{
     Account, AccountState, Accounts, Action, Configuration, Member, MemberState, Observed, Role, decide,
 };
 pub use finding::Finding;
+use flickrhub_job::config::Login;
 use flickrhub_job::connection::trust::Trust;
 pub use members::{ActionError, Members};
 use secrecy::SecretString;
@@ -54,8 +56,8 @@ pub struct Desired {
     pub keyfile: SecretString,
     /// The password of the administrator.
     pub admin_password: SecretString,
-    /// The password of the application's user.
-    pub app_password: SecretString,
+    /// The application's user.
+    pub app: Login,
     /// The authorities by which the members are known; without any, there is no TLS.
     pub trust: Option<Trust>,
     /// See [`ELECTION_TIMEOUT_MS`].
@@ -79,7 +81,7 @@ impl Desired {
             database: names::MONGODB_DATABASE.to_owned(),
             keyfile: secrets.keyfile.clone(),
             admin_password: secrets.admin_password.clone(),
-            app_password: secrets.app_password.clone(),
+            app: secrets.app.clone(),
             trust: hub.trust.clone(),
             election_timeout_ms: ELECTION_TIMEOUT_MS,
             standard: Standard::of(hub.was_ready(Part::MongoDb)),

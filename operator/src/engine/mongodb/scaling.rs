@@ -152,7 +152,10 @@ fn desired(pods: usize, kept: usize) -> Desired {
         database: "flickrhub".to_owned(),
         keyfile: SecretString::from("key"),
         admin_password: SecretString::from("admin"),
-        app_password: SecretString::from("app"),
+        app: Login {
+            username: "flickrhub".to_owned(),
+            password: SecretString::from("app"),
+        },
         election_timeout_ms: ELECTION_TIMEOUT_MS,
         trust: None,
         standard: Standard::Serving,

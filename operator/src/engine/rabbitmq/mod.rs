@@ -13,6 +13,7 @@
 
 mod decide;
 mod finding;
+mod logins;
 mod nodes;
 mod roster;
 
@@ -20,9 +21,9 @@ use std::convert::Infallible;
 
 pub use decide::{Action, Node, Observed, Peer, View, decide};
 pub use finding::Finding;
+use flickrhub_job::config::Login;
 use flickrhub_job::connection::trust::Trust;
 pub use nodes::{ActionError, Nodes};
-use secrecy::SecretString;
 use url::Url;
 
 use super::roster::{Members, Roster};
@@ -44,9 +45,7 @@ pub struct Desired {
     /// The authorities by which they are known; without any, there is no TLS.
     pub trust: Option<Trust>,
     /// The user.
-    pub username: String,
-    /// Its password.
-    pub password: SecretString,
+    pub login: Login,
     /// The virtual host.
     pub vhost: String,
     /// Members that a queue starts with.
@@ -73,8 +72,7 @@ impl Desired {
                 .collect(),
             kept: size.kept(),
             trust: hub.trust.clone(),
-            username: names::RABBITMQ_USER.to_owned(),
-            password: secrets.password.clone(),
+            login: secrets.login.clone(),
             vhost: names::RABBITMQ_VHOST.to_owned(),
             group_size: hub.rabbitmq.replicas,
             standard: Standard::of(hub.was_ready(Part::RabbitMq)),

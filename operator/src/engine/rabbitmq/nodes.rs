@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use flickrhub_job::config::Login;
 use flickrhub_job::connection::rabbitmq::dial;
 use flickrhub_job::topology::declare_missing;
 use futures::future::{join, join_all};
@@ -117,7 +118,7 @@ impl CriticalAnswer {
 /// The nodes of the wanted cluster.
 pub struct Nodes<'a> {
     client: reqwest::Client,
-    desired: &'a Desired,
+    pub(super) desired: &'a Desired,
 }
 
 impl<'a> Nodes<'a> {
@@ -174,7 +175,12 @@ impl<'a> Nodes<'a> {
     }
 
     /// Changes something by the management API of the first node that does it.
-    async fn change(&self, method: &Method, path: &[&str], body: &Value) -> Result<(), ActionError> {
+    pub(super) async fn change(
+        &self,
+        method: &Method,
+        path: &[&str],
+        body: &Value,
+    ) -> Result<(), ActionError> {
         let mut refusal = ActionError::NoManagement;
         for address in &self.desired.management {
             let request = self.request(method.clone(), address, path);
@@ -245,15 +251,23 @@ impl<'a> Nodes<'a> {
     }
 
     fn request(&self, method: Method, address: &Url, path: &[&str]) -> RequestBuilder {
+        self.request_as(&self.desired.login, method, address, path)
+    }
+
+    pub(super) fn request_as(
+        &self,
+        login: &Login,
+        method: Method,
+        address: &Url,
+        path: &[&str],
+    ) -> RequestBuilder {
         let mut url = address.clone();
         // Segment by segment, because the name of the default virtual host is a slash.
         if let Ok(mut segments) = url.path_segments_mut() {
             segments.clear().extend(path);
         }
-        self.client.request(method, url).basic_auth(
-            &self.desired.username,
-            Some(self.desired.password.expose_secret()),
-        )
+        let request = self.client.request(method, url);
+        request.basic_auth(&login.username, Some(login.password.expose_secret()))
     }
 
     /// Declares what is missing, through the first node that accepts a connection.
@@ -283,8 +297,8 @@ impl<'a> Nodes<'a> {
             scheme: AMQPScheme::AMQP,
             authority: AMQPAuthority {
                 userinfo: AMQPUserInfo {
-                    username: self.desired.username.clone(),
-                    password: self.desired.password.expose_secret().to_owned(),
+                    username: self.desired.login.username.clone(),
+                    password: self.desired.login.password.expose_secret().to_owned(),
                 },
                 host: host.to_owned(),
                 port: port.parse().ok()?,

@@ -12,6 +12,7 @@ mod circuits;
 mod decide;
 mod finding;
 mod hand_over;
+mod passwords;
 mod roster;
 mod servers;
 

@@ -163,7 +163,7 @@ fn read_master(fields: &HashMap<String, String>, quorum: bool) -> SentinelState 
     }
 }
 
-fn is_refused(error: &RedisError) -> bool {
+pub(super) fn is_refused(error: &RedisError) -> bool {
     error.kind() == ErrorKind::AuthenticationFailed || matches!(error.code(), Some("WRONGPASS" | "NOAUTH"))
 }
 

@@ -25,6 +25,10 @@ pub(crate) async fn secrets(client: &Client) -> Vec<Secret> {
         for secret in ours {
             let name = secret.name_any();
             for (key, value) in secret.data.unwrap_or_default() {
+                // Whose a password is stands beside it, and is no secret.
+                if key.ends_with("username") {
+                    continue;
+                }
                 found.extend(Secret::all_of(&format!("{key} of Secret {name}"), &value.0));
             }
         }

@@ -1,5 +1,6 @@
 //! One decision at a time.
 
+use flickrhub_job::config::Login;
 use proptest::prelude::*;
 use secrecy::SecretString;
 
@@ -16,8 +17,10 @@ fn desired(standard: Standard) -> Desired {
         amqp: ["a:5671", "b:5671", "c:5671"].map(str::to_owned).to_vec(),
         kept: 3,
         trust: None,
-        username: "flickrhub".to_owned(),
-        password: SecretString::from("password"),
+        login: Login {
+            username: "flickrhub".to_owned(),
+            password: SecretString::from("password"),
+        },
         vhost: "/".to_owned(),
         group_size: 3,
         standard,

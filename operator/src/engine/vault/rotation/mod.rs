@@ -130,7 +130,7 @@ async fn open(
     secrets: &MongoDbSecrets,
 ) -> Result<(Access, mongodb::Client), RotationError> {
     let access = Access::open(context, hub, false).await?;
-    Ok((access, hub_database::connect(hub, &secrets.app_password)?))
+    Ok((access, hub_database::connect(hub, &secrets.app)?))
 }
 
 /// The same at `now`, for a Vault and a database that are at hand.
