@@ -26,7 +26,7 @@ pub(super) async fn lagging(
     objects: &[Object],
     live: &Live,
 ) -> Result<Option<String>, kube::Error> {
-    let (wanted, late) = deployments(objects, live);
+    let (wanted, late) = deployments(objects, live, hub.keeps_templates);
     if late.is_some() {
         return Ok(late);
     }
@@ -36,8 +36,13 @@ pub(super) async fn lagging(
     Ok(pods.items.iter().find_map(|pod| old_pod(&wanted, pod)))
 }
 
-/// The checksum that the pods of each component are to have, and the first Deployment that is not as it was built.
-fn deployments(objects: &[Object], live: &Live) -> (BTreeMap<String, String>, Option<String>) {
+/// The checksum that the pods of each component are to have, and the first Deployment that is not as it was built. Templates
+/// that are kept as an earlier version of the operator built them were built from the same Secrets.
+fn deployments(
+    objects: &[Object],
+    live: &Live,
+    keeps_templates: bool,
+) -> (BTreeMap<String, String>, Option<String>) {
     let mut wanted = BTreeMap::new();
     let mut late = None;
     for object in objects {
@@ -53,7 +58,8 @@ fn deployments(objects: &[Object], live: &Live) -> (BTreeMap<String, String>, Op
             .get(Kind::Deployment, &name)
             .and_then(|object| object.pointer(path)?.get(checksum::ANNOTATION))
             .and_then(Value::as_str);
-        if found != Some(&sum) {
+        let sum = found.filter(|_| keeps_templates).map_or(sum, str::to_owned);
+        if found != Some(sum.as_str()) {
             late.get_or_insert_with(|| format!("{name} is not changed yet"));
         }
         wanted.insert(component, sum);
@@ -85,6 +91,7 @@ mod tests {
     use super::*;
     use crate::build::build;
     use crate::fixtures;
+    use crate::secrets::SecretsChecksums;
 
     fn pod(component: &str, sum: &str, phase: &str) -> Pod {
         let pod = json!({
@@ -110,7 +117,7 @@ mod tests {
     fn every_process_counts_and_waits_for_its_deployment() {
         let hub = fixtures::validated(&fixtures::minimal());
         let objects = build(&hub, &fixtures::checksums());
-        let (wanted, late) = deployments(&objects, &Live::default());
+        let (wanted, late) = deployments(&objects, &Live::default(), false);
         assert!(late.is_some());
         for component in ["api", "dispatcher", "callbacks", "worker-rest"] {
             assert!(wanted.contains_key(component), "{component}");
@@ -118,6 +125,15 @@ mod tests {
         let all = objects
             .iter()
             .map(|object| (object.kind(), object.name(), json!(object)));
-        assert_eq!(deployments(&objects, &Live::of(all)).1, None);
+        let live = Live::of(all);
+        assert_eq!(deployments(&objects, &live, false).1, None);
+        let another = SecretsChecksums {
+            mongodb_app: "6666666666666666".to_owned(),
+            ..fixtures::checksums()
+        };
+        let others = build(&hub, &another);
+        assert!(deployments(&others, &live, false).1.is_some());
+        let (kept, late) = deployments(&others, &live, true);
+        assert_eq!((kept, late), deployments(&objects, &live, false));
     }
 }
