@@ -8,7 +8,10 @@
 //! reconciliation. Every reconciliation says when the next one comes at the latest, and that one mends a status that
 //! somebody else has edited.
 //!
-//! A watch that fails is begun anew after a growing pause, by itself: the others go on.
+//! A watch that fails is begun anew after a growing pause, by itself: the others go on. Kinds that a cluster may not know are
+//! watched while it does ([`optional`]).
+
+mod optional;
 
 use std::fmt::Debug;
 use std::sync::Arc;
@@ -34,6 +37,7 @@ use crate::apply::children::{HubId, Seen};
 use crate::autoscaling::scaler;
 use crate::backoff;
 use crate::build::Kind;
+use crate::build::keda::{ScaledObject, TriggerAuthentication};
 use crate::build::labels::{INSTANCE, MANAGED_BY};
 use crate::client_controller;
 use crate::context::Context;
@@ -90,6 +94,16 @@ pub async fn run(ctx: Context, metrics: Metrics, shutdown: impl Future<Output = 
         .reconcile_on(of_hubs::<HorizontalPodAutoscaler>(
             &shared,
             Kind::HorizontalPodAutoscaler,
+            &ours,
+        ))
+        .reconcile_on(optional::of_hubs::<ScaledObject>(
+            &shared,
+            Kind::ScaledObject,
+            &ours,
+        ))
+        .reconcile_on(optional::of_hubs::<TriggerAuthentication>(
+            &shared,
+            Kind::TriggerAuthentication,
             &ours,
         ))
         .reconcile_on(of_hubs::<Ingress>(&shared, Kind::Ingress, &ours))
@@ -211,8 +225,20 @@ fn seen_of<K>(
 where
     K: Resource<DynamicType = ()> + Clone + DeserializeOwned + Debug + Send + 'static,
 {
+    taken(shared, kind, watched(shared, api, ours.clone()))
+}
+
+/// The hubs that are concerned by the events of a watch, which are taken into what is known of children.
+fn taken<K>(
+    shared: &Arc<Shared>,
+    kind: Kind,
+    events: impl Stream<Item = watcher::Result<watcher::Event<PartialObjectMeta<K>>>> + Send + 'static,
+) -> impl Stream<Item = ObjectRef<Hub>> + Send + 'static
+where
+    K: Resource<DynamicType = ()> + 'static,
+{
     let taker = Arc::clone(shared);
-    watched(shared, api, ours.clone()).flat_map(move |event| {
+    events.flat_map(move |event| {
         let concerned = event.map_or_else(
             |_| Vec::new(),
             |event| {

@@ -67,7 +67,7 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 # Where KEDA scales the workers.
 - apiGroups: [keda.sh]
   resources: [scaledobjects, triggerauthentications]
-  verbs: [get, list, create, patch, delete]
+  verbs: [get, list, watch, create, patch, delete]
 # Where a hub names an issuer of cert-manager.
 - apiGroups: [cert-manager.io]
   resources: [certificates]

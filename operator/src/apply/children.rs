@@ -48,6 +48,8 @@ pub enum Seen<'a> {
     Listed(&'a ObjectMeta),
     /// Every object that there is was listed.
     Complete,
+    /// The watch has ended, and nobody tells what happens from now on.
+    Ended,
     /// An object was made or changed.
     Changed(&'a ObjectMeta),
     /// An object is gone, or is none of ours any more.
@@ -148,6 +150,10 @@ impl Children {
                 Vec::new()
             }
             Seen::Complete => inner.complete(kind),
+            Seen::Ended => {
+                inner.watches.entry(kind).or_default().is_complete = false;
+                Vec::new()
+            }
             Seen::Listed(meta) => inner.put(kind, meta, true),
             Seen::Changed(meta) => inner.put(kind, meta, false),
             Seen::Gone(meta) => inner.gone(kind, meta),

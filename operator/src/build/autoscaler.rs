@@ -19,6 +19,7 @@ use super::keda::{
 use super::{Object, labels, pod, worker};
 use crate::autoscaling::{BACKLOG_METRIC, HUB_LABEL, QUEUE_LABEL, Scaling};
 use crate::names::{REDIS_KEY_PREFIX, REDIS_MASTER, SENTINEL_PORT};
+use crate::pki::{AUTHORITIES, Server};
 use crate::validate::{QueuePlan, ValidatedHub};
 
 /// Workers that use more than this share of their CPU request get company, where nobody can tell the backlog.
@@ -146,6 +147,8 @@ fn scaled_object(hub: &ValidatedHub, queue: Queue, plan: &QueuePlan) -> ScaledOb
         ("listName", window_key(REDIS_KEY_PREFIX, queue)),
         ("listLength", jobs_per_replica.max(1).to_string()),
         ("activationListLength", "0".to_owned()),
+        // Of Redis and of its Sentinels: both speak nothing else.
+        ("enableTLS", "true".to_owned()),
     ];
     ScaledObject {
         metadata: labels::meta(hub, name.clone(), worker::component(queue)),
@@ -175,16 +178,23 @@ fn scaled_object(hub: &ValidatedHub, queue: Queue, plan: &QueuePlan) -> ScaledOb
     }
 }
 
+/// The user is the default one, of Redis and of its Sentinels. The authorities are read from where the servers have them too,
+/// since a `ConfigMap` is no source of every version of KEDA.
 fn trigger_authentication(hub: &ValidatedHub) -> TriggerAuthentication {
-    let password = |parameter: &str| SecretTarget {
+    let target = |parameter: &str, name: String, key: &str| SecretTarget {
         parameter: parameter.to_owned(),
-        name: hub.names.redis_auth(),
-        key: "password".to_owned(),
+        name,
+        key: key.to_owned(),
     };
+    let password = |parameter: &str| target(parameter, hub.names.redis_auth(), "password");
     TriggerAuthentication {
         metadata: labels::meta(hub, hub.names.keda_login(), "autoscaling"),
         spec: TriggerAuthenticationSpec {
-            secret_target_ref: vec![password("password"), password("sentinelPassword")],
+            secret_target_ref: vec![
+                password("password"),
+                password("sentinelPassword"),
+                target("ca", Server::Redis.secret(hub), AUTHORITIES),
+            ],
         },
     }
 }
@@ -243,6 +253,37 @@ mod tests {
         assert_eq!(of_kind(&objects, Kind::ScaledObject).len(), 3);
         insta::assert_yaml_snapshot!("keda-worker-rest", of_rest(&objects, Kind::ScaledObject));
         insta::assert_yaml_snapshot!("keda-login", of_kind(&objects, Kind::TriggerAuthentication));
+    }
+
+    /// The names of the parameters: <https://keda.sh/docs/latest/scalers/redis-sentinel-lists/>.
+    #[test]
+    fn keda_checks_the_certificates_of_redis_and_its_sentinels() {
+        let objects = scaled_by(AutoscalingProvider::Keda, &fixtures::cluster(), 1);
+        for scaled in of_kind(&objects, Kind::ScaledObject) {
+            let metadata = &scaled["spec"]["triggers"][0]["metadata"];
+            assert_eq!(metadata["enableTLS"], "true");
+            assert_eq!(metadata["unsafeSsl"], Value::Null);
+            // A certificate is for names, so KEDA must not connect to addresses.
+            let addresses = metadata["addresses"].as_str().unwrap_or_default();
+            assert!(
+                addresses.split(',').all(|address| address.contains(".svc.")),
+                "{addresses}"
+            );
+        }
+        let login = &of_kind(&objects, Kind::TriggerAuthentication)[0]["spec"]["secretTargetRef"];
+        let targets = login.as_array().into_iter().flatten();
+        let found: Vec<_> = targets
+            .map(|target| (&target["parameter"], &target["name"], &target["key"]))
+            .collect();
+        let found = json!(found);
+        assert_eq!(
+            found,
+            json!([
+                ["password", "gallery-redis-auth", "password"],
+                ["sentinelPassword", "gallery-redis-auth", "password"],
+                ["ca", "gallery-redis-tls", "ca.crt"],
+            ])
+        );
     }
 
     #[test]

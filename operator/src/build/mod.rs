@@ -17,7 +17,7 @@ mod autoscaler;
 pub(crate) mod checksum;
 pub mod config;
 mod dispatcher;
-mod keda;
+pub(crate) mod keda;
 pub(crate) mod labels;
 pub mod limits;
 mod mongodb;

@@ -10,6 +10,7 @@
 //! | `world`, `ending` | a namespace in which operators live and die, and what it comes to |
 //! | `turn`, `crash_points` | every request goes wrong |
 //! | `mutation`, `mutations` | every field is changed |
+//! | `keda` | kinds that come and go |
 
 #![expect(clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
@@ -20,6 +21,7 @@ mod crash_points;
 mod ending;
 mod etcd;
 mod fault;
+mod keda;
 mod mutation;
 mod mutations;
 #[path = "../engines/servers.rs"]

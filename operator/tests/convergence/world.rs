@@ -128,7 +128,12 @@ impl World {
 
     /// A new operator behind a line.
     pub(crate) fn operator(&self, line: Line) -> Operator {
-        let client = line.client(self.client.clone());
+        let ctx = self.context(&line.client(self.client.clone()));
+        Operator { ctx, line }
+    }
+
+    /// What an operator works with that reaches the API server by this client.
+    pub(crate) fn context(&self, client: &Client) -> Context {
         let reporter = Reporter {
             controller: "flickrhub-operator".to_owned(),
             instance: None,
@@ -144,8 +149,7 @@ impl World {
             external_metrics: None,
         };
         let recorder = Recorder::new(client.clone(), reporter);
-        let ctx = Context::new(client.clone(), client, recorder, settings).with_data_tier(self.tier.clone());
-        Operator { ctx, line }
+        Context::new(client.clone(), client.clone(), recorder, settings).with_data_tier(self.tier.clone())
     }
 
     /// One round of an operator: the hub and the client, each reconciled once. It may die on the way.

@@ -164,3 +164,16 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn nothing_is_known_once_a_watch_has_ended_until_another_has_listed_everything() {
+    let children = watched();
+    children.settle(KIND, &hub(), &object("a", 1), BUILT);
+    assert_eq!(known(&children), Some((names(&["a"]), names(&[]))));
+    children.see(KIND, Seen::Ended);
+    assert_eq!(known(&children), None);
+    children.see(KIND, Seen::Begin);
+    assert_eq!(known(&children), None);
+    children.see(KIND, Seen::Complete);
+    assert_eq!(known(&children), Some((names(&[]), names(&[]))));
+}
