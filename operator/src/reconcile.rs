@@ -246,6 +246,8 @@ pub async fn report_unreadable(
 ) -> Result<Option<Duration>, ReconcileError> {
     let namespace = hub.metadata.namespace.clone().unwrap_or_default();
     let name = hub.metadata.name.clone().unwrap_or_default();
+    // What it is to be is not known any more, so nobody scales its workers by what it was.
+    ctx.scaled.remove(&namespace, &name);
     let found = untyped(ctx, &namespace).get_opt(&name).await;
     let Some(found) = found.map_err(|source| ReconcileError::Read {
         name: name.clone(),
@@ -353,7 +355,79 @@ async fn patch_status(
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
+    use flickrhub_job::queue::Queue;
+    use http::{Request, Response};
+    use kube::Client;
+    use kube::client::Body;
+    use kube::runtime::events::{Recorder, Reporter};
+
     use super::*;
+    use crate::autoscaling::scaled::ScaledHub;
+    use crate::context::Settings;
+    use crate::fixtures;
+    use crate::validate::Surroundings;
+
+    /// An API server that answers everything with this object.
+    fn server_with(object: &Value) -> Client {
+        let body = object.to_string().into_bytes();
+        let answer = move |_: Request<Body>| {
+            std::future::ready(Ok::<_, kube::Error>(Response::new(Body::from(body.clone()))))
+        };
+        Client::new(tower::service_fn(answer), "default")
+    }
+
+    fn context(client: &Client) -> Context {
+        let settings = Settings {
+            surroundings: Surroundings {
+                cluster_domain: "cluster.local".to_owned(),
+                operator_namespace: "flickrhub-system".to_owned(),
+                version: "1.0.0".to_owned(),
+            },
+            namespace: None,
+            concurrency: 1,
+            external_metrics: None,
+        };
+        let reporter = Reporter {
+            controller: "flickrhub-operator".to_owned(),
+            instance: None,
+        };
+        Context::new(
+            client.clone(),
+            client.clone(),
+            Recorder::new(client.clone(), reporter),
+            settings,
+        )
+    }
+
+    #[tokio::test]
+    async fn the_workers_of_a_hub_that_cannot_be_read_are_left_alone() -> Result<(), ReconcileError> {
+        let hub = json!({
+            "apiVersion": "flickrhub.dev/v1alpha1", "kind": "FlickrHub",
+            "metadata": {"name": "gallery", "namespace": "photos", "generation": 2},
+            "spec": {"queues": 5},
+        });
+        let ctx = context(&server_with(&hub));
+        let mut validated = fixtures::validated(&fixtures::minimal());
+        for plan in validated.queues.values_mut() {
+            plan.min_replicas = 0;
+        }
+        ctx.scaled.insert(ScaledHub {
+            hub: Arc::new(validated),
+            replicas: [(Queue::Rest, 1)].into(),
+            mongodb_password: "password".to_owned().into(),
+        });
+        assert_eq!(ctx.scaled.of_concern().len(), 1);
+        let invalid = InvalidObject {
+            error: "spec.queues: invalid type".to_owned(),
+            metadata: serde_json::from_value(hub["metadata"].clone()).unwrap_or_default(),
+        };
+        report_unreadable(&ctx, &invalid).await?;
+        assert!(ctx.scaled.of_concern().is_empty());
+        assert!(ctx.backlogs.of("photos", "gallery").await.is_err());
+        Ok(())
+    }
 
     #[test]
     fn what_is_known_of_a_hub_that_cannot_be_read_is_kept() {
