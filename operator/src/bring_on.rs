@@ -28,7 +28,7 @@ use crate::pki;
 use crate::reconcile::ReconcileError;
 use crate::secrets::{self, Secrets};
 use crate::validate::ValidatedHub;
-use crate::{engine, event, parts, pods, rolling};
+use crate::{engine, event, parts, pods};
 
 /// Applies the hub and brings its engines a step on. An object that cannot be applied, or that waits for a Secret, keeps
 /// neither the others from being applied nor a running data tier from being cared for.
@@ -71,7 +71,6 @@ pub(crate) async fn bring_on(
         built = build(&validated, secrets.checksums());
     }
     let validated = &validated;
-    rolling::keep_members(validated, &mut built, &live);
     let mut failures = ensured.failures;
     failures.extend(unread);
     let (stage, left) = if validated.hibernated {

@@ -31,6 +31,7 @@ const fn object_stalls(error: &ApplyError) -> Option<&'static str> {
         ApplyError::Refused { .. } => Some("ObjectRefused"),
         ApplyError::NameTaken { .. } => Some("NameTaken"),
         ApplyError::Volume { .. } => Some("VolumeCannotGrow"),
+        ApplyError::Smaller { .. } => Some("VolumeCannotShrink"),
         ApplyError::Api { .. } | ApplyError::StillThere { .. } | ApplyError::Encoding { .. } => None,
     }
 }

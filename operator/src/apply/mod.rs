@@ -8,6 +8,7 @@ pub mod children;
 mod differs;
 mod keep;
 mod live;
+mod members;
 mod volumes;
 
 use std::fmt::Debug;
@@ -82,6 +83,18 @@ pub enum ApplyError {
         size: String,
         /// What the client says.
         source: kube::Error,
+    },
+    /// A volume is to be smaller than it is made.
+    #[error(
+        "the volumes of {name} are made with {made} and cannot shrink to {size}: set storage.size back to {made} or more"
+    )]
+    Smaller {
+        /// The name of the set.
+        name: String,
+        /// The size that its members' volumes are made with.
+        made: String,
+        /// The size that they should have.
+        size: String,
     },
     /// An object has no JSON form, or the API server sent none.
     #[error("{name} cannot be encoded: {source}")]
@@ -174,6 +187,10 @@ async fn apply_one(
                 // It is made anew once it is gone.
                 return Ok(());
             }
+            if kind == Kind::StatefulSet {
+                members::keep(hub, &name, &mut desired, current);
+                volumes::refuse_less(&name, &desired, current)?;
+            }
             if kind == Kind::StatefulSet && volumes::grew(&desired, current) {
                 volumes::grow(&ctx.client, hub.names.namespace(), &desired).await?;
                 // The templates of a StatefulSet are immutable, so it is made anew; its pods go on and are adopted.
@@ -242,6 +259,9 @@ pub async fn would(
     let api = api(&ctx.client, kind, hub.names.namespace());
     match live.get(kind, &name) {
         Some(current) => {
+            if kind == Kind::StatefulSet {
+                volumes::refuse_less(&name, &desired, current)?;
+            }
             if kind == Kind::StatefulSet && volumes::grew(&desired, current) {
                 return Ok(Would::Grow(desired));
             }

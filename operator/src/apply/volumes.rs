@@ -33,6 +33,21 @@ pub(super) fn grew(desired: &Value, live: &Value) -> bool {
     }
 }
 
+/// Refuses volumes that should be smaller than the live StatefulSet makes them.
+///
+/// # Errors
+/// When they should be; the set is then left as it is.
+pub(super) fn refuse_less(name: &str, desired: &Value, live: &Value) -> Result<(), ApplyError> {
+    match (size(desired), size(live)) {
+        (Some(desired), Some(made)) if is_more(&made, &desired) => Err(ApplyError::Smaller {
+            name: name.to_owned(),
+            made: made.to_string(),
+            size: desired.to_string(),
+        }),
+        _ => Ok(()),
+    }
+}
+
 /// Takes over the templates of the live StatefulSet: a write that changed them would be refused.
 pub(super) fn keep_templates(desired: &mut Value, live: &Value) {
     if let (Some(desired), Some(live)) = (desired.pointer_mut(TEMPLATES), live.pointer(TEMPLATES)) {
@@ -107,6 +122,18 @@ mod tests {
         assert!(grew(&stateful_set("4Gi"), &stateful_set("2Gi")));
         assert!(!grew(&stateful_set("2Gi"), &stateful_set("2048Mi")));
         assert!(!grew(&stateful_set("1Gi"), &stateful_set("2Gi")));
+    }
+
+    #[test]
+    fn a_smaller_size_is_refused_and_both_are_named() {
+        let refused = |size| refuse_less("gallery-redis", &stateful_set(size), &stateful_set("2Gi"));
+        assert!(refused("2048Mi").is_ok() && refused("3Gi").is_ok());
+        let message = refused("1Gi")
+            .err()
+            .map(|error| error.to_string())
+            .unwrap_or_default();
+        assert!(message.contains("gallery-redis are made with 2Gi"), "{message}");
+        assert!(message.contains("shrink to 1Gi"), "{message}");
     }
 
     #[test]

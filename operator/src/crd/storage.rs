@@ -10,11 +10,11 @@ use super::{Quantity, rules};
 #[serde(rename_all = "camelCase")]
 #[schemars(extend("x-kubernetes-validations" = rules([
     ("quantity(string(self.size)).compareTo(quantity('64Mi')) >= 0", "size must be at least 64Mi"),
-    ("quantity(string(self.size)).compareTo(quantity(string(oldSelf.size))) >= 0", "size can grow but not shrink, because volumes cannot; keep the size"),
     ("has(self.className) == has(oldSelf.className) && (!has(self.className) || self.className == oldSelf.className)", "className cannot be changed, because volumes cannot move to another class; create another FlickrHub instead"),
 ])))]
 pub struct StorageSpec {
-    /// The size of the volume, for example `8Gi`. Can grow where the storage class allows expansion.
+    /// The size of the volume, for example `8Gi`. Can grow where the storage class allows expansion. A size below that of the
+    /// volumes is refused with the reason `VolumeCannotShrink`; one that could not be reached can be set back.
     pub size: Quantity,
     /// The storage class; the cluster's default without it. Cannot be changed.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -14,7 +14,6 @@
 
 mod decide;
 mod evict;
-mod keep;
 mod order;
 mod pods;
 #[cfg(test)]
@@ -28,7 +27,6 @@ use serde_json::{Value, json};
 
 pub use decide::{Step, decide};
 pub use evict::EvictError;
-pub use keep::keep_members;
 pub use order::restart_order;
 pub use pods::{Pod, Set};
 
