@@ -12,6 +12,7 @@ use crate::crd::FlickrHubStatus;
 use crate::engine::hub_database::{self, ConnectError};
 use crate::engine::logins::{self, Answer, LoginError};
 use crate::engine::redis::OpenCircuit;
+use crate::engine::roster::{Members as _, Roster};
 use crate::engine::vault::rotation::{self, RotationReport};
 use crate::engine::vault::{self, AccessError};
 use crate::engine::{Size, client, mongodb, rabbitmq, redis};
@@ -57,6 +58,16 @@ pub trait DataTier: Send + Sync {
 
     /// Vault or OpenBao.
     async fn vault(&self, ctx: &Context, hub: &ValidatedHub, live: &Live) -> (PartStatus, Progress);
+
+    /// What the engine behind a set says of its members now; `None` if there is no such engine, or it cannot be asked.
+    async fn roster(
+        &self,
+        ctx: &Context,
+        hub: &ValidatedHub,
+        secrets: &Secrets,
+        live: &Live,
+        set: &str,
+    ) -> Option<Roster>;
 
     /// The API client that every hub starts with. MongoDB and Vault are ready.
     async fn default_client(&self, ctx: &Context, hub: &ValidatedHub, secrets: &Secrets) -> PartStatus;
@@ -211,6 +222,35 @@ impl DataTier for OverNetwork {
             VaultPlan::External(_) => Progress::Idle,
         };
         (status, progress)
+    }
+
+    async fn roster(
+        &self,
+        ctx: &Context,
+        hub: &ValidatedHub,
+        secrets: &Secrets,
+        live: &Live,
+        set: &str,
+    ) -> Option<Roster> {
+        let names = &hub.names;
+        if set == names.redis() {
+            let size = Size::of(live, set, hub.redis.replicas);
+            let desired = redis::Desired::of(hub, secrets.redis.as_ref().ok()?, size);
+            Some(desired.roster().await)
+        } else if set == names.mongodb() {
+            let size = Size::of(live, set, hub.mongodb.members);
+            let desired = mongodb::Desired::of(hub, secrets.mongodb.as_ref().ok()?, size);
+            Some(desired.roster().await)
+        } else if set == names.rabbitmq() {
+            let size = Size::of(live, set, hub.rabbitmq.replicas);
+            let desired = rabbitmq::Desired::of(hub, secrets.rabbitmq.as_ref().ok()?, size).ok()?;
+            Some(desired.roster().await)
+        } else {
+            match &hub.vault {
+                VaultPlan::Managed(plan) if set == names.vault() => vault::roster(ctx, hub, plan).await,
+                _ => None,
+            }
+        }
     }
 
     async fn default_client(&self, ctx: &Context, hub: &ValidatedHub, secrets: &Secrets) -> PartStatus {

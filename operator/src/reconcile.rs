@@ -27,7 +27,7 @@ use crate::pki::{CertificatesReport, PkiError};
 use crate::secrets::SecretError;
 use crate::status::{self, Outcome};
 use crate::validate::{References, SecretDigest, referenced_secrets, validate};
-use crate::{autoscaling, backoff, event};
+use crate::{autoscaling, backoff, event, plan};
 
 /// How long a hub at rest is left alone when nothing changes.
 const REST: Duration = Duration::from_mins(5);
@@ -212,6 +212,10 @@ async fn report(
     let after = status::with_build(after, before, findings.build.as_ref(), Timestamp::now());
     let after = status::with_autoscaling(after, before, findings.autoscaling, Timestamp::now());
     let after = status::with_certificates(after, before, findings.certificates.as_ref(), Timestamp::now());
+    let after = FlickrHubStatus {
+        plan: plan::annotation::answer(ctx, hub).await,
+        ..after
+    };
     for key in findings.keys.iter().flat_map(|keys| &keys.rotated) {
         event::publish(ctx, &hub.object_ref(&()), &event::key_rotated(key)).await;
     }

@@ -51,7 +51,7 @@ pub use queues::{QueueSpec, QueuesSpec};
 pub use rabbitmq::RabbitMqSpec;
 pub use redis::RedisSpec;
 pub use resources::{Amounts, ResourcesSpec};
-pub use status::{BuildStatus, CredentialStatus, FlickrHubStatus, TransitKeyStatus};
+pub use status::{BuildStatus, CredentialStatus, FlickrHubStatus, PlanStatus, TransitKeyStatus};
 pub use storage::StorageSpec;
 pub use tls::{IssuerRef, TlsSpec};
 pub use vault::{

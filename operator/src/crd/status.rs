@@ -31,6 +31,9 @@ pub struct FlickrHubStatus {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"]))]
     pub credentials: Vec<CredentialStatus>,
+    /// The answer to the annotation `flickrhub.dev/plan`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub plan: Option<PlanStatus>,
     /// `Ready`, `Reconciling` and `Stalled` for the whole, and one condition for each part.
     #[serde(default)]
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
@@ -63,6 +66,18 @@ pub struct CredentialStatus {
     /// When they were replaced last, and every member refused the old ones; when they were made if they never were.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rotated_at: Option<Time>,
+}
+
+/// What a change would do that the annotation `flickrhub.dev/plan` holds.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct PlanStatus {
+    /// The generation of the spec that would be changed.
+    pub generation: i64,
+    /// A checksum of what was asked and of the version of the operator; empty while there is no answer yet.
+    pub request: String,
+    /// The plan, or why there is none.
+    pub text: String,
 }
 
 /// A transit key of the Vault.

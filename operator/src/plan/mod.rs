@@ -5,9 +5,11 @@
 //! objects are built by the same code that builds them when the change is made. Nothing is written, so nothing can be left
 //! half done.
 
+pub(crate) mod annotation;
 mod diff;
 mod restart;
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use k8s_openapi::api::core::v1::Pod;
@@ -26,6 +28,7 @@ use crate::consent;
 use crate::context::Context;
 use crate::crd::FlickrHub;
 use crate::hibernation::{Stage, put_to_rest};
+use crate::pki::{self, PkiError};
 use crate::reconcile::{ReconcileError, read_references};
 use crate::secrets::{self, SecretError};
 use crate::validate::{ValidatedHub, ValidationError, validate};
@@ -39,9 +42,17 @@ pub enum PlanError {
     /// The file is no hub.
     #[error("the file holds no FlickrHub: {0}")]
     File(#[from] serde_yaml_ng::Error),
+    /// The annotation holds no change of a spec.
+    #[error(
+        "the annotation flickrhub.dev/plan holds no fields of a spec, such as `redis: {{replicas: 5}}`: {0}"
+    )]
+    Annotation(String),
     /// The API server refuses the hub, or does not answer.
-    #[error("the API server refuses the FlickrHub: {0}")]
+    #[error("the API server refuses the FlickrHub: {}", said(.0))]
     Hub(#[source] kube::Error),
+    /// The certificate authorities of the hub cannot be read.
+    #[error(transparent)]
+    Trust(#[from] PkiError),
     /// Something that the hub refers to cannot be read.
     #[error(transparent)]
     Read(#[from] ReconcileError),
@@ -57,6 +68,26 @@ pub enum PlanError {
     /// The pods cannot be listed.
     #[error("cannot list the pods of the hub: {0}")]
     Pods(#[source] kube::Error),
+}
+
+impl PlanError {
+    /// Whether the same question may be answered another time.
+    pub(crate) fn may_pass(&self) -> bool {
+        match self {
+            Self::File(_) | Self::Annotation(_) | Self::Invalid(_) => false,
+            Self::Hub(kube::Error::Api(status)) => !matches!(status.code, 400 | 422),
+            Self::Object(error) => !matches!(error, ApplyError::Refused { .. } | ApplyError::Smaller { .. }),
+            Self::Hub(_) | Self::Trust(_) | Self::Read(_) | Self::Secret(_) | Self::Pods(_) => true,
+        }
+    }
+}
+
+/// What the API server says, which names the field.
+fn said(error: &kube::Error) -> String {
+    match error {
+        kube::Error::Api(status) => status.message.clone(),
+        error => error.to_string(),
+    }
 }
 
 /// What happens to an object.
@@ -112,8 +143,17 @@ pub fn read_file(text: &str, namespace: &str) -> Result<FlickrHub, PlanError> {
 /// When somebody would refuse it, or something that it takes cannot be read.
 pub async fn plan(ctx: &Context, wanted: FlickrHub) -> Result<Plan, PlanError> {
     let (before, after) = admitted(&ctx.client, wanted).await?;
-    let references = read_references(ctx, &after).await?;
-    let mut hub = validate(&after, &references, &ctx.settings.surroundings)?;
+    Box::pin(between(ctx, before.as_ref(), &after)).await
+}
+
+/// Plans the change from the hub as it is to `after`, as the API server would store it.
+async fn between(ctx: &Context, before: Option<&FlickrHub>, after: &FlickrHub) -> Result<Plan, PlanError> {
+    let references = read_references(ctx, after).await?;
+    let mut hub = validate(after, &references, &ctx.settings.surroundings)?;
+    hub.trust = pki::trust(ctx, &hub).await?;
+    if let Ok(facts) = ctx.cluster.facts(&ctx.client).await {
+        hub.autoscaling = hub.autoscaling.within(&facts);
+    }
     let secrets = secrets::existing(ctx, &hub).await?;
     let version = &ctx.settings.surroundings.version;
     let inputs = consent::inputs(&hub, &after.spec, secrets.checksums(), version);
@@ -158,14 +198,19 @@ pub async fn plan(ctx: &Context, wanted: FlickrHub) -> Result<Plan, PlanError> {
         name,
         fate: Fate::Deleted,
     }));
-    let restarts = restarts(&templates, &pods(ctx, &hub).await?);
+    let mut rosters = BTreeMap::new();
+    for (_, name, _) in templates.iter().filter(|(kind, ..)| *kind == Kind::StatefulSet) {
+        let roster = ctx.data_tier.roster(ctx, &hub, &secrets, &live, name).await;
+        rosters.extend(roster.map(|roster| (name.clone(), roster)));
+    }
+    let restarts = restarts(&templates, &pods(ctx, &hub).await?, &rosters);
     Ok(Plan {
         hub: hub.names.hub().to_owned(),
         steps,
         restarts,
         notes: notes(
-            before.as_ref(),
-            &after,
+            before,
+            after,
             &hub,
             last.map(|last| last.operator_version.as_str()),
             version,

@@ -180,6 +180,7 @@ pub fn status(
         credentials: previous
             .map(|status| status.credentials.clone())
             .unwrap_or_default(),
+        plan: None,
         conditions: conditions.list,
     }
 }

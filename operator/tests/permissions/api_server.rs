@@ -239,6 +239,9 @@ impl Inner {
         } else {
             merge(&mut object, sent);
         }
+        if asked.is_dry_run {
+            return success(&object);
+        }
         success(&self.store(place, object))
     }
 

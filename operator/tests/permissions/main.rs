@@ -158,6 +158,25 @@ async fn sleeps(server: &ApiServer, ctx: &Context) {
     });
 }
 
+/// A change is planned that an annotation holds; nothing but the status is another one afterwards.
+async fn plans(server: &ApiServer, ctx: &Context) {
+    let change = r#"{"api": {"replicas": 5}}"#;
+    server.change("flickrhubs", "gallery", |hub| {
+        hub["metadata"]["annotations"] = json!({"flickrhub.dev/plan": change});
+    });
+    bring_on(ctx).await;
+    server.change("deployments", "gallery-api", |deployment| {
+        assert_eq!(deployment["spec"]["replicas"], 2);
+    });
+    server.change("flickrhubs", "gallery", |hub| {
+        assert_eq!(hub["spec"].get("api").and_then(|api| api.get("replicas")), None);
+        let plan = hub["status"]["plan"]["text"].as_str().unwrap_or_default();
+        assert!(plan.contains("change Deployment gallery-api"), "{plan}");
+        hub["metadata"]["annotations"] = json!({});
+    });
+    bring_on(ctx).await;
+}
+
 /// A client of the hub is declared; the operator fails at MongoDB, after which it would make the Secret.
 async fn declares_a_client(server: &ApiServer, ctx: &Context) {
     let client = json!({
@@ -376,6 +395,7 @@ async fn every_right_is_used_and_no_other_is_needed() {
     tells(&ctx).await;
     begins(&server, &ctx).await;
     works(&server, &ctx).await;
+    plans(&server, &ctx).await;
     declares_a_client(&server, &ctx).await;
     serves_metrics(&server, &ctx).await;
     is_scaled_by_keda(&server, &ctx).await;

@@ -28,6 +28,8 @@ pub(crate) struct Asked {
     pub(crate) verb: &'static str,
     /// The labels that are selected.
     pub(crate) labels: Vec<(String, String)>,
+    /// Whether nothing is to come of it.
+    pub(crate) is_dry_run: bool,
 }
 
 impl Asked {
@@ -74,6 +76,7 @@ impl Asked {
         Some(Self {
             subresource: rest.next(),
             verb,
+            is_dry_run: parameter("dryRun").is_some(),
             labels: labels
                 .map(|(key, value)| (key.to_owned(), value.to_owned()))
                 .collect(),

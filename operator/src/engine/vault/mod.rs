@@ -46,6 +46,7 @@ pub use settings::{Setting, SettingState, wanted_settings};
 use tokio_util::task::TaskTracker;
 use url::Url;
 
+use super::roster::{Members as _, Roster};
 use super::{Decision, Engine, Size, Standard, drive, http};
 use crate::apply::Live;
 use crate::context::Context;
@@ -152,6 +153,13 @@ pub async fn reconcile_desired<K: KeyStore>(desired: &Desired, keys: K, saves: &
 /// The same, for an OpenBao however it is reached.
 pub async fn bring_on<V: Vault + Sync>(vault: V, desired: &Desired) -> PartStatus {
     drive(&Step { vault, desired }).await
+}
+
+/// What a managed OpenBao says of its members.
+pub async fn roster(context: &Context, hub: &ValidatedHub, plan: &ManagedVaultPlan) -> Option<Roster> {
+    let desired = Desired::of(hub, plan).ok()?;
+    let raft = roster::Raft::new(&desired, SecretKeyStore::of(context, hub));
+    Some(raft.roster().await)
 }
 
 /// Takes the next step of a change of the pods of a managed OpenBao.
