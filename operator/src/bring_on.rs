@@ -9,6 +9,7 @@ use std::time::Duration;
 use flickrhub_job::connection::trust::Trust;
 use flickrhub_job::queue::Queue;
 use kube::{Resource, ResourceExt};
+use secrecy::ExposeSecret;
 use serde_json::Value;
 
 use crate::apply::{self, Live};
@@ -24,6 +25,7 @@ use crate::finalizer;
 use crate::hibernation::{self, Stage, put_to_rest};
 use crate::lack::withheld;
 use crate::part::{Part, PartStatus};
+use crate::passed::{Against, Check};
 use crate::pki;
 use crate::reconcile::ReconcileError;
 use crate::secrets::{self, Secrets};
@@ -103,6 +105,9 @@ pub(crate) async fn bring_on(
 
     // The steps of four engines are large, and this function waits for others, too.
     let mut all = Box::pin(parts::data(ctx, validated, &secrets, &live, stage)).await;
+    if !parts::all_ready(&all) {
+        ctx.passed.forget(validated);
+    }
     if parts::all_ready(&all) {
         let (last, first): (Vec<&Object>, Vec<&Object>) = held.into_iter().partition(|object| {
             object.name() == validated.names.api() && hibernation::api_waits(validated, &live)
@@ -156,7 +161,7 @@ pub(crate) async fn bring_on(
     };
     let keys = rotate_keys(ctx, hub, validated, &secrets, &all).await;
     let is_complete = failures.is_empty() && withheld.is_empty() && stage == Stage::Awake;
-    let look_again = renew_certificates(validated, &secrets, &certificates, &all).await;
+    let look_again = renew_certificates(ctx, validated, &secrets, &certificates, &all).await;
     Ok(Brought {
         keys,
         credentials,
@@ -173,6 +178,7 @@ pub(crate) async fn bring_on(
 
 /// Has the servers that do not look by themselves take up their certificates. Returns when to look again.
 async fn renew_certificates(
+    ctx: &Context,
     hub: &ValidatedHub,
     secrets: &Secrets,
     certificates: &pki::Ensured,
@@ -182,7 +188,16 @@ async fn renew_certificates(
     let leaf = certificates.leaves.get(&pki::Server::MongoDb).filter(|_| works);
     let told = match (&secrets.mongodb, leaf, &certificates.trust) {
         (Ok(secrets), Some(leaf), Some(trust)) => {
-            engine::certificates::renew_mongodb(hub, secrets, leaf, trust).await
+            let check = Against::new(hub, Check::MongoDbCertificate, [leaf.certificate.as_str()]);
+            if ctx.passed.holds(&check) {
+                None
+            } else {
+                let renewal = engine::certificates::renew_mongodb(hub, secrets, leaf, trust).await;
+                if renewal.is_complete {
+                    ctx.passed.note(check);
+                }
+                renewal.look_again
+            }
         }
         _ => None,
     };
@@ -243,5 +258,15 @@ async fn rotate_keys(
     }
     let mongodb = secrets.mongodb.as_ref().ok()?;
     let before = hub.status.as_ref();
-    Some(ctx.data_tier.rotate_keys(ctx, validated, mongodb, before).await)
+    let interval = validated.key_rotation_days.to_string();
+    let inputs = [interval.as_str(), mongodb.app_password.expose_secret()];
+    let check = Against::new(validated, Check::TransitKeys, inputs);
+    if ctx.passed.holds(&check) {
+        return None;
+    }
+    let report = ctx.data_tier.rotate_keys(ctx, validated, mongodb, before).await;
+    if report.holds && report.rotated.is_empty() && report.look_again.is_none() {
+        ctx.passed.note(check);
+    }
+    Some(report)
 }

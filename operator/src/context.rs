@@ -13,6 +13,7 @@ use crate::backlogs::Backlogs;
 use crate::certificate_expiry::CertificateExpiry;
 use crate::data_tier::{DataTier, OverNetwork};
 use crate::external_metrics::ServiceAddress;
+use crate::passed::PassedChecks;
 use crate::validate::Surroundings;
 
 /// The field manager of every server-side apply of the operator.
@@ -54,6 +55,8 @@ pub struct Context {
     pub cluster: ClusterView,
     /// Tells the backlogs of hubs.
     pub backlogs: Backlogs,
+    /// What need not be checked at each look.
+    pub passed: PassedChecks,
     /// The hubs whose workers are scaled.
     pub scaled: ScaledHubs,
     /// When the certificates of hubs end.
@@ -67,6 +70,7 @@ impl Context {
         Self {
             cluster: ClusterView::new(settings.external_metrics.clone()),
             backlogs: Backlogs::new(client.clone(), &settings.surroundings.cluster_domain),
+            passed: PassedChecks::default(),
             scaled: ScaledHubs::default(),
             certificates: CertificateExpiry::default(),
             client,

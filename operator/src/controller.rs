@@ -229,13 +229,14 @@ where
 }
 
 /// The hubs that are concerned by the events of a watch, which are taken into what is known of children.
-fn taken<K>(
+fn taken<K, S>(
     shared: &Arc<Shared>,
     kind: Kind,
-    events: impl Stream<Item = watcher::Result<watcher::Event<PartialObjectMeta<K>>>> + Send + 'static,
-) -> impl Stream<Item = ObjectRef<Hub>> + Send + 'static
+    events: S,
+) -> impl Stream<Item = ObjectRef<Hub>> + Send + 'static + use<K, S>
 where
-    K: Resource<DynamicType = ()> + 'static,
+    K: Resource<DynamicType = ()> + Send + 'static,
+    S: Stream<Item = watcher::Result<watcher::Event<PartialObjectMeta<K>>>> + Send + 'static,
 {
     let taker = Arc::clone(shared);
     events.flat_map(move |event| {

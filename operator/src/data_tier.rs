@@ -3,7 +3,7 @@
 
 use async_trait::async_trait;
 use flickrhub_job::config::Login;
-use secrecy::SecretString;
+use secrecy::{ExposeSecret, SecretString};
 
 use crate::api_client::registry::{ClientRegistry, Registry};
 use crate::apply::Live;
@@ -18,6 +18,7 @@ use crate::engine::vault::{self, AccessError};
 use crate::engine::{Size, client, mongodb, rabbitmq, redis};
 use crate::names::MONGODB_DATABASE;
 use crate::part::{Part, PartStatus};
+use crate::passed::{Against, Check};
 use crate::rolling::{self, Progress};
 use crate::secrets::{MongoDbSecrets, RabbitMqSecrets, RedisSecrets, Secrets};
 use crate::validate::{ValidatedHub, VaultPlan};
@@ -190,8 +191,18 @@ impl DataTier for OverNetwork {
     ) -> (PartStatus, Progress) {
         let (name, wanted) = (hub.names.mongodb(), hub.mongodb.members);
         let size = Size::of(live, &name, wanted);
-        let desired = mongodb::Desired::of(hub, secrets, size);
+        let passwords = [&secrets.keyfile, &secrets.admin_password, &secrets.app.password];
+        let passwords = passwords.map(|password| password.expose_secret());
+        let inputs = passwords.into_iter().chain([secrets.app.username.as_str()]);
+        let users = Against::new(hub, Check::MongoDbUsers, inputs);
+        let desired = mongodb::Desired {
+            users_are_known: ctx.passed.holds(&users),
+            ..mongodb::Desired::of(hub, secrets, size)
+        };
         let status = mongodb::reconcile_desired(&desired).await;
+        if status.ready && !desired.users_are_known {
+            ctx.passed.note(users);
+        }
         let progress = rolling::advance(ctx, hub, live, &name, size, &desired).await;
         (status, progress)
     }

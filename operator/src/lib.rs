@@ -18,6 +18,7 @@
 //! | [`hibernation`] | in which order a hub goes to sleep and wakes; pure |
 //! | [`engine`] | the steps inside MongoDB, Redis, RabbitMQ and Vault |
 //! | [`data_tier`] | all of these behind one trait |
+//! | [`passed`] | what need not be checked at each look |
 //! | [`rolling`] | a change of the engines' pods, member by member |
 //! | [`parts`], [`rollout`] | where each part stands |
 //! | [`pods`] | why pods do not run |
@@ -63,6 +64,7 @@ pub mod names;
 pub mod own_certificate;
 pub mod part;
 pub mod parts;
+pub mod passed;
 pub mod pki;
 pub mod plan;
 pub mod pods;

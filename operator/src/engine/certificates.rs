@@ -81,22 +81,35 @@ async fn shows(host: &str, port: u16, leaf: &Leaf, trust: &Trust) -> bool {
     }
 }
 
-/// Tells the members of MongoDB that show another certificate to take up this one. Returns when to look again, where one
-/// does not show it yet.
+/// What came of telling the members of MongoDB.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Renewal {
+    /// Whether every member shows the certificate.
+    pub is_complete: bool,
+    /// When to look again, where one does not show it yet.
+    pub look_again: Option<Duration>,
+}
+
+/// Tells the members of MongoDB that show another certificate to take up this one.
 pub async fn renew_mongodb(
     hub: &ValidatedHub,
     secrets: &MongoDbSecrets,
     leaf: &Leaf,
     trust: &Trust,
-) -> Option<Duration> {
+) -> Renewal {
     let desired = mongodb::Desired::of(hub, secrets, Size::settled(hub.mongodb.members));
     let tell = Server::MongoDb.hosts(hub).into_iter().map(|host| {
         let desired = &desired;
         async move {
             // Nobody is told who cannot be reached: it reads its certificate when it starts.
-            let certificate = shown(&host, MONGODB_PORT, trust).await.ok()?;
+            let Ok(certificate) = shown(&host, MONGODB_PORT, trust).await else {
+                return Renewal::default();
+            };
             if leaf.der() == Some(certificate) {
-                return None;
+                return Renewal {
+                    is_complete: true,
+                    look_again: None,
+                };
             }
             let address = format!("{host}:{MONGODB_PORT}");
             match mongodb::Members::new(desired).rotate_certificate(&address).await {
@@ -105,8 +118,15 @@ pub async fn renew_mongodb(
                     tracing::warn!(host, %error, "a member of MongoDB takes up no other certificate");
                 }
             }
-            Some(LATER)
+            Renewal {
+                is_complete: false,
+                look_again: Some(LATER),
+            }
         }
     });
-    join_all(tell).await.into_iter().flatten().next()
+    let told = join_all(tell).await;
+    Renewal {
+        is_complete: told.iter().all(|member| member.is_complete),
+        look_again: told.iter().find_map(|member| member.look_again),
+    }
 }

@@ -31,6 +31,7 @@ use super::{ACTION_TIMEOUT, LATER, SOON, STEADY};
 use crate::context::Context;
 use crate::names;
 use crate::part::PartStatus;
+use crate::passed::{Against, Check};
 use crate::secrets::{DefaultClient, SecretLoss, Secrets};
 use crate::validate::ValidatedHub;
 
@@ -235,11 +236,22 @@ pub async fn reconcile(context: &Context, hub: &ValidatedHub, secrets: &Secrets)
         Ok(known) => known,
         Err(loss) => return loss.lack().status(),
     };
+    let signing_key = wanted.signing_key.as_ref().map_or("", |key| key.expose_secret());
+    let inputs = [&wanted.api_key, &wanted.webhook_secret, &app.password].map(|secret| secret.expose_secret());
+    let inputs = inputs.into_iter().chain([signing_key, app.username.as_str()]);
+    let check = Against::new(hub, Check::DefaultClient, inputs);
+    let registered = || PartStatus {
+        requeue_after: Some(STEADY),
+        ..PartStatus::ready("The default API client is registered.")
+    };
+    if context.passed.holds(&check) {
+        return registered();
+    }
     match register(context, hub, wanted, app).await {
-        Ok(()) => PartStatus {
-            requeue_after: Some(STEADY),
-            ..PartStatus::ready("The default API client is registered.")
-        },
+        Ok(()) => {
+            context.passed.note(check);
+            registered()
+        }
         Err(error) => {
             let message = format!("The default API client cannot be registered: {error}.");
             if matches!(error, ClientError::Key(_) | ClientError::SigningKey(_)) {

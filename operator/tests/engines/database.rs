@@ -66,6 +66,7 @@ pub(crate) fn desired(ports: &[u16]) -> Desired {
         election_timeout_ms: ELECTION_TIMEOUT_MS,
         trust: None,
         standard: Standard::Complete,
+        users_are_known: false,
     }
 }
 

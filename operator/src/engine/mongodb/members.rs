@@ -334,6 +334,10 @@ impl ReplicaSet for Members<'_> {
             .iter()
             .find(|member| matches!(member.state, MemberState::Configured(_, Role::Primary)));
         let accounts = match primary {
+            Some(_) if self.desired.users_are_known => Some(Accounts {
+                admin: AccountState::AsWanted,
+                app: AccountState::AsWanted,
+            }),
             Some(primary) => self.observe_accounts(&primary.host).await,
             None => None,
         };

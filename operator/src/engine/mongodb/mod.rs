@@ -64,6 +64,8 @@ pub struct Desired {
     pub election_timeout_ms: i64,
     /// What it takes to be ready.
     pub standard: Standard,
+    /// Whether the users were found as they should be a short time ago, and need not be looked at.
+    pub users_are_known: bool,
 }
 
 impl Desired {
@@ -85,6 +87,7 @@ impl Desired {
             trust: hub.trust.clone(),
             election_timeout_ms: ELECTION_TIMEOUT_MS,
             standard: Standard::of(hub.was_ready(Part::MongoDb)),
+            users_are_known: false,
         }
     }
 }

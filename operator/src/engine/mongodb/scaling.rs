@@ -159,6 +159,7 @@ fn desired(pods: usize, kept: usize) -> Desired {
         election_timeout_ms: ELECTION_TIMEOUT_MS,
         trust: None,
         standard: Standard::Serving,
+        users_are_known: false,
     }
 }
 

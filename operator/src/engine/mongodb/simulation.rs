@@ -23,6 +23,7 @@ fn desired(standard: Standard) -> Desired {
         election_timeout_ms: ELECTION_TIMEOUT_MS,
         trust: None,
         standard,
+        users_are_known: false,
     }
 }
 
