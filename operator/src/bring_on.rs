@@ -259,7 +259,8 @@ async fn rotate_keys(
     let mongodb = secrets.mongodb.as_ref().ok()?;
     let before = hub.status.as_ref();
     let interval = validated.key_rotation_days.to_string();
-    let inputs = [interval.as_str(), mongodb.app_password.expose_secret()];
+    let app = &mongodb.app;
+    let inputs = [interval.as_str(), app.username.as_str(), app.password.expose_secret()];
     let check = Against::new(validated, Check::TransitKeys, inputs);
     if ctx.passed.holds(&check) {
         return None;

@@ -32,13 +32,18 @@ impl Bao {
             .map(|(unseal_key, _)| format!("cluster of {unseal_key}"))
     }
 
-    /// Whether a pod is sealed again after it was made anew.
+    /// A pod is sealed again after it was made anew.
     pub(crate) fn restarted(&mut self, member: usize) {
         self.unsealed.remove(&member);
     }
 
-    fn state(&self, member: usize, running: usize) -> MemberState {
-        if member >= running {
+    /// Whether a member does its work.
+    pub(crate) fn is_unsealed(&self, member: usize) -> bool {
+        self.unsealed.contains(&member)
+    }
+
+    fn state(&self, member: usize, is_running: bool) -> MemberState {
+        if !is_running {
             return MemberState::Unreachable("no connection".to_owned());
         }
         match &self.keys {
@@ -136,19 +141,19 @@ impl Vault for Members {
             Ok(KeyRecord::Stored(_)) => KeyState::Stored,
             Err(error) => KeyState::Unknown(error.to_string()),
         };
-        let running = self
+        let quorum = self
             .tier
             .data()
-            .running
+            .quorums
             .get(&self.set)
-            .copied()
+            .cloned()
             .unwrap_or_default();
         self.bao(|bao| {
             let members = self.hosts.iter().enumerate();
             let members: Vec<Member> = members
                 .map(|(index, host)| Member {
                     host: host.clone(),
-                    state: bao.state(index, running),
+                    state: bao.state(index, quorum.runs(index)),
                 })
                 .collect();
             let is_active = members.iter().any(|member| member.state == MemberState::Active);

@@ -1,5 +1,8 @@
-//! What Kubernetes itself would do: the controllers of StatefulSets and Deployments, volumes, pods that run at once, and the
-//! collector of garbage, each as far as the operator can tell the difference.
+//! What Kubernetes itself would do: the controllers of StatefulSets, Deployments and PodDisruptionBudgets, volumes, pods that
+//! run at once, and the collector of garbage, each as far as the operator can tell the difference.
+//!
+//! A pod of an engine that was taken away is missed for one round before it is made anew, so that the operator meets a set
+//! that is not whole.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, MutexGuard};
@@ -12,6 +15,7 @@ use kube::{Client, ResourceExt as _};
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
+use crate::quorum::Quorum;
 use crate::tier::Tier;
 
 /// The label by which a pod tells the template that it was made of.
@@ -79,6 +83,7 @@ impl Cluster {
     pub(crate) async fn settle(&self) -> bool {
         let mut did = self.collect_garbage().await;
         did |= self.members().await;
+        did |= self.budgets().await;
         did | self.deployments().await
     }
 
@@ -166,37 +171,26 @@ impl Cluster {
         owners
     }
 
-    /// Every member has a volume and a pod that runs the template of its set.
+    /// Every member has a volume and a pod. Which template it runs is the operator's business (`OnDelete`).
     async fn members(&self) -> bool {
         let mut did = false;
         let (pods, claims) = (
             self.list(&ApiResource::erase::<Pod>(&())).await,
             self.list(&ApiResource::erase::<PersistentVolumeClaim>(&())).await,
         );
-        let mut running = BTreeMap::new();
-        for set in self.list(&Kind::StatefulSet.resource()).await {
-            if set.metadata.deletion_timestamp.is_some() {
-                continue;
+        let sets = self.list(&Kind::StatefulSet.resource()).await;
+        self.tier.data().quorums.iter_mut().for_each(|(name, quorum)| {
+            let has_pod = pods.iter().any(|pod| ordinal_of(name, &pod.name_any()).is_some());
+            if !has_pod && sets.iter().all(|set| set.name_any() != *name) {
+                quorum.rest();
             }
-            did |= self.members_of(&set, &pods, &claims).await;
-            running.insert(set.name_any(), replicas(&set));
-        }
-        // Pods of a set that is made anew go on meanwhile.
-        for pod in &pods {
-            let set = pod.name_any();
-            let set = set
-                .rsplit_once('-')
-                .map(|(set, _)| set.to_owned())
-                .unwrap_or_default();
-            if !running.contains_key(&set) && pod.owner_references().is_empty() {
-                let count = pods
-                    .iter()
-                    .filter(|pod| pod.name_any().starts_with(&format!("{set}-")))
-                    .count();
-                running.insert(set, count);
+        });
+        for set in sets {
+            // Pods of a set that is made anew go on meanwhile.
+            if set.metadata.deletion_timestamp.is_none() {
+                did |= self.members_of(&set, &pods, &claims).await;
             }
         }
-        self.tier.data().running = running;
         did
     }
 
@@ -206,60 +200,105 @@ impl Cluster {
         pods: &[DynamicObject],
         claims: &[DynamicObject],
     ) -> bool {
-        let mut did = false;
+        let pod_kind = ApiResource::erase::<Pod>(&());
         let (name, wanted, revision) = (set.name_any(), replicas(set), revision(set));
+        let own: BTreeMap<usize, &DynamicObject> = pods
+            .iter()
+            .filter_map(|pod| Some((ordinal_of(&name, &pod.name_any())?, pod)))
+            .collect();
+        let mut did = false;
+        for (_, surplus) in own.range(wanted..) {
+            self.delete(&pod_kind, surplus).await;
+            did = true;
+        }
+        let missed = self.miss(&name, wanted, &own);
+        did |= !missed.is_empty();
+        let mut current = 0;
+        let mut there = 0;
         for member in 0..wanted {
-            let pod = format!("{name}-{member}");
-            let claim = format!("data-{pod}");
+            let claim = format!("data-{name}-{member}");
             if !claims.iter().any(|found| found.name_any() == claim) {
                 self.make_claim(set, &claim).await;
                 did = true;
             }
-            let found = pods.iter().find(|found| found.name_any() == pod);
-            match found {
-                Some(found) if found.labels().get(REVISION) == Some(&revision) => {
-                    if found.owner_references().is_empty() {
-                        let owner = owner(set);
-                        let adopt = json!({"metadata": {"ownerReferences": [owner]}});
-                        self.patch(&ApiResource::erase::<Pod>(&()), found, &adopt).await;
+            let is_current = match own.get(&member) {
+                Some(pod) => {
+                    if pod.owner_references().is_empty() {
+                        let adopt = json!({"metadata": {"ownerReferences": [owner(set)]}});
+                        self.patch(&pod_kind, pod, &adopt).await;
                         did = true;
                     }
+                    pod.labels().get(REVISION) == Some(&revision)
                 }
-                other => {
-                    if let Some(old) = other {
-                        self.delete(&ApiResource::erase::<Pod>(&()), old).await;
-                    }
-                    self.make_pod(set, &pod, &revision).await;
-                    if name.ends_with("-vault") {
-                        self.tier.data().bao.restarted(member);
-                    }
+                None if missed.contains(&member) => continue,
+                None => {
+                    self.make_pod(set, &format!("{name}-{member}"), &revision).await;
                     did = true;
+                    true
                 }
-            }
-        }
-        let belongs = |found: &&DynamicObject| {
-            found
-                .owner_references()
-                .iter()
-                .any(|o| Some(&o.uid) == set.uid().as_ref())
-        };
-        for surplus in pods.iter().filter(belongs) {
-            let ordinal = surplus.name_any();
-            let ordinal = ordinal
-                .rsplit('-')
-                .next()
-                .and_then(|ordinal| ordinal.parse::<usize>().ok());
-            if ordinal.is_some_and(|ordinal| ordinal >= wanted) {
-                self.delete(&ApiResource::erase::<Pod>(&()), surplus).await;
-                did = true;
-            }
+            };
+            self.starts(&name, member, !own.contains_key(&member));
+            there += 1;
+            current += usize::from(is_current);
         }
         let status = json!({
-            "observedGeneration": set.metadata.generation, "replicas": wanted, "readyReplicas": wanted,
-            "availableReplicas": wanted, "currentReplicas": wanted, "updatedReplicas": wanted,
-            "currentRevision": revision, "updateRevision": revision,
+            "observedGeneration": set.metadata.generation, "replicas": there, "readyReplicas": there,
+            "availableReplicas": there, "updatedReplicas": current, "updateRevision": revision,
         });
         did | self.set_status(&Kind::StatefulSet.resource(), set, status).await
+    }
+
+    /// The members that ran when it was looked last and are gone; what that does to their engine is noted.
+    fn miss(&self, set: &str, wanted: usize, own: &BTreeMap<usize, &DynamicObject>) -> BTreeSet<usize> {
+        let mut data = self.tier.data();
+        let quorum = data.quorums.entry(set.to_owned()).or_default();
+        let ran = own
+            .keys()
+            .copied()
+            .chain(0..wanted)
+            .filter(|member| quorum.runs(*member));
+        let is_gone = |member: &usize| *member >= wanted || !own.contains_key(member);
+        let away: BTreeSet<usize> = ran.filter(is_gone).collect();
+        let harm = quorum.stop(&away, wanted);
+        data.losses
+            .extend(harm.into_iter().map(|harm| format!("{set}: {harm}")));
+        away
+    }
+
+    /// A member runs, whose pod may be a new one.
+    fn starts(&self, set: &str, member: usize, is_new: bool) {
+        let mut data = self.tier.data();
+        data.quorums.entry(set.to_owned()).or_default().starts(member);
+        if is_new && set.ends_with("-vault") {
+            data.bao.restarted(member);
+        }
+    }
+
+    /// One member may be away of each set that is whole.
+    async fn budgets(&self) -> bool {
+        let kind = Kind::PodDisruptionBudget.resource();
+        let sets = self.list(&Kind::StatefulSet.resource()).await;
+        let mut did = false;
+        for budget in self.list(&kind).await {
+            let Some(set) = sets.iter().find(|set| set.name_any() == budget.name_any()) else {
+                continue;
+            };
+            let expected = replicas(set);
+            let healthy = self
+                .tier
+                .data()
+                .quorums
+                .get(&set.name_any())
+                .map_or(0, Quorum::running);
+            let desired = expected.saturating_sub(1);
+            let status = json!({
+                "observedGeneration": budget.metadata.generation, "expectedPods": expected,
+                "currentHealthy": healthy, "desiredHealthy": desired,
+                "disruptionsAllowed": healthy.saturating_sub(desired), "disruptedPods": null,
+            });
+            did |= self.set_status(&kind, &budget, status).await;
+        }
+        did
     }
 
     async fn make_claim(&self, set: &DynamicObject, name: &str) {
@@ -356,6 +395,11 @@ impl Cluster {
 fn replicas(object: &DynamicObject) -> usize {
     let replicas = object.data["spec"]["replicas"].as_u64().unwrap_or(1);
     usize::try_from(replicas).unwrap_or_default()
+}
+
+/// The number of a pod in a set; `None` if it is none of it.
+fn ordinal_of(set: &str, pod: &str) -> Option<usize> {
+    pod.strip_prefix(set)?.strip_prefix('-')?.parse().ok()
 }
 
 /// Tells one template from another.

@@ -22,7 +22,9 @@ const TOKEN: &str = "convergence";
 const START: Duration = Duration::from_mins(2);
 /// Admission that needs controllers, or changes objects in a way that has nothing to do with the operator.
 const WITHOUT_ADMISSION: &str = "ServiceAccount,Priority,DefaultTolerationSeconds,StorageObjectInUseProtection,\
-    DefaultStorageClass,PersistentVolumeClaimResize,RuntimeClass,TaintNodesByCondition,DefaultIngressClass";
+    DefaultStorageClass,RuntimeClass,TaintNodesByCondition,DefaultIngressClass";
+/// Admission that lets volumes grow only where their class allows it.
+const OF_VOLUMES: &str = "PersistentVolumeClaimResize";
 
 /// The two servers, stopped when the test ends.
 pub(crate) struct ControlPlane {
@@ -36,6 +38,15 @@ pub(crate) struct ControlPlane {
 impl ControlPlane {
     /// Starts both and installs the definitions of the operator.
     pub(crate) async fn start(name: &str) -> Self {
+        Self::start_without(name, &format!("{WITHOUT_ADMISSION},{OF_VOLUMES}")).await
+    }
+
+    /// The same with storage classes that count.
+    pub(crate) async fn start_with_classes(name: &str) -> Self {
+        Self::start_without(name, WITHOUT_ADMISSION).await
+    }
+
+    async fn start_without(name: &str, admission: &str) -> Self {
         let _ = rustls::crypto::ring::default_provider().install_default();
         let program =
             |variable: &str| std::env::var(variable).unwrap_or_else(|_| panic!("{variable} is not set"));
@@ -46,7 +57,7 @@ impl ControlPlane {
         let folder = Folder::new(name);
         let [etcd_port, peer_port, api_port] = free_ports();
         let etcd = start_etcd(&etcd, folder.path(), etcd_port, peer_port);
-        let api = start_api_server(&api, folder.path(), etcd_port, api_port);
+        let api = start_api_server(&api, folder.path(), etcd_port, api_port, admission);
         let plane = Self {
             api_port,
             etcd_port,
@@ -127,7 +138,7 @@ fn start_etcd(program: &str, folder: &Path, client: u16, peer: u16) -> Server {
     Server::start(program, &arguments, folder, "etcd")
 }
 
-fn start_api_server(program: &str, folder: &Path, etcd: u16, port: u16) -> Server {
+fn start_api_server(program: &str, folder: &Path, etcd: u16, port: u16, without: &str) -> Server {
     let tokens = format!("{TOKEN},{TOKEN},{TOKEN},\"system:masters\"\n");
     fs::write(folder.join("tokens.csv"), tokens).expect("written");
     let made = Command::new("openssl")
@@ -155,7 +166,7 @@ fn start_api_server(program: &str, folder: &Path, etcd: u16, port: u16) -> Serve
         "--service-account-signing-key-file=accounts.key",
         "--endpoint-reconciler-type=none",
         "--enable-priority-and-fairness=false",
-        &format!("--disable-admission-plugins={WITHOUT_ADMISSION}"),
+        &format!("--disable-admission-plugins={without}"),
         &format!("--etcd-servers=http://127.0.0.1:{etcd}"),
         &format!("--secure-port={port}"),
     ];

@@ -185,10 +185,7 @@ fn drop_chance(value: &mut Value, with_secrets: bool) {
                     fields.remove(field);
                 }
             }
-            if fields.contains_key("currentRevision") {
-                fields.remove("observedGeneration");
-            }
-            if fields.contains_key("readyReplicas") {
+            if fields.contains_key("readyReplicas") || fields.contains_key("disruptionsAllowed") {
                 fields.remove("observedGeneration");
             }
             for field in [

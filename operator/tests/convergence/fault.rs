@@ -218,7 +218,7 @@ impl Line {
         let response = server.send(request).await?;
         let status = response.status();
         if !asked.is_read() {
-            let is_refused = matches!(status.as_u16(), 400 | 422);
+            let is_refused = matches!(status.as_u16(), 400 | 403 | 422);
             if let Some(asked) = self.lock().asked.get_mut(number) {
                 asked.is_refused = is_refused;
             }

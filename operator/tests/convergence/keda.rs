@@ -1,7 +1,6 @@
 //! KEDA is installed while a hub lives, and is taken away again. Meanwhile somebody changes and deletes what the operator made
 //! for it, and finds it repaired within a second.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use flickrhub_operator::build::Kind;
@@ -14,7 +13,6 @@ use kube::runtime::wait::{await_condition, conditions};
 use prometheus::{Registry, TextEncoder};
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep, timeout};
-use tokio_util::sync::CancellationToken;
 
 use crate::control_plane::ControlPlane;
 use crate::turn::{credentials, hub};
@@ -106,7 +104,7 @@ async fn until(
 }
 
 /// Somebody touches the hub now and then, and Kubernetes does what it does.
-async fn live(world: Arc<World>) {
+async fn live(world: &World) {
     let hubs = ApiResource::erase::<FlickrHub>(&());
     for number in 0_u64.. {
         world.cluster.settle().await;
@@ -132,37 +130,35 @@ fn watch_errors(registry: &Registry) -> Vec<String> {
 #[ignore = "needs the programs etcd and kube-apiserver: make test"]
 async fn what_is_done_to_objects_of_keda_is_repaired_at_once_and_a_cluster_without_keda_is_left_alone() {
     let plane = ControlPlane::start("keda").await;
-    let world = Arc::new(World::new(&plane, "keda").await);
+    let world = World::new(&plane, "keda").await;
     world.apply(&credentials()).await.expect("a Secret");
     let mut wanted = hub();
     wanted["spec"]["autoscaling"] = json!({"provider": "KEDA"});
     world.apply(&wanted).await.expect("a hub");
     let registry = Registry::new();
     let metrics = Metrics::new(&registry).expect("metrics");
-    let stop = CancellationToken::new();
-    let operator = controller::run(
-        world.context(&plane.client()),
-        metrics,
-        stop.clone().cancelled_owned(),
-    );
-    let operator = tokio::spawn(operator);
-    let cluster = tokio::spawn(live(Arc::clone(&world)));
+    tokio::select! {
+        () = controller::run(world.context(&plane.client()), metrics, std::future::pending()) => panic!("it ends"),
+        () = live(&world) => {}
+        () = come_and_go(&plane, &world, &registry) => {}
+    }
+}
 
+/// KEDA comes, its objects are tampered with, and it goes.
+async fn come_and_go(plane: &ControlPlane, world: &World, registry: &Registry) {
     let is_there = |object: Option<&Value>| object.is_some();
-    until(&world, Kind::HorizontalPodAutoscaler, REST, DISCOVERY, is_there).await;
-    install(&plane).await;
-    let took = until(&world, Kind::ScaledObject, REST, DISCOVERY, is_there).await;
+    until(world, Kind::HorizontalPodAutoscaler, REST, DISCOVERY, is_there).await;
+    install(plane).await;
+    let took = until(world, Kind::ScaledObject, REST, DISCOVERY, is_there).await;
     println!("KEDA was found in {took:?}");
-    until(&world, Kind::HorizontalPodAutoscaler, REST, DISCOVERY, |object| {
+    until(world, Kind::HorizontalPodAutoscaler, REST, DISCOVERY, |object| {
         object.is_none()
     })
     .await;
     // Until its watch has begun, too.
     sleep(Duration::from_secs(35)).await;
 
-    let built = found(&world, Kind::ScaledObject, REST)
-        .await
-        .expect("it is there");
+    let built = found(world, Kind::ScaledObject, REST).await.expect("it is there");
     let most = built["spec"]["maxReplicaCount"].clone();
     world
         .merge(
@@ -171,28 +167,25 @@ async fn what_is_done_to_objects_of_keda_is_repaired_at_once_and_a_cluster_witho
             &json!({"spec": {"maxReplicaCount": 99}}),
         )
         .await;
-    let edited = until(&world, Kind::ScaledObject, REST, REPAIR, |object| {
+    let edited = until(world, Kind::ScaledObject, REST, REPAIR, |object| {
         object.is_some_and(|object| object["spec"]["maxReplicaCount"] == most)
     });
     let edited = edited.await;
     world.delete(&Kind::ScaledObject.resource(), REST).await;
-    let deleted = until(&world, Kind::ScaledObject, REST, REPAIR, is_there).await;
+    let deleted = until(world, Kind::ScaledObject, REST, REPAIR, is_there).await;
     let login = "gallery-keda-login";
     world.delete(&Kind::TriggerAuthentication.resource(), login).await;
-    let lost = until(&world, Kind::TriggerAuthentication, login, REPAIR, is_there).await;
+    let lost = until(world, Kind::TriggerAuthentication, login, REPAIR, is_there).await;
     println!("repaired in {edited:?} (edited), {deleted:?} (deleted), {lost:?} (login deleted)");
-    assert_eq!(watch_errors(&registry), [""; 0]);
+    assert_eq!(watch_errors(registry), [""; 0]);
 
-    uninstall(&plane).await;
-    until(&world, Kind::HorizontalPodAutoscaler, REST, DISCOVERY, is_there).await;
-    let errors = watch_errors(&registry);
+    uninstall(plane).await;
+    until(world, Kind::HorizontalPodAutoscaler, REST, DISCOVERY, is_there).await;
+    let errors = watch_errors(registry);
     sleep(Duration::from_secs(5)).await;
     assert_eq!(
-        watch_errors(&registry),
+        watch_errors(registry),
         errors,
         "the kinds are not asked for any more"
     );
-    cluster.abort();
-    stop.cancel();
-    operator.await.expect("it ends in order");
 }

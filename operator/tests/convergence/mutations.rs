@@ -165,11 +165,11 @@ async fn chain(world: &World, sound: &Sound, mutator: &mut Mutator, tally: &mut 
 
 /// Takes everything back. Where that is refused, everything else.
 async fn take_back(world: &World, sound: &Sound, tally: &mut Tally) -> Result<(), String> {
-    let is_whole = world.replace_spec(&sound.spec).await.is_ok();
+    let Some(hub) = world.hub().await else {
+        return Err("the hub is gone".to_owned());
+    };
+    let is_whole = !has_grown(&hub["spec"], &sound.spec) && world.replace_spec(&sound.spec).await.is_ok();
     if !is_whole {
-        let Some(hub) = world.hub().await else {
-            return Err("the hub is gone".to_owned());
-        };
         let mut spec = sound.spec.clone();
         for part in FINAL {
             spec[part] = hub["spec"][part].clone();
@@ -192,6 +192,17 @@ async fn take_back(world: &World, sound: &Sound, tally: &mut Tally) -> Result<()
         Some(difference) => Err(format!("it is taken back and leaves a trace:\n{difference}")),
         None => Ok(()),
     }
+}
+
+/// Whether volumes may have grown, which do not shrink.
+fn has_grown(spec: &Value, sound: &Value) -> bool {
+    let sizes = [
+        "/redis/storage",
+        "/mongodb/storage",
+        "/rabbitmq/storage",
+        "/vault/managed/storage",
+    ];
+    sizes.iter().any(|path| spec.pointer(path) != sound.pointer(path))
 }
 
 /// The fields in which two specs differ.

@@ -1,5 +1,6 @@
 //! A data tier in memory: engines that keep what they were set up with, as real ones do, until they are told of others. Whoever
-//! comes with another secret is locked out, and that is noted as a loss.
+//! comes with another secret is locked out, and that is noted as a loss. What they say of their members, and who leads, is in
+//! `quorum`.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -13,13 +14,15 @@ use flickrhub_operator::apply::Live;
 use flickrhub_operator::context::Context;
 use flickrhub_operator::crd::FlickrHubStatus;
 use flickrhub_operator::data_tier::DataTier;
+use flickrhub_operator::engine::Size;
 use flickrhub_operator::engine::hub_database::ConnectError;
 use flickrhub_operator::engine::logins::{Answer, LoginError, Verdict};
 use flickrhub_operator::engine::redis::OpenCircuit;
+use flickrhub_operator::engine::roster::{Members as _, Roster};
 use flickrhub_operator::engine::vault::rotation::RotationReport;
 use flickrhub_operator::engine::vault::{self, AccessError, SecretKeyStore};
 use flickrhub_operator::part::{Part, PartStatus};
-use flickrhub_operator::rolling::Progress;
+use flickrhub_operator::rolling::{self, Progress};
 use flickrhub_operator::secrets::{MongoDbSecrets, RabbitMqSecrets, RedisSecrets, Secrets};
 use flickrhub_operator::validate::{ValidatedHub, VaultPlan};
 use jiff::Timestamp;
@@ -27,6 +30,7 @@ use mongodb::bson::{Bson, DateTime, Document, doc};
 use secrecy::{ExposeSecret, SecretString};
 
 use crate::bao::{Bao, Members};
+use crate::quorum::{Engine, Quorum};
 
 /// When to look again; nobody waits for it here.
 const SOON: std::time::Duration = std::time::Duration::from_secs(1);
@@ -34,10 +38,12 @@ const SOON: std::time::Duration = std::time::Duration::from_secs(1);
 /// What the engines hold, which outlives operators and pods.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Data {
-    /// The pods that run, by their StatefulSet.
-    pub(crate) running: BTreeMap<String, usize>,
+    /// The members of the engines, by their StatefulSet.
+    pub(crate) quorums: BTreeMap<String, Quorum>,
     /// The secrets that each engine accepts, each with whose it is.
     accepted: BTreeMap<String, BTreeSet<String>>,
+    /// Whether the engines let no member go.
+    pub(crate) every_member_is_needed: bool,
     /// The OpenBao of the hub.
     pub(crate) bao: Bao,
     clients: BTreeMap<String, Document>,
@@ -57,14 +63,15 @@ impl Tier {
 
     /// The engine of a set: it starts when all of its pods run, is set up with the secrets that are there then, and lets
     /// nobody in with others.
-    fn engine(&self, set: &str, members: u32, was_ready: bool, secrets: &[String]) -> PartStatus {
+    fn engine(&self, set: &str, size: Size, was_ready: bool, secrets: &[String]) -> PartStatus {
         let mut data = self.data();
-        let running = data.running.get(set).copied().unwrap_or_default();
-        let all = usize::try_from(members).unwrap_or(usize::MAX);
+        let quorum = data.quorums.entry(set.to_owned()).or_default();
+        let all = usize::try_from(size.wanted).unwrap_or(usize::MAX);
         let enough = if was_ready { all / 2 + 1 } else { all };
-        if running < enough {
+        if quorum.running() < enough {
             return PartStatus::waiting("Starting", format!("{set} starts."), SOON);
         }
+        quorum.care(size);
         let is_known = data.accepted.contains_key(set);
         let accepted = data.accepted.entry(set.to_owned()).or_default();
         if !is_known {
@@ -75,26 +82,34 @@ impl Tier {
         }
         PartStatus::ready("It runs.")
     }
+
+    /// Takes the operator's own next step of the change of a set.
+    async fn advance(
+        &self,
+        ctx: &Context,
+        hub: &ValidatedHub,
+        live: &Live,
+        set: &str,
+        size: Size,
+    ) -> Progress {
+        rolling::advance(ctx, hub, live, set, size, &Engine::new(self.clone(), set, size)).await
+    }
 }
 
 #[async_trait]
 impl DataTier for Tier {
     async fn redis(
         &self,
-        _: &Context,
+        ctx: &Context,
         hub: &ValidatedHub,
         secrets: &RedisSecrets,
-        _: &Live,
+        live: &Live,
     ) -> (PartStatus, Progress) {
         let was_ready = hub.was_ready(flickrhub_operator::part::Part::Redis);
         let set = hub.names.redis();
-        let status = self.engine(
-            &set,
-            hub.redis.replicas,
-            was_ready,
-            &[secret("default", &secrets.password)],
-        );
-        (status, Progress::Idle)
+        let size = Size::of(live, &set, hub.redis.replicas);
+        let status = self.engine(&set, size, was_ready, &[secret("default", &secrets.password)]);
+        (status, self.advance(ctx, hub, live, &set, size).await)
     }
 
     async fn open_circuits(&self, _: &ValidatedHub, _: &RedisSecrets) -> Option<Vec<OpenCircuit>> {
@@ -103,50 +118,66 @@ impl DataTier for Tier {
 
     async fn mongodb(
         &self,
-        _: &Context,
+        ctx: &Context,
         hub: &ValidatedHub,
         secrets: &MongoDbSecrets,
-        _: &Live,
+        live: &Live,
     ) -> (PartStatus, Progress) {
         let was_ready = hub.was_ready(flickrhub_operator::part::Part::MongoDb);
         let of_app = [secret("", &secrets.keyfile), of(&secrets.app)];
         let set = hub.names.mongodb();
-        let status = self.engine(&set, hub.mongodb.members, was_ready, &of_app);
+        let size = Size::of(live, &set, hub.mongodb.members);
+        let status = self.engine(&set, size, was_ready, &of_app);
         // The administrator is given whatever password its Secret has.
         if let Some(accepted) = self.data().accepted.get_mut(&set) {
             accepted.retain(|secret| !secret.starts_with("admin:"));
             accepted.insert(secret("admin", &secrets.admin_password));
         }
-        (status, Progress::Idle)
+        (status, self.advance(ctx, hub, live, &set, size).await)
     }
 
     async fn rabbitmq(
         &self,
-        _: &Context,
+        ctx: &Context,
         hub: &ValidatedHub,
         secrets: &RabbitMqSecrets,
-        _: &Live,
+        live: &Live,
     ) -> (PartStatus, Progress) {
         let was_ready = hub.was_ready(flickrhub_operator::part::Part::RabbitMq);
         let secrets = [of(&secrets.login), secret("", &secrets.erlang_cookie)];
-        let status = self.engine(&hub.names.rabbitmq(), hub.rabbitmq.replicas, was_ready, &secrets);
-        (status, Progress::Idle)
+        let set = hub.names.rabbitmq();
+        let size = Size::of(live, &set, hub.rabbitmq.replicas);
+        let status = self.engine(&set, size, was_ready, &secrets);
+        (status, self.advance(ctx, hub, live, &set, size).await)
     }
 
-    async fn vault(&self, ctx: &Context, hub: &ValidatedHub, _: &Live) -> (PartStatus, Progress) {
+    async fn vault(&self, ctx: &Context, hub: &ValidatedHub, live: &Live) -> (PartStatus, Progress) {
         let VaultPlan::Managed(plan) = &hub.vault else {
             return (PartStatus::ready("It is not ours."), Progress::Idle);
         };
         let desired = vault::Desired::of(hub, plan).expect("addresses");
         let store = SecretKeyStore::of(ctx, hub);
-        let members = Members::new(
-            self.clone(),
-            &hub.names.vault(),
-            &desired,
-            store,
-            ctx.saves.clone(),
-        );
-        (vault::bring_on(members, &desired).await, Progress::Idle)
+        let set = hub.names.vault();
+        let members = Members::new(self.clone(), &set, &desired, store, ctx.saves.clone());
+        let status = vault::bring_on(members, &desired).await;
+        let size = Size::settled(plan.replicas);
+        (status, self.advance(ctx, hub, live, &set, size).await)
+    }
+
+    async fn roster(
+        &self,
+        _: &Context,
+        _: &ValidatedHub,
+        _: &Secrets,
+        live: &Live,
+        set: &str,
+    ) -> Option<Roster> {
+        let size = Size::of(live, set, 0);
+        Some(
+            Engine::new(self.clone(), set, Size::settled(size.present))
+                .roster()
+                .await,
+        )
     }
 
     async fn default_client(&self, _: &Context, hub: &ValidatedHub, secrets: &Secrets) -> PartStatus {

@@ -17,14 +17,22 @@ pub(crate) enum Turn {
     Scale,
     /// Volumes grow, which makes a set anew.
     Grow,
-    /// Other images and resources for everything.
+    /// Other images and resources for everything, so that every member restarts.
     Upgrade,
+    /// More members of the engines.
+    AddMembers,
+    /// Fewer of them again.
+    RemoveMembers,
     /// It is paused, and changed meanwhile.
     Pause,
     /// It goes on.
     Resume,
     /// The credentials of its engines are replaced.
     RotateCredentials,
+    /// It goes to sleep.
+    Hibernate,
+    /// It wakes.
+    Wake,
     /// A client is declared.
     DeclareClient,
     /// The key of the client is replaced.
@@ -41,15 +49,19 @@ pub(crate) enum Turn {
 
 impl Turn {
     /// Every turn, in the order of a life.
-    pub(crate) const ALL: [Self; 14] = [
+    pub(crate) const ALL: [Self; 18] = [
         Self::Create,
         Self::Change,
         Self::Scale,
         Self::Grow,
         Self::Upgrade,
+        Self::AddMembers,
+        Self::RemoveMembers,
         Self::Pause,
         Self::Resume,
         Self::RotateCredentials,
+        Self::Hibernate,
+        Self::Wake,
         Self::DeclareClient,
         Self::RotateKey,
         Self::DeleteClient,
@@ -75,7 +87,10 @@ impl Turn {
 
     /// Whether the hub is ready at its end.
     pub(crate) fn ends_ready(self) -> bool {
-        !matches!(self, Self::Pause | Self::Delete | Self::DeleteWithData)
+        !matches!(
+            self,
+            Self::Pause | Self::Hibernate | Self::Delete | Self::DeleteWithData
+        )
     }
 
     /// Does what begins the turn.
@@ -114,6 +129,18 @@ impl Turn {
                 });
                 world.merge(&hubs, HUB, &json!({"spec": change})).await;
             }
+            Self::AddMembers => world.merge(&hubs, HUB, &members(5)).await,
+            Self::RemoveMembers => world.merge(&hubs, HUB, &members(3)).await,
+            Self::Hibernate => {
+                world
+                    .merge(&hubs, HUB, &json!({"spec": {"hibernated": true}}))
+                    .await
+            }
+            Self::Wake => {
+                world
+                    .merge(&hubs, HUB, &json!({"spec": {"hibernated": false}}))
+                    .await
+            }
             Self::Pause => {
                 let change = json!({"paused": true, "api": {"replicas": 2}});
                 world.merge(&hubs, HUB, &json!({"spec": change})).await;
@@ -139,6 +166,11 @@ impl Turn {
             }
         }
     }
+}
+
+/// So many members of each engine that can have more and fewer.
+fn members(count: u32) -> Value {
+    json!({"spec": {"redis": {"replicas": count}, "mongodb": {"members": count}, "rabbitmq": {"replicas": count}}})
 }
 
 /// The credentials of the application at Flickr.

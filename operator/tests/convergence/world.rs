@@ -27,7 +27,7 @@ pub(crate) const HUB: &str = "gallery";
 /// The name of the client.
 pub(crate) const CLIENT: &str = "acme";
 /// Rounds after which everything has to be quiet.
-const PATIENCE: usize = 40;
+const PATIENCE: usize = 120;
 
 /// Everything there is at one moment.
 #[derive(Clone, Default)]
@@ -50,7 +50,8 @@ pub(crate) struct World {
 
 /// An operator, with everything that it has in memory.
 pub(crate) struct Operator {
-    ctx: Context,
+    /// What it works with.
+    pub(crate) ctx: Context,
     /// How it reaches the API server.
     pub(crate) line: Line,
 }
@@ -114,6 +115,11 @@ impl World {
     /// What must not be lost.
     pub(crate) async fn keepsakes(&self) -> Keepsakes {
         keepsakes(&self.cluster).await
+    }
+
+    /// Whether every member of every engine is needed.
+    pub(crate) fn hold_members(&self, are_needed: bool) {
+        self.tier.data().every_member_is_needed = are_needed;
     }
 
     /// What the engines lost.
@@ -245,6 +251,27 @@ impl World {
             hub["metadata"]["generation"] = json!(generation + 1);
         };
         self.etcd.change(&key, change).await;
+    }
+
+    /// Lets operators work until nothing changes any more.
+    pub(crate) async fn rest(&self) -> Vec<Asked> {
+        let rested = self.until_quiet(self.operator(Line::default())).await;
+        rested.expect("it comes to rest")
+    }
+
+    /// A condition of the hub: its status, its reason and its message.
+    pub(crate) async fn condition(&self, type_: &str) -> (String, String, String) {
+        let hub = self.hub().await.expect("a hub");
+        let conditions = hub["status"]["conditions"]
+            .as_array()
+            .cloned()
+            .unwrap_or_default();
+        let found = conditions
+            .into_iter()
+            .find(|condition| condition["type"] == type_);
+        let found = found.expect("the condition");
+        let text = |field: &str| found[field].as_str().unwrap_or_default().to_owned();
+        (text("status"), text("reason"), text("message"))
     }
 
     /// The hub as it is; `None` if it is gone.

@@ -6,12 +6,8 @@ use crate::database::{KEY, desired, start_member, write_key};
 use crate::servers::{Folder, free_ports, until_ready};
 use flickrhub_job::config::Login;
 use flickrhub_operator::engine::Standard;
-<<<<<<< HEAD
 use flickrhub_operator::engine::logins::Verdict;
 use flickrhub_operator::engine::mongodb::{Desired, Members, reconcile_desired};
-=======
-use flickrhub_operator::engine::mongodb::{Desired, reconcile_desired};
->>>>>>> 4ad2c9e (Check at rest only now and then what none but a person changes)
 use flickrhub_operator::engine::roster::{Members as _, Roster};
 use flickrhub_operator::names::MONGODB_ADMIN;
 use mongodb::Client;
@@ -77,9 +73,6 @@ async fn blank_members_become_a_replica_set_with_its_users_that_survives_the_los
     let status = until_ready(async || reconcile_desired(&desired).await).await;
     assert_eq!(status.reason, "Ready", "{}", status.message);
 
-<<<<<<< HEAD
-    desired.app.password = SecretString::from("application's new one");
-=======
     let each_time = connections_of_a_look(&desired, &ports).await;
     let known = Desired {
         users_are_known: true,
@@ -89,8 +82,7 @@ async fn blank_members_become_a_replica_set_with_its_users_that_survives_the_los
     println!("connections to MongoDB in a look: {each_time}, and {known} while its users are known");
     assert!(known < each_time);
 
-    desired.app_password = SecretString::from("application's new one");
->>>>>>> 4ad2c9e (Check at rest only now and then what none but a person changes)
+    desired.app.password = SecretString::from("application's new one");
     let status = until_ready(async || reconcile_desired(&desired).await).await;
     assert_eq!(status.reason, "Ready", "{}", status.message);
 
