@@ -260,7 +260,11 @@ async fn rotate_keys(
     let before = hub.status.as_ref();
     let interval = validated.key_rotation_days.to_string();
     let app = &mongodb.app;
-    let inputs = [interval.as_str(), app.username.as_str(), app.password.expose_secret()];
+    let inputs = [
+        interval.as_str(),
+        app.username.as_str(),
+        app.password.expose_secret(),
+    ];
     let check = Against::new(validated, Check::TransitKeys, inputs);
     if ctx.passed.holds(&check) {
         return None;

@@ -50,10 +50,13 @@ impl Against {
     }
 }
 
+/// What was passed when, and against which inputs, by hub and check.
+type Noted = HashMap<(String, Check), (String, Instant)>;
+
 /// The checks that hubs passed a short time ago.
 #[derive(Default)]
 pub struct PassedChecks {
-    passed: Mutex<HashMap<(String, Check), (String, Instant)>>,
+    passed: Mutex<Noted>,
 }
 
 impl PassedChecks {
@@ -85,7 +88,7 @@ impl PassedChecks {
         passed.insert(check.key, (check.inputs, now));
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<(String, Check), (String, Instant)>> {
+    fn lock(&self) -> MutexGuard<'_, Noted> {
         self.passed.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -359,6 +359,7 @@ async fn patch_status(
 
 #[cfg(test)]
 mod tests {
+    use flickrhub_job::config::Login;
     use std::sync::Arc;
 
     use flickrhub_job::queue::Queue;
@@ -420,7 +421,10 @@ mod tests {
         ctx.scaled.insert(ScaledHub {
             hub: Arc::new(validated),
             replicas: [(Queue::Rest, 1)].into(),
-            mongodb_password: "password".to_owned().into(),
+            mongodb: Login {
+                username: "app".to_owned(),
+                password: "password".to_owned().into(),
+            },
         });
         assert_eq!(ctx.scaled.of_concern().len(), 1);
         let invalid = InvalidObject {

@@ -45,7 +45,7 @@ pub(crate) async fn answer(ctx: &Context, hub: &FlickrHub) -> Option<PlanStatus>
 
 async fn planned(ctx: &Context, hub: &FlickrHub, asked: &str) -> Result<String, PlanError> {
     let after = admitted(&ctx.client, hub, read(asked)?).await?;
-    Ok(between(ctx, Some(hub), &after).await?.to_string())
+    Ok(Box::pin(between(ctx, Some(hub), &after)).await?.to_string())
 }
 
 /// Reads the value of the annotation.

@@ -1,4 +1,4 @@
-//! What Kubernetes itself would do: the controllers of StatefulSets, Deployments and PodDisruptionBudgets, volumes, pods that
+//! What Kubernetes itself would do: the controllers of StatefulSets, Deployments and their budgets, volumes, pods that
 //! run at once, and the collector of garbage, each as far as the operator can tell the difference.
 //!
 //! A pod of an engine that was taken away is missed for one round before it is made anew, so that the operator meets a set

@@ -10,8 +10,12 @@ use serde_json::Value;
 use crate::cluster::{Cluster, kinds};
 use crate::tier::Tier;
 
-/// The annotation of pod templates that changes with made-up Secrets.
-const CHECKSUM: &str = "flickrhub.dev/config-checksum";
+/// The annotations of pod templates that change with made-up Secrets and authorities.
+const CHECKSUMS: [&str; 2] = ["flickrhub.dev/config-checksum", "flickrhub.dev/trust-checksum"];
+/// The type of Secrets with certificates.
+const TLS: &str = "kubernetes.io/tls";
+/// What the build is told apart by, in the status.
+const BUILT_FROM: &str = "operatorVersion";
 
 /// Every object by kind and name, and the clients' keys that hold.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -128,8 +132,15 @@ pub(crate) async fn keepsakes(cluster: &Cluster) -> Keepsakes {
                 .iter()
                 .any(|owner| owner.kind == "FlickrHubClient");
             if !is_of_client {
+                // A server gets another certificate when members come; its authority stays.
+                let is_of_server = object.data["type"] == TLS && object.name_any().ends_with("-tls");
+                let data = if is_of_server {
+                    &Value::Null
+                } else {
+                    &object.data["data"]
+                };
                 let name = format!("{} {}", resource.kind, object.name_any());
-                kept.insert(name, format!("{:?} {}", object.uid(), object.data["data"]));
+                kept.insert(name, format!("{:?} {data}", object.uid()));
             }
         }
     }
@@ -159,7 +170,9 @@ fn plain(object: &DynamicObject, with_secrets: bool) -> Value {
         fields.remove("apiVersion");
         fields.remove("kind");
     }
-    if value["data"].is_object() && value["type"] == "Opaque" && !with_secrets {
+    let is_made_up =
+        value["type"] == "Opaque" || value["type"] == TLS || object.name_any().ends_with("-trust");
+    if value["data"].is_object() && is_made_up && !with_secrets {
         for (_, secret) in value["data"].as_object_mut().into_iter().flatten() {
             *secret = Value::Null;
         }
@@ -193,13 +206,19 @@ fn drop_chance(value: &mut Value, with_secrets: bool) {
                 "updateRevision",
                 "controller-revision-hash",
                 "validUntil",
+                "flickrhub.dev/renew-at",
                 "rotated-for",
                 "flickrhub.dev/credentials-rotated-at",
             ] {
                 fields.remove(field);
             }
             if !with_secrets {
-                fields.remove(CHECKSUM);
+                for checksum in CHECKSUMS {
+                    fields.remove(checksum);
+                }
+                if fields.contains_key(BUILT_FROM) {
+                    fields.remove("secrets");
+                }
             }
             fields
                 .values_mut()

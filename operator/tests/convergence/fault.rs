@@ -240,11 +240,12 @@ impl State {
         if fault == Fault::StaleFromNow && number >= planned {
             return self.stale(asked);
         }
+        // Reads come at the same time, in no order: it is the first one that can be.
+        if fault == Fault::Stale && number >= planned && !self.struck {
+            return self.stale(asked);
+        }
         if number != planned || self.struck {
             return Course::Straight;
-        }
-        if fault == Fault::Stale {
-            return self.stale(asked);
         }
         self.struck = true;
         match fault {

@@ -38,7 +38,7 @@ async fn a_plan_tells_what_a_change_would_do_and_does_nothing() {
     let before = world.ending(true).await;
     let hub: FlickrHub = serde_json::from_value(world.hub().await.expect("a hub")).expect("a hub");
     let operator = world.operator(Line::default());
-    let nothing = plan(&operator.ctx, hub).await.expect("a plan");
+    let nothing = Box::pin(plan(&operator.ctx, hub)).await.expect("a plan");
     assert!(nothing.is_empty() && nothing.restarts.is_empty(), "{nothing}");
 
     assert!(planned(&world, "").await.contains("no object changes"));
@@ -79,7 +79,7 @@ async fn a_plan_tells_what_a_change_would_do_and_does_nothing() {
     spec["redis"]["resources"] = change["redis"]["resources"].clone();
     spec["api"]["replicas"] = json!(3);
     wanted.spec = serde_json::from_value(spec).expect("a spec");
-    let told = plan(&operator.ctx, wanted).await.expect("a plan");
+    let told = Box::pin(plan(&operator.ctx, wanted)).await.expect("a plan");
     world.merge(&hubs, HUB, &json!({"spec": change})).await;
     let asked = world.rest().await;
     let applied = |name: &str| {

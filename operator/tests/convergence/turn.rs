@@ -77,7 +77,11 @@ impl Turn {
 
     /// Whether secrets are made up in it, so that they differ from one run to the other.
     pub(crate) fn makes_up_secrets(self) -> bool {
-        matches!(self, Self::Create | Self::DeclareClient | Self::RotateKey) || self.replaces_credentials()
+        // Members that come need certificates with their names.
+        matches!(
+            self,
+            Self::Create | Self::AddMembers | Self::DeclareClient | Self::RotateKey
+        ) || self.replaces_credentials()
     }
 
     /// Whether the values of made-up Secrets are to become others.
