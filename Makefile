@@ -67,6 +67,10 @@ bench-engine: ## measure the job engine; all benches, or BENCH="accept latency â
 bench-operator: ## measure the operator; all benches, or BENCH="rest repair â€¦" (see docs/benchmarks.md)
 	@scripts/bench-operator.sh $(BENCH) $(ARGS)
 
+.PHONY: bench-failover
+bench-failover: ## lose the leader of each engine in each way and measure the gap and the loss of writes (ARGS=; see docs/benchmarks.md)
+	@scripts/bench-failover.sh $(ARGS)
+
 .PHONY: bench-scale-in
 bench-scale-in: ## let workers come and go under load and count what has to be done again (see docs/autoscaling.md)
 	@scripts/bench-engine.sh scale-in $(ARGS)
