@@ -23,7 +23,7 @@ impl Stored {
     /// What a member that follows these files accepts.
     fn accepted(self) -> BTreeSet<u32> {
         let other = self.other.filter(|_| self.phase != Phase::Retiring);
-        BTreeSet::from_iter([Some(self.current), other].into_iter().flatten())
+        [Some(self.current), other].into_iter().flatten().collect()
     }
 }
 
@@ -254,7 +254,8 @@ proptest! {
         }
         let before = hub.made;
         hub.happen(Happening::Ask);
-        for _ in 0..12 {
+        // The one that was under way, and another one.
+        for _ in 0..20 {
             hub.happen(Happening::Reconcile);
             (0..MEMBERS).for_each(|member| hub.happen(Happening::Follow(member)));
             (0..PODS).for_each(|pod| hub.happen(Happening::Replace(pod)));

@@ -13,7 +13,7 @@ passwords() {
         version=$(readlink "$auth/..data" || true)
         rules=
         for file in password next-password previous-password; do
-            [ ! -s "$auth/$file" ] || rules="$rules >$(cat "$auth/$file")"
+            [ ! -s "$auth/$file" ] || rules="$rules >$(cat "$auth/$file" || true)"
         done
         [ "$(readlink "$auth/..data" || true)" != "$version" ] || break
     done
