@@ -159,9 +159,16 @@ impl Stored {
             phase,
             others,
             heard: secret.annotations().get(HEARD).cloned(),
-            since: rotated_at.or_else(|| secret.creation_timestamp().map(|created| created.0)),
+            since: rotated_at
+                .or_else(|| secret.creation_timestamp().map(|created| created.0))
+                .map(whole_seconds),
         }
     }
+}
+
+/// As the status has it: with more than that it would be written at every look.
+fn whole_seconds(at: Timestamp) -> Timestamp {
+    Timestamp::from_second(at.as_second()).unwrap_or(at)
 }
 
 /// The phase, by the keys that are there. A next one that is not whole is none: it is made anew.
@@ -337,6 +344,15 @@ mod tests {
         );
         let stored = Stored::read(Part::MongoDb, &secret);
         assert_eq!(pairs(&stored), [("flickrhub", "a"), ("admin", "b")]);
+    }
+
+    #[test]
+    fn times_are_as_the_status_has_them() {
+        let now = Timestamp::UNIX_EPOCH + jiff::SignedDuration::from_millis(1_500);
+        let mut secret = first(Part::Redis);
+        take(Part::Redis, Step::Finish, &mut secret, None, now);
+        let since = Stored::read(Part::Redis, &secret).since;
+        assert_eq!(since.map(Timestamp::as_millisecond), Some(1_000));
     }
 
     #[test]
