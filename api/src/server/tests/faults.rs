@@ -48,7 +48,7 @@ const INTERNALS: [&str; 36] = [
     "invalid type",
     "std::",
     "core::",
-    "E11000",
+    "E11000 duplicate",
 ];
 
 /// A body with its content type.
