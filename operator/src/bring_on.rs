@@ -12,7 +12,7 @@ use kube::{Resource, ResourceExt};
 use secrecy::ExposeSecret;
 use serde_json::Value;
 
-use crate::apply::{self, Live};
+use crate::apply::{self, ApplyError, Live};
 use crate::autoscaling::scaled::ScaledHub;
 use crate::brought::Brought;
 use crate::build::{Kind, Object, build};
@@ -23,7 +23,7 @@ use crate::credentials::{self, Scene};
 use crate::engine::vault::rotation::RotationReport;
 use crate::finalizer;
 use crate::hibernation::{self, Stage, put_to_rest};
-use crate::lack::withheld;
+use crate::lack::{Withheld, withheld};
 use crate::part::{Part, PartStatus};
 use crate::passed::{Against, Check};
 use crate::pki;
@@ -117,16 +117,7 @@ pub(crate) async fn bring_on(
             failures.extend(apply::apply(ctx, validated, last, &mut live).await);
         }
     }
-    for (queue, plan) in &validated.queues {
-        let name = validated.names.queue_worker(*queue);
-        if withheld.contains_key(&(Kind::Deployment, name.clone()))
-            || hibernation::is_at_rest(&live, Kind::Deployment, &name)
-        {
-            continue;
-        }
-        let raised = apply::raise_replicas(ctx, validated, &name, plan.min_replicas, &live).await;
-        failures.extend(raised.err());
-    }
+    failures.extend(raise_workers(ctx, validated, &withheld, &live).await);
     if stage == Stage::Awake {
         note_scaled(ctx, validated, &secrets, &live);
     } else {
@@ -174,6 +165,27 @@ pub(crate) async fn bring_on(
         sleep: left.as_ref().map(hibernation::report),
         build: consent::report(last, &inputs, validated.keeps_templates, is_complete),
     })
+}
+
+/// Raises the workers of each queue that runs to as many as there are to be at least.
+async fn raise_workers(
+    ctx: &Context,
+    validated: &ValidatedHub,
+    withheld: &Withheld,
+    live: &Live,
+) -> Vec<ApplyError> {
+    let mut failures = Vec::new();
+    for (queue, plan) in &validated.queues {
+        let name = validated.names.queue_worker(*queue);
+        if withheld.contains_key(&(Kind::Deployment, name.clone()))
+            || hibernation::is_at_rest(live, Kind::Deployment, &name)
+        {
+            continue;
+        }
+        let raised = apply::raise_replicas(ctx, validated, &name, plan.min_replicas, live).await;
+        failures.extend(raised.err());
+    }
+    failures
 }
 
 /// Has the servers that do not look by themselves take up their certificates. Returns when to look again.

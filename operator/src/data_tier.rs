@@ -192,7 +192,7 @@ impl DataTier for OverNetwork {
         let (name, wanted) = (hub.names.mongodb(), hub.mongodb.members);
         let size = Size::of(live, &name, wanted);
         let passwords = [&secrets.keyfile, &secrets.admin_password, &secrets.app.password];
-        let passwords = passwords.map(|password| password.expose_secret());
+        let passwords = passwords.map(ExposeSecret::expose_secret);
         let inputs = passwords.into_iter().chain([secrets.app.username.as_str()]);
         let users = Against::new(hub, Check::MongoDbUsers, inputs);
         let desired = mongodb::Desired {

@@ -77,13 +77,13 @@ async fn ended(shared: Arc<Shared>, kind: Kind) -> Vec<ObjectRef<Hub>> {
 
 /// Whether the API server says that there is no such kind.
 fn is_unknown<T>(event: &watcher::Result<T>) -> bool {
-    let status = match event {
-        Err(
-            watcher::Error::InitialListFailed(kube::Error::Api(status))
-            | watcher::Error::WatchStartFailed(kube::Error::Api(status))
-            | watcher::Error::WatchError(status),
-        ) => status,
-        _ => return false,
+    let Err(
+        watcher::Error::InitialListFailed(kube::Error::Api(status))
+        | watcher::Error::WatchStartFailed(kube::Error::Api(status))
+        | watcher::Error::WatchError(status),
+    ) = event
+    else {
+        return false;
     };
     status.code == 404
 }

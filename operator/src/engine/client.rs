@@ -237,8 +237,7 @@ pub async fn reconcile(context: &Context, hub: &ValidatedHub, secrets: &Secrets)
         Err(loss) => return loss.lack().status(),
     };
     let signing_key = wanted.signing_key.as_ref().map_or("", |key| key.expose_secret());
-    let inputs =
-        [&wanted.api_key, &wanted.webhook_secret, &app.password].map(|secret| secret.expose_secret());
+    let inputs = [&wanted.api_key, &wanted.webhook_secret, &app.password].map(ExposeSecret::expose_secret);
     let inputs = inputs.into_iter().chain([signing_key, app.username.as_str()]);
     let check = Against::new(hub, Check::DefaultClient, inputs);
     let registered = || PartStatus {

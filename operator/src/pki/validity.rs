@@ -14,6 +14,10 @@ const UTC_TIME: u64 = 23;
 const GENERALIZED_TIME: u64 = 24;
 
 /// The end of the first certificate in this text (PEM); `None` if it holds none.
+#[expect(
+    clippy::redundant_closure_for_method_calls,
+    reason = "the methods are not general over lifetimes, closures are"
+)]
 pub(super) fn not_after(pem: &str) -> Option<Timestamp> {
     let certificate = CertificateDer::from_pem_slice(pem.as_bytes()).ok()?;
     let end = yasna::parse_der(certificate.as_ref(), |certificate| {

@@ -138,12 +138,12 @@ impl Turn {
             Self::Hibernate => {
                 world
                     .merge(&hubs, HUB, &json!({"spec": {"hibernated": true}}))
-                    .await
+                    .await;
             }
             Self::Wake => {
                 world
                     .merge(&hubs, HUB, &json!({"spec": {"hibernated": false}}))
-                    .await
+                    .await;
             }
             Self::Pause => {
                 let change = json!({"paused": true, "api": {"replicas": 2}});

@@ -31,7 +31,10 @@ fn put_issued(server: &ApiServer, authority: &Authority, certificate: &str) {
     server.change("certificates", certificate, |certificate| {
         let spec = &certificate["spec"];
         names = serde_json::from_value(spec["dnsNames"].clone()).expect("names");
-        secret = spec["secretName"].as_str().expect("a name").to_owned();
+        spec["secretName"]
+            .as_str()
+            .expect("a name")
+            .clone_into(&mut secret);
         certificate["status"] =
             json!({"conditions": [{"type": "Ready", "status": "True", "reason": "Ready"}]});
     });
@@ -116,7 +119,7 @@ async fn a_hub_waits_for_cert_manager_and_shows_what_it_issued() {
     bring_on(&ctx).await;
     let before = shown["tls.crt"].clone();
     server.change("secrets", redis, |secret| {
-        assert_ne!(secret["data"]["tls.crt"], before)
+        assert_ne!(secret["data"]["tls.crt"], before);
     });
     // By another one: not before every pod was started with it.
     server.change("secrets", redis, |secret| shown = secret["data"].clone());

@@ -79,8 +79,10 @@ impl Members {
     /// # Errors
     /// When the cluster refuses.
     pub(crate) async fn delete(&self, pod: &str, grace_period: Option<u32>) -> Result<(), Failure> {
-        let mut how = DeleteParams::default();
-        how.grace_period_seconds = grace_period;
+        let how = DeleteParams {
+            grace_period_seconds: grace_period,
+            ..DeleteParams::default()
+        };
         self.pods().delete(pod, &how).await?;
         Ok(())
     }
