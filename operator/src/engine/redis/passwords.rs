@@ -21,16 +21,14 @@ impl Desired {
                 let mut connection = connect_as(address, password, self.trust.as_ref()).await?;
                 redis::cmd("PING").query_async::<()>(&mut connection).await
             };
-            let verdict = match timeout(OBSERVE_TIMEOUT, log_in).await {
-                Ok(Ok(())) => Verdict::Accepted,
-                Ok(Err(error)) if is_refused(&error) => Verdict::Refused,
-                Ok(Err(error)) => Verdict::Unknown(short(&error)),
-                Err(_) => Verdict::Unknown("no answer in time".to_owned()),
+            let verdict = async {
+                match log_in.await {
+                    Ok(()) => Ok(Verdict::Accepted),
+                    Err(error) if is_refused(&error) => Ok(Verdict::Refused),
+                    Err(error) => Err(error),
+                }
             };
-            Answer {
-                member: address.clone(),
-                verdict,
-            }
+            answer(address, verdict).await
         }))
         .await
     }
@@ -44,16 +42,15 @@ impl Desired {
             .iter()
             .map(|address| (address, Setting::SentinelPass));
         join_all(servers.chain(sentinels).map(|(address, setting)| async move {
-            let verdict = match timeout(OBSERVE_TIMEOUT, self.look_at(address, setting)).await {
-                Ok(Ok(found)) if found == self.password.expose_secret() => Verdict::Accepted,
-                Ok(Ok(_)) => Verdict::Refused,
-                Ok(Err(error)) => Verdict::Unknown(short(&error)),
-                Err(_) => Verdict::Unknown("no answer in time".to_owned()),
+            let verdict = async {
+                let found = self.look_at(address, setting).await?;
+                Ok(if found == self.password.expose_secret() {
+                    Verdict::Accepted
+                } else {
+                    Verdict::Refused
+                })
             };
-            Answer {
-                member: address.clone(),
-                verdict,
-            }
+            answer(address, verdict).await
         }))
         .await
     }
@@ -71,6 +68,19 @@ impl Desired {
         command.arg("GET").arg(name);
         let mut answer: HashMap<String, String> = command.query_async(&mut connection).await?;
         Ok(answer.remove(name).unwrap_or_default())
+    }
+}
+
+/// What a member says, or why nobody knows.
+async fn answer(member: &str, verdict: impl Future<Output = Result<Verdict, RedisError>>) -> Answer {
+    let verdict = match timeout(OBSERVE_TIMEOUT, verdict).await {
+        Ok(Ok(verdict)) => verdict,
+        Ok(Err(error)) => Verdict::Unknown(short(&error)),
+        Err(_) => Verdict::Unknown("no answer in time".to_owned()),
+    };
+    Answer {
+        member: member.to_owned(),
+        verdict,
     }
 }
 
