@@ -7,24 +7,7 @@
 #
 # The benches `window` and `budget` are the tests that compare the scripts with exact logs, by a clock of their own and with
 # more requests than `make test` has time for (REQUESTS): what is measured is what is asserted.
-export LAB_NAME=${LAB_NAME:-bench}
-export NAMESPACE=${NAMESPACE:-flickrhub-bench}
-export PROFILE=${PROFILE:-optimised}
-. "$(dirname "$0")/environment.sh"
-cd "$ROOT"
-
-if [ "${DEPLOYED:-}" = 1 ]; then
-  config=$FLICKRHUB_CACHE/test-config/$LAB_NAME/config.yaml
-  [ -f "$config" ] || config=$(scripts/data-tier-config.sh)
-else
-  "$ROOT/scripts/install.sh"
-  [ "${KEEP_LAB:-}" = 1 ] || trap '"$LAB" down >/dev/null 2>&1 || true' EXIT
-  say "Cluster: the lab '$LAB_NAME'"
-  "$LAB" up
-  scripts/images.sh
-  scripts/deploy.sh
-  config=$(scripts/data-tier-config.sh)
-fi
+. "$(dirname "$0")/bench-lab.sh"
 
 # The bench itself is not measured, and built as the tests are.
 step "Building the bench" cargo build --locked --package flickrhub-bench

@@ -4,24 +4,7 @@
 # It brings up a lab of its own ('bench') with a hub and takes it away again; KEEP_LAB=1 leaves it up for the next run.
 # DEPLOYED=1 measures the hub that a lab has already: DEPLOYED=1 LAB_NAME=test NAMESPACE=flickrhub-test. That hub's
 # resource stays changed. Figures go to the standard output and to target/bench/failover.jsonl.
-export LAB_NAME=${LAB_NAME:-bench}
-export NAMESPACE=${NAMESPACE:-flickrhub-bench}
-export PROFILE=${PROFILE:-optimised}
-. "$(dirname "$0")/environment.sh"
-cd "$ROOT"
-
-if [ "${DEPLOYED:-}" = 1 ]; then
-  config=$FLICKRHUB_CACHE/test-config/$LAB_NAME/config.yaml
-  [ -f "$config" ] || config=$(scripts/data-tier-config.sh)
-else
-  "$ROOT/scripts/install.sh"
-  [ "${KEEP_LAB:-}" = 1 ] || trap '"$LAB" down >/dev/null 2>&1 || true' EXIT
-  say "Cluster: the lab '$LAB_NAME'"
-  "$LAB" up
-  scripts/images.sh
-  scripts/deploy.sh
-  config=$(scripts/data-tier-config.sh)
-fi
+. "$(dirname "$0")/bench-lab.sh"
 
 step "Building the bench" cargo build --locked --package flickrhub-bench --bin bench-failover
 mkdir -p "$ROOT/target/bench"

@@ -36,7 +36,8 @@ pub async fn pods(client: &Client, component: &str) -> Vec<Pod> {
     ready
 }
 
-fn is_ready(pod: &Pod) -> bool {
+/// Whether a pod is ready, and not on its way out.
+pub fn is_ready(pod: &Pod) -> bool {
     let mut conditions = pod
         .status
         .iter()

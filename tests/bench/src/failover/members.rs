@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use flickrhub_e2e::cluster;
+use flickrhub_e2e::processes::is_ready;
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams};
 use kube::{Client, ResourceExt};
@@ -66,7 +67,7 @@ impl Members {
             let pods = self.all().await?;
             let hub = hubs.get(&cluster::hub()).await?;
             let ready = cluster::condition(&hub, "Ready").is_some_and(|condition| condition.status == "True");
-            if ready && !pods.is_empty() && pods.iter().all(is_whole) {
+            if ready && !pods.is_empty() && pods.iter().all(is_ready) {
                 return Ok(());
             }
             sleep(LOOK).await;
@@ -126,13 +127,4 @@ impl Members {
         }
         Err(format!("the members of {} are not replaced", self.engine.name()).into())
     }
-}
-
-fn is_whole(pod: &Pod) -> bool {
-    let mut conditions = pod
-        .status
-        .iter()
-        .flat_map(|status| status.conditions.iter().flatten());
-    pod.metadata.deletion_timestamp.is_none()
-        && conditions.any(|condition| condition.type_ == "Ready" && condition.status == "True")
 }
