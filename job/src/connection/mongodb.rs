@@ -22,8 +22,11 @@ use crate::config::{MongoConfig, read_login};
 
 /// How long an operation waits for a primary: longer than an election takes.
 pub const SERVER_SELECTION_TIMEOUT: Duration = Duration::from_secs(10);
-/// How long a TCP connection may take.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long a connection may take, and how long past a [`HEARTBEAT`] a member may be silent.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
+/// How often a member is to give a sign of life. One that hangs is noticed after this and [`CONNECT_TIMEOUT`], as long
+/// as the members themselves take; what waits for its answer is then cut off, and sent once more to the next primary.
+const HEARTBEAT: Duration = Duration::from_secs(1);
 /// How long a write waits for the majority before it reports that it does not know.
 const MAJORITY_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a ping may take.
@@ -91,6 +94,7 @@ fn options(config: &MongoConfig) -> Result<ClientOptions, ConnectError> {
         .app_name("flickrhub".to_owned())
         .max_pool_size(config.max_pool_size)
         .connect_timeout(CONNECT_TIMEOUT)
+        .heartbeat_freq(HEARTBEAT)
         .server_selection_timeout(SERVER_SELECTION_TIMEOUT)
         .retry_reads(true)
         .retry_writes(true)

@@ -22,9 +22,9 @@ use crate::config::{RabbitConfig, read_login};
 /// Seconds between two signs of life; a node that is silent for twice as long is left.
 const HEARTBEAT_SECONDS: u16 = 10;
 /// How long one node may take to accept a connection.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 /// How long a channel may take to open; a node that takes longer is left.
-const CHANNEL_TIMEOUT: Duration = Duration::from_secs(5);
+const CHANNEL_TIMEOUT: Duration = Duration::from_secs(2);
 pub(crate) const SERVICE: &str = "RabbitMQ";
 
 /// A handle on one connection; clones share it.
@@ -35,7 +35,13 @@ pub struct Rabbit {
 
 struct Shared {
     config: RabbitConfig,
-    connection: Mutex<Option<Connection>>,
+    slot: Mutex<Slot>,
+}
+
+struct Slot {
+    connection: Option<Connection>,
+    /// The node of the connection, or of the last one: its place in the configuration.
+    node: usize,
 }
 
 impl Rabbit {
@@ -45,11 +51,15 @@ impl Rabbit {
     /// When the password cannot be read, an address is not `host:port`, or no node accepts; then the error is that of
     /// the last node asked.
     pub async fn connect(config: &RabbitConfig) -> Result<Self, ConnectError> {
-        let connection = open(config).await?;
+        let (node, connection) = open(config, None).await?;
+        let slot = Slot {
+            connection: Some(connection),
+            node,
+        };
         Ok(Self {
             shared: Arc::new(Shared {
                 config: config.clone(),
-                connection: Mutex::new(Some(connection)),
+                slot: Mutex::new(slot),
             }),
         })
     }
@@ -59,20 +69,37 @@ impl Rabbit {
     /// # Errors
     /// When no node accepts a connection, or the node refuses the channel.
     pub async fn channel(&self) -> Result<Channel, ConnectError> {
-        let mut slot = self.shared.connection.lock().await;
+        let mut slot = self.shared.slot.lock().await;
         // The connection stays in its slot while it is asked: a caller that stops waiting must not take it, and every
         // consumer on it, down.
-        if let Some(connection) = slot.as_ref()
+        if let Some(connection) = &slot.connection
             && let Some(channel) = channel_of(connection).await?
         {
             return Ok(channel);
         }
-        let connection = open(&self.shared.config).await?;
+        let (node, connection) = open(&self.shared.config, Some(slot.node)).await?;
         let channel = timeout(CHANNEL_TIMEOUT, connection.create_channel())
             .await
             .map_err(|_| ConnectError::Timeout(SERVICE))??;
-        *slot = Some(connection);
+        *slot = Slot {
+            connection: Some(connection),
+            node,
+        };
         Ok(channel)
+    }
+
+    /// Whether the node at the other end answers, within 2 s. If it does not, its connection is given up, and the next
+    /// channel is opened on another node.
+    pub async fn answers(&self) -> bool {
+        let mut slot = self.shared.slot.lock().await;
+        let Some(connection) = &slot.connection else {
+            return false;
+        };
+        let answers = !matches!(channel_of(connection).await, Ok(None));
+        if !answers {
+            slot.connection = None;
+        }
+        answers
     }
 
     /// Whether a channel can be opened.
@@ -100,24 +127,33 @@ async fn channel_of(connection: &Connection) -> Result<Option<Channel>, ConnectE
     }
 }
 
-/// Tries the nodes in turn, beginning with any of them so that the processes spread over the nodes.
-async fn open(config: &RabbitConfig) -> Result<Connection, ConnectError> {
+/// Tries the nodes in turn, beginning with any of them so that the processes spread over the nodes, and the one that
+/// was left last of all. Answers the node's place and the connection.
+async fn open(config: &RabbitConfig, left: Option<usize>) -> Result<(usize, Connection), ConnectError> {
     let uris = uris(config)?;
     let trust = Trust::read(config.ca_file.as_deref())?;
-    let first = rand::random_range(0..uris.len().max(1));
     let mut last = ConnectError::Address {
         service: SERVICE,
         address: String::new(),
     };
-    for uri in uris.iter().cycle().skip(first).take(uris.len()) {
+    let first = rand::random_range(0..uris.len().max(1));
+    for node in order(uris.len(), first, left) {
+        let Some(uri) = uris.get(node) else { continue };
         let properties = ConnectionProperties::default().with_connection_name("flickrhub".into());
         match timeout(CONNECT_TIMEOUT, dial(uri.clone(), properties, trust.as_ref())).await {
-            Ok(Ok(connection)) => return Ok(connection),
+            Ok(Ok(connection)) => return Ok((node, connection)),
             Ok(Err(error)) => last = error.into(),
             Err(_) => last = ConnectError::Timeout(SERVICE),
         }
     }
     Err(last)
+}
+
+/// The order in which so many nodes are tried.
+fn order(nodes: usize, first: usize, left: Option<usize>) -> impl Iterator<Item = usize> {
+    let others = (0..nodes).cycle().skip(first).take(nodes);
+    let others = others.filter(move |node| Some(*node) != left);
+    others.chain(left.filter(|node| *node < nodes))
 }
 
 /// Opens one connection; over TLS where authorities are given, which then have to have signed the certificate of this very
@@ -176,6 +212,16 @@ fn uris(config: &RabbitConfig) -> Result<Vec<AMQPUri>, ConnectError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn every_node_is_tried_once_and_the_one_that_was_left_last() {
+        let tried = |first, left| order(3, first, left).collect::<Vec<_>>();
+        assert_eq!(tried(1, None), [1, 2, 0]);
+        assert_eq!(tried(1, Some(1)), [2, 0, 1]);
+        assert_eq!(tried(0, Some(2)), [0, 1, 2]);
+        assert_eq!(tried(2, Some(7)), [2, 0, 1], "fewer nodes than before");
+        assert_eq!(order(0, 0, Some(0)).count(), 0);
+    }
 
     #[tokio::test]
     async fn without_a_node_the_configuration_is_at_fault() {

@@ -1,5 +1,9 @@
 //! Publishing that returns only when a majority of the queue's members has the message on disk.
 //!
+//! A node that hangs keeps its connections open and confirms nothing. So when a confirmation is slow, one of those who wait
+//! asks the node for a sign of life; without one, every message on that connection is published again through another
+//! node.
+//!
 //! A message can arrive twice: when the confirmation is lost with the connection, it is published again. A claim is
 //! guarded by the attempt, so the second one does nothing. If the process dies before the confirmation, the job's
 //! lease runs out and it is dispatched again with the next attempt.
@@ -12,6 +16,7 @@ use lapin::types::{AMQPValue, FieldTable};
 use lapin::{BasicProperties, Channel, Confirmation};
 use tokio::sync::Mutex;
 use tokio::time::{Instant, sleep, timeout};
+use tokio_util::sync::CancellationToken;
 
 use super::ensure;
 use crate::connection::ConnectError;
@@ -28,8 +33,10 @@ pub const REASON_HEADER: &str = "x-flickrhub-reason";
 
 /// The delivery mode of a message that is kept on disk (AMQP 0-9-1, `basic` class).
 const PERSISTENT: u8 = 2;
-/// How long one confirmation may take.
+/// How long one confirmation may take from a node that answers.
 const CONFIRM_TIMEOUT: Duration = Duration::from_secs(5);
+/// After how long without a confirmation the node is asked for a sign of life.
+const SLOW: Duration = Duration::from_secs(2);
 /// How long opening the channel may take, with a new connection.
 const CHANNEL_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long publishing goes on being tried; a try that is under way is waited for.
@@ -75,7 +82,16 @@ impl PublishError {
 pub struct Publisher {
     rabbit: Rabbit,
     group_size: u32,
-    channel: Arc<Mutex<Option<Channel>>>,
+    open: Arc<Mutex<Option<Arc<Open>>>>,
+    /// Held by the one who asks the node for a sign of life.
+    asking: Arc<Mutex<()>>,
+}
+
+/// A channel with confirms.
+struct Open {
+    channel: Channel,
+    /// Its node hangs: nothing more is confirmed.
+    hung: CancellationToken,
 }
 
 impl Publisher {
@@ -88,17 +104,18 @@ impl Publisher {
         let publisher = Self {
             rabbit,
             group_size,
-            channel: Arc::default(),
+            open: Arc::default(),
+            asking: Arc::default(),
         };
-        publisher.channel().await?;
+        publisher.open().await?;
         Ok(publisher)
     }
 
     /// Publishes a job and waits until the broker confirms it.
     ///
     /// # Errors
-    /// When the broker refuses the message, or none confirms it within about 25 s, or 35 s if its queue is missing. The message may be in the queue
-    /// nevertheless.
+    /// When the broker refuses the message, or none confirms it within about 25 s, or 35 s if its queue is missing. The
+    /// message may be in the queue nevertheless.
     pub async fn publish(&self, queue: Queue, envelope: &Envelope) -> Result<(), PublishError> {
         self.publish_to(queue.name(), envelope, headers(envelope)).await
     }
@@ -150,64 +167,87 @@ impl Publisher {
         body: &[u8],
         properties: BasicProperties,
     ) -> Result<(), PublishError> {
-        let channel = timeout(CHANNEL_TIMEOUT, self.channel())
+        let open = timeout(CHANNEL_TIMEOUT, self.open())
             .await
             .map_err(|_| PublishError::TimedOut)??;
-        let outcome = confirmed(&channel, name, body, properties).await;
+        let outcome = self.confirmed(&open, name, body, properties).await;
         if matches!(outcome, Err(PublishError::NoQueue(_))) {
             // It was deleted, or the cluster is a new one. The next try finds it.
             ensure(&self.rabbit, self.group_size).await?;
         }
         if outcome.as_ref().is_err_and(PublishError::is_about_the_channel) {
-            self.give_up(&channel).await;
+            self.give_up(&open).await;
         }
         outcome
     }
 
     /// The channel, or a new one, which one task opens for all.
-    async fn channel(&self) -> Result<Channel, PublishError> {
-        let mut slot = self.channel.lock().await;
-        if let Some(channel) = slot.as_ref().filter(|channel| channel.status().connected()) {
-            return Ok(channel.clone());
+    async fn open(&self) -> Result<Arc<Open>, PublishError> {
+        let mut slot = self.open.lock().await;
+        if let Some(open) = slot.as_ref().filter(|open| open.channel.status().connected()) {
+            return Ok(Arc::clone(open));
         }
         let channel = self.rabbit.channel().await?;
         channel
             .confirm_select(ConfirmSelectOptions::default())
             .await
             .map_err(ConnectError::from)?;
-        *slot = Some(channel.clone());
-        Ok(channel)
+        let open = Arc::new(Open {
+            channel,
+            hung: CancellationToken::new(),
+        });
+        *slot = Some(Arc::clone(&open));
+        Ok(open)
     }
 
-    async fn give_up(&self, failed: &Channel) {
-        let mut slot = self.channel.lock().await;
-        // Channels of two connections can have the same number; then a good one is opened again, which is harmless.
-        if slot.as_ref().is_some_and(|channel| channel.id() == failed.id()) {
+    async fn give_up(&self, failed: &Arc<Open>) {
+        let mut slot = self.open.lock().await;
+        if slot.as_ref().is_some_and(|open| Arc::ptr_eq(open, failed)) {
             *slot = None;
         }
     }
-}
 
-async fn confirmed(
-    channel: &Channel,
-    name: &'static str,
-    body: &[u8],
-    properties: BasicProperties,
-) -> Result<(), PublishError> {
-    let mandatory = BasicPublishOptions {
-        mandatory: true,
-        ..BasicPublishOptions::default()
-    };
-    let confirmation = async {
-        let confirm = channel
-            .basic_publish("".into(), name.into(), mandatory, body, properties)
-            .await?;
-        confirm.await
-    };
-    match timeout(CONFIRM_TIMEOUT, confirmation).await {
-        Err(_) => Err(PublishError::TimedOut),
-        Ok(Err(error)) => Err(error.into()),
-        Ok(Ok(confirmation)) => verdict(name, &confirmation),
+    async fn confirmed(
+        &self,
+        open: &Open,
+        name: &'static str,
+        body: &[u8],
+        properties: BasicProperties,
+    ) -> Result<(), PublishError> {
+        let mandatory = BasicPublishOptions {
+            mandatory: true,
+            ..BasicPublishOptions::default()
+        };
+        let confirmation = async {
+            let confirm = open
+                .channel
+                .basic_publish("".into(), name.into(), mandatory, body, properties)
+                .await?;
+            confirm.await
+        };
+        tokio::select! {
+            outcome = timeout(CONFIRM_TIMEOUT, confirmation) => match outcome {
+                Err(_) => Err(PublishError::TimedOut),
+                Ok(Err(error)) => Err(error.into()),
+                Ok(Ok(confirmation)) => verdict(name, &confirmation),
+            },
+            () = self.hangs(open) => Err(PublishError::TimedOut),
+        }
+    }
+
+    /// Returns when the node of this channel hangs.
+    async fn hangs(&self, open: &Open) {
+        sleep(SLOW).await;
+        if let Ok(_asking) = self.asking.try_lock() {
+            while !open.hung.is_cancelled() {
+                if self.rabbit.answers().await {
+                    sleep(SLOW).await;
+                } else {
+                    open.hung.cancel();
+                }
+            }
+        }
+        open.hung.cancelled().await;
     }
 }
 

@@ -7,12 +7,14 @@ mod everything;
 mod verbose;
 
 use std::collections::BTreeSet;
+use std::panic::{AssertUnwindSafe, resume_unwind};
 use std::time::Duration;
 
 use flickrhub_e2e::gateway::{job_id, photo, photo_form, send};
 use flickrhub_e2e::leak::{Search, Secret};
 use flickrhub_e2e::scene::{self, Scene, unique};
 use flickrhub_e2e::{cluster, database, eventually};
+use futures::FutureExt;
 use kube::api::{Api, DeleteParams, DynamicObject, Patch, PatchParams, PostParams};
 use kube::core::{ApiResource, GroupVersionKind};
 use reqwest::StatusCode;
@@ -37,11 +39,16 @@ async fn no_secret_is_written_down_however_verbose_the_hub_is() {
         let verbose = Verbose::begin(&scene.client).await;
         let mut known = Known::default();
         let client = Client::declare(&scene).await;
-        let user = whole_flow(&scene, &client, &mut known).await;
-        // What is written after the answer.
-        tokio::time::sleep(Duration::from_secs(5)).await;
-        let metrics = everything::metrics(&scene.client).await;
+        let flow = AssertUnwindSafe(async {
+            let user = whole_flow(&scene, &client, &mut known).await;
+            // What is written after the answer.
+            tokio::time::sleep(Duration::from_secs(5)).await;
+            (user, everything::metrics(&scene.client).await)
+        });
+        let flow = flow.catch_unwind().await;
+        // The other tests' processes are not to be as verbose, whatever came of the flow.
         let logs = verbose.end().await;
+        let (user, metrics) = flow.unwrap_or_else(|panic| resume_unwind(panic));
         known.0.extend(everything::secrets(&scene.client).await);
         let search = Search::of(&known.0);
 
