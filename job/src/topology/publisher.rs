@@ -41,7 +41,9 @@ const SLOW: Duration = Duration::from_secs(2);
 const CHANNEL_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long publishing goes on being tried; a try that is under way is waited for.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// The longest pause between two tries.
+/// The longest pause before the second try, after which another node often takes the message at once; it doubles with
+/// each one, up to [`LONGEST_PAUSE`].
+const FIRST_PAUSE: Duration = Duration::from_millis(50);
 const LONGEST_PAUSE: Duration = Duration::from_millis(500);
 
 /// The message is not known to be in its queue.
@@ -148,12 +150,14 @@ impl Publisher {
             .with_message_id(envelope.job_id.to_string().into())
             .with_headers(headers);
         let deadline = Instant::now() + PATIENCE;
+        let mut longest = FIRST_PAUSE;
         loop {
             let error = match self.publish_once(name, &body, properties.clone()).await {
                 Err(error) if error.is_about_the_channel() => error,
                 outcome => return outcome,
             };
-            let pause = rand::random_range(Duration::ZERO..=LONGEST_PAUSE);
+            let pause = rand::random_range(Duration::ZERO..=longest);
+            longest = (longest * 2).min(LONGEST_PAUSE);
             if Instant::now() + pause >= deadline {
                 return Err(error);
             }

@@ -7,12 +7,14 @@
 //! | module | |
 //! | --- | --- |
 //! | [`decide`] | what to do next; pure |
+//! | `hub` | the hub, and whether it can be used |
 //! | [`key_secret`] | the Secret |
 //! | [`registry`] | the document in MongoDB |
 //! | [`status`] | what the status says; pure |
 //! | [`reconcile`] | the steps in their order |
 
 pub mod decide;
+mod hub;
 pub mod key_secret;
 pub mod reconcile;
 pub mod registry;

@@ -2,9 +2,7 @@
 
 use std::time::Duration;
 
-use flickrhub_job::config::Login;
 use jiff::{SignedDuration, Timestamp};
-use k8s_openapi::api::core::v1::Secret;
 use kube::api::{Api, Patch, PatchParams};
 use kube::{Resource, ResourceExt};
 use secrecy::{ExposeSecret, SecretString};
@@ -12,20 +10,19 @@ use serde_json::json;
 use sha2::{Digest, Sha256};
 
 use super::decide::{Action, Decision, Observed, Slot, Wanted, decide};
+use super::hub::{HubState, UsableHub, hub_of};
 use super::key_secret::{ApiKey, KeySecret, KeySecretError, KeySecrets};
 use super::registry::{
     ClientRegistry, RegistryError, SealedKey, SealedWebhookSecret, SecretKey, Settings, signing_fingerprint,
 };
 use super::status::{Outcome, status};
 use crate::context::{Context, FIELD_MANAGER};
-use crate::crd::{FlickrHub, FlickrHubClient};
+use crate::crd::FlickrHubClient;
 use crate::engine::hub_database::ConnectError;
 use crate::engine::vault::AccessError;
-use crate::names::MONGODB_USER;
-use crate::part::Part;
-use crate::pki::{self, PkiError};
-use crate::reconcile::{ReconcileError, read_references};
-use crate::validate::{ValidatedHub, validate};
+use crate::pki::PkiError;
+use crate::reconcile::ReconcileError;
+use crate::validate::ValidatedHub;
 
 /// The finalizer: keys are revoked before the client goes.
 pub const FINALIZER: &str = "flickrhub.dev/revoke-keys";
@@ -70,22 +67,6 @@ pub enum ClientError {
     /// A task that hashes was stopped with the process.
     #[error("the operator was stopped while it hashed a secret")]
     Stopped,
-}
-
-/// What there is to work with, or why there is nothing.
-enum HubState {
-    Usable(Box<UsableHub>),
-    Unusable(Outcome),
-    /// Its MongoDB or Vault has never worked, so it knows no client yet.
-    Starting(Outcome),
-    /// There is no such hub, or it is to go.
-    Gone,
-}
-
-struct UsableHub {
-    hub: ValidatedHub,
-    login: Login,
-    is_paused: bool,
 }
 
 /// Brings one client a step on. Returns when to look again; `None` if it is gone.
@@ -139,52 +120,6 @@ pub async fn reconcile(ctx: &Context, namespace: &str, name: &str) -> Result<Opt
         report(&api, &client, &outcome, None).await?;
     }
     result.map(Some)
-}
-
-/// The hub, once MongoDB and Vault have ever worked: from then on they are tried.
-async fn hub_of(ctx: &Context, namespace: &str, name: &str) -> Result<HubState, ClientError> {
-    let hubs: Api<FlickrHub> = Api::namespaced(ctx.client.clone(), namespace);
-    let hub = match hubs.get_opt(name).await? {
-        Some(hub) if hub.metadata.deletion_timestamp.is_none() => hub,
-        _ => return Ok(HubState::Gone),
-    };
-    let waits = |reason, message: String| Ok(HubState::Unusable(Outcome::Waiting { reason, message }));
-    let references = read_references(ctx, &hub).await?;
-    let Ok(mut validated) = validate(&hub, &references, &ctx.settings.surroundings) else {
-        let message = format!("The spec of FlickrHub {name} is invalid; its status says why.");
-        return waits("HubInvalid", message);
-    };
-    if !(validated.was_ready(Part::MongoDb) && validated.was_ready(Part::Vault)) {
-        let message = format!("Waits until MongoDB and Vault of FlickrHub {name} work.");
-        let reason = "HubNotReady";
-        return Ok(HubState::Starting(Outcome::Waiting { reason, message }));
-    }
-    if validated.hibernated {
-        let message = format!("FlickrHub {name} sleeps; it goes on when spec.hibernated is false.");
-        return waits("HubHibernated", message);
-    }
-    validated.trust = pki::trust(ctx, &validated).await?;
-    let secrets: Api<Secret> = Api::namespaced(ctx.client.clone(), namespace);
-    let secret_name = validated.names.mongodb_auth();
-    let secret = secrets.get_opt(&secret_name).await?;
-    let value = |key: &str| {
-        let data = secret.as_ref()?.data.as_ref()?;
-        std::str::from_utf8(&data.get(key)?.0).ok().map(str::trim)
-    };
-    match value("app-password") {
-        Some(password) => Ok(HubState::Usable(Box::new(UsableHub {
-            login: Login {
-                username: value("app-username").unwrap_or(MONGODB_USER).to_owned(),
-                password: SecretString::from(password),
-            },
-            hub: validated,
-            is_paused: hub.spec.paused,
-        }))),
-        None => waits(
-            "HubNotReady",
-            format!("Secret {secret_name} of FlickrHub {name} has no app-password."),
-        ),
-    }
 }
 
 /// Revokes the keys of a client that is to go, and lets it. Where there is no hub, or it knows no client yet, there is nothing
