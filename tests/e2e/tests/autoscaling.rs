@@ -141,6 +141,8 @@ async fn from_none_and_back(scene: &Scene) {
     let mut jobs = upload(scene, &user, 1).await;
     scaled_to(client, "the first worker comes", |replicas| replicas > 0).await;
     all_succeed_at_once(scene, &jobs).await;
+    // Long enough for a look at workers that are too many.
+    set(client, json!({"autoscaling": {"scaleInDelaySeconds": 120}})).await;
     jobs = upload(scene, &user, 24).await;
     assert!(backlog(client).await > 0);
     scaled_to(client, "more workers come by the backlog", |replicas| {
@@ -150,6 +152,7 @@ async fn from_none_and_back(scene: &Scene) {
     all_succeed_at_once(scene, &jobs).await;
 
     // While there are workers too many, those that run jobs are marked, and the others are not.
+    assert_eq!(pods(client).await.len(), 3, "the delay keeps them");
     scene.mock.clear_faults().await;
     slow_down(scene, LONG_CALL).await;
     jobs = upload(scene, &user, 1).await;
@@ -158,6 +161,7 @@ async fn from_none_and_back(scene: &Scene) {
         (costs.iter().filter(|cost| **cost > 0).count() == 1).then_some(())
     })
     .await;
+    set(client, json!({"autoscaling": {"scaleInDelaySeconds": 5}})).await;
     all_succeed_at_once(scene, &jobs).await;
     scene.mock.clear_faults().await;
     scaled_to(client, "the last worker goes again", |replicas| replicas == 0).await;
