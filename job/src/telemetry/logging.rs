@@ -12,14 +12,16 @@ use jiff::{Timestamp, Unit};
 use serde_json::{Map, Value};
 use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id, Record};
-use tracing::{Event, Subscriber, error};
+use tracing::{Event, Level, Metadata, Subscriber, error};
+use tracing_subscriber::filter::filter_fn;
 use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::layer::{Context, SubscriberExt};
 use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, Layer};
 
-/// Sends the process's logs to standard output; `RUST_LOG` says which, `info` and above without it.
+/// Sends the process's logs to standard output; `RUST_LOG` says which, `info` and above without it. Of libraries nothing
+/// below `debug` is written whatever it says: there they show what they send, passwords among it.
 ///
 /// Does nothing when the process has a log already.
 pub fn init_logging(component: &str, hub: &str) {
@@ -32,12 +34,18 @@ pub fn init_logging(component: &str, hub: &str) {
     // It fails only where a log is set already, in tests.
     if tracing_subscriber::registry()
         .with(filter)
+        .with(filter_fn(is_safe))
         .with(lines)
         .try_init()
         .is_ok()
     {
         std::panic::set_hook(Box::new(log_panic));
     }
+}
+
+/// Whether something may be written at all: everything of this project, of others what is not below `debug`.
+fn is_safe(metadata: &Metadata<'_>) -> bool {
+    *metadata.level() <= Level::DEBUG || metadata.target().starts_with("flickrhub")
 }
 
 /// Writes a panic as a line of the log, with the fields of the spans that it happened in.
@@ -249,6 +257,30 @@ mod tests {
                 .as_str()
                 .is_some_and(|at| at.contains("logging.rs"))
         );
+    }
+
+    #[test]
+    fn libraries_do_not_show_what_they_send() {
+        let memory = Memory::default();
+        let writer = memory.clone();
+        let lines = JsonLines {
+            component: "api".to_owned(),
+            hub: "gallery".to_owned(),
+            writer: move || writer.clone(),
+        };
+        let registry = tracing_subscriber::registry();
+        tracing::subscriber::with_default(registry.with(filter_fn(is_safe)).with(lines), || {
+            tracing::trace!(target: "lapin::frames", "frame=s3cret");
+            tracing::debug!(target: "lapin::frames", "connected");
+            tracing::trace!("ours");
+        });
+        let text = memory
+            .0
+            .lock()
+            .map(|text| String::from_utf8_lossy(&text).into_owned());
+        let text = text.unwrap_or_default();
+        assert!(!text.contains("s3cret"), "{text}");
+        assert!(text.contains("connected") && text.contains("ours"), "{text}");
     }
 
     #[test]

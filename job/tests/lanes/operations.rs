@@ -2,6 +2,8 @@
 
 use std::time::{Duration, Instant};
 
+use flickrhub_job::connection::redis::client;
+use flickrhub_job::connection::trust::Trust;
 use flickrhub_job::lane::{Admission, Backlog, LaneDepth, LaneEntry, Release, backlog, window_key};
 use flickrhub_job::model::JobId;
 use flickrhub_job::queue::Queue;
@@ -334,11 +336,12 @@ async fn connection_of_a_stranger() -> redis::aio::MultiplexedConnection {
     let path: std::path::PathBuf = std::env::var_os("FLICKRHUB_TEST_CONFIG").unwrap().into();
     let config = flickrhub_job::config::Config::load(&path).unwrap().redis;
     let password = std::fs::read_to_string(&config.password_file).unwrap();
+    let trust = Trust::read(config.ca_file.as_deref()).unwrap();
     for sentinel in &config.sentinels {
         // Each Redis is beside its Sentinel.
-        let address = sentinel.replace(":26379", ":6379");
-        let url = format!("redis://:{}@{address}", password.trim());
-        let mut connection = redis::Client::open(url)
+        let host = sentinel.trim_end_matches(":26379").to_owned();
+        let login = redis::RedisConnectionInfo::default().set_password(password.trim());
+        let mut connection = client((host, 6379), login, trust.as_ref())
             .unwrap()
             .get_multiplexed_async_connection()
             .await

@@ -27,16 +27,12 @@ pub struct Secret {
 
 impl Secret {
     /// A secret and what can be made of it alone: the secret part of an API key, the bytes behind base64, the lines of a
-    /// PEM file. Certificates, and values that are too short to be told from others, are none.
+    /// private key in a PEM file. Certificates, and values that are too short to be told from others, are none.
     pub fn all_of(name: &str, value: &[u8]) -> Vec<Self> {
         let text = std::str::from_utf8(value).map(str::trim).unwrap_or_default();
         let mut values: Vec<Vec<u8>> = Vec::new();
         if text.contains("-----BEGIN") {
-            if !text.contains("PRIVATE KEY") {
-                return Vec::new();
-            }
-            let lines = text.lines().filter(|line| !line.starts_with("-----"));
-            values.extend(lines.filter(|line| line.len() >= 32).map(Vec::from));
+            values.extend(private_key_lines(text).map(Vec::from));
         } else if text.is_empty() {
             values.push(value.to_vec());
         } else {
@@ -97,6 +93,17 @@ fn own_characters(before: usize, length: usize) -> std::ops::Range<usize> {
     let first = (before * 8).div_ceil(6);
     let end = (before + length) * 8 / 6;
     first..end
+}
+
+/// What stands between the bounds of private keys in a PEM file, which may hold certificates, too.
+fn private_key_lines(pem: &str) -> impl Iterator<Item = &str> {
+    let mut is_private = false;
+    pem.lines().filter(move |line| {
+        if line.starts_with("-----") {
+            is_private = line.starts_with("-----BEGIN") && line.contains("PRIVATE KEY");
+        }
+        is_private && !line.starts_with("-----") && line.len() >= 32
+    })
 }
 
 /// RFC 3986 section 2.1, of every byte that is not unreserved.
@@ -193,5 +200,14 @@ mod tests {
         let line = "A".repeat(64);
         let key = format!("-----BEGIN PRIVATE KEY-----\n{line}\n-----END PRIVATE KEY-----");
         assert_eq!(Secret::all_of("key", key.as_bytes()).len(), 1);
+        let certificate = format!(
+            "-----BEGIN CERTIFICATE-----\n{}\n-----END CERTIFICATE-----",
+            "B".repeat(64)
+        );
+        for both in [format!("{certificate}\n{key}"), format!("{key}\n{certificate}")] {
+            let secrets = Secret::all_of("both", both.as_bytes());
+            let values: Vec<_> = secrets.iter().map(|secret| secret.value.as_slice()).collect();
+            assert_eq!(values, [line.as_bytes()]);
+        }
     }
 }
