@@ -378,6 +378,7 @@ impl Parts {
             budget_settings: self.budget_settings.clone(),
             limits: LiveLimits::from(Limits {
                 per_user_per_hour: self.budget_settings.per_user,
+                breaker: self.budget_settings.breaker.clone(),
                 ..Limits::default()
             }),
             queues: self.config.queues.clone(),
