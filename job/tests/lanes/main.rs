@@ -11,7 +11,7 @@ mod oracle;
 mod simulation;
 mod turns;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -65,11 +65,19 @@ fn lanes(redis: &Redis) -> (Lanes, String) {
     (lanes, prefix)
 }
 
+/// In pieces: all of a hundred thousand users take longer than one answer may.
 async fn keys(redis: &Redis, prefix: &str) -> Vec<String> {
-    redis
-        .run(redis::cmd("KEYS").arg(format!("{prefix}*")))
-        .await
-        .unwrap()
+    let (mut cursor, mut keys) = (0_u64, BTreeSet::new());
+    loop {
+        let mut scan = redis::cmd("SCAN");
+        scan.arg(cursor).arg("MATCH").arg(format!("{prefix}*"));
+        let (next, some): (u64, Vec<String>) = redis.run(scan.arg("COUNT").arg(10_000)).await.unwrap();
+        keys.extend(some);
+        cursor = next;
+        if cursor == 0 {
+            return keys.into_iter().collect();
+        }
+    }
 }
 
 /// Every key with its value.
