@@ -4,7 +4,7 @@ use std::os::unix::fs::PermissionsExt as _;
 
 use flickrhub_job::config::Login;
 use flickrhub_operator::engine::Standard;
-use flickrhub_operator::engine::mongodb::{Desired, ELECTION_TIMEOUT_MS, reconcile_desired};
+use flickrhub_operator::engine::mongodb::{Desired, Timing, reconcile_desired};
 use mongodb::Database;
 use mongodb::options::{ClientOptions, Credential, ServerAddress};
 use secrecy::SecretString;
@@ -63,7 +63,7 @@ pub(crate) fn desired(ports: &[u16]) -> Desired {
             username: "flickrhub".to_owned(),
             password: SecretString::from("application's"),
         },
-        election_timeout_ms: ELECTION_TIMEOUT_MS,
+        timing: Timing::SWIFT,
         trust: None,
         standard: Standard::Complete,
         users_are_known: false,

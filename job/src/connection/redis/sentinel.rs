@@ -5,8 +5,8 @@
 
 use std::time::Duration;
 
-use futures::FutureExt;
-use futures::future::select_ok;
+use futures::StreamExt;
+use futures::stream::FuturesUnordered;
 use redis::aio::MultiplexedConnection;
 use redis::io::tcp::TcpSettings;
 use redis::{
@@ -15,6 +15,7 @@ use redis::{
 };
 use secrecy::{ExposeSecret, SecretString};
 use tokio::sync::mpsc::UnboundedSender;
+use tokio::time::{Instant, timeout_at};
 
 use super::{ConnectError, RESPONSE_TIMEOUT};
 use crate::config::{RedisConfig, read_secret};
@@ -23,6 +24,9 @@ use crate::connection::trust::Trust;
 
 /// How long a connection may take to be established, per server.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// How much longer than the first failure the other ways to the master may take.
+const BEHIND: Duration = Duration::from_millis(500);
 
 /// A new connection to the master; `response_timeout` bounds every answer on it.
 pub(super) async fn connect_to_master(
@@ -77,9 +81,33 @@ async fn lead_to_master(
     };
     let ways = sentinels
         .into_iter()
-        .map(|sentinel| by_way_of(sentinel, &config.master_name, access, protocol, settings).boxed());
-    let (connection, _others) = select_ok(ways).await?;
-    Ok(connection)
+        .map(|sentinel| by_way_of(sentinel, &config.master_name, access, protocol, settings));
+    let nobody = || ConnectError::Timeout("Redis Sentinel");
+    first_success(ways.collect(), nobody).await
+}
+
+/// The first success. Once one has failed, the others have [`BEHIND`] left: the word of a server that hangs, or whose pod is
+/// gone, is not waited for, because those that answer may lead to a master at the next try.
+async fn first_success<T, E>(
+    mut ways: FuturesUnordered<impl Future<Output = Result<T, E>>>,
+    nobody: impl FnOnce() -> E,
+) -> Result<T, E> {
+    let mut failure = None;
+    let mut deadline = None;
+    loop {
+        let next = match deadline {
+            None => ways.next().await,
+            Some(deadline) => timeout_at(deadline, ways.next()).await.unwrap_or_default(),
+        };
+        match next {
+            Some(Ok(success)) => return Ok(success),
+            Some(Err(error)) => {
+                deadline = deadline.or_else(|| Some(Instant::now() + BEHIND));
+                failure = Some(error);
+            }
+            None => return Err(failure.unwrap_or_else(nobody)),
+        }
+    }
 }
 
 /// What every connection takes.
@@ -183,6 +211,10 @@ fn is_master(role: &Value) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use futures::FutureExt;
+    use futures::future::BoxFuture;
+    use tokio::time::sleep;
+
     use super::*;
 
     #[test]
@@ -192,5 +224,25 @@ mod tests {
         assert!(!is_master(&role("slave")));
         assert!(!is_master(&role("sentinel")));
         assert!(!is_master(&Value::Nil));
+    }
+
+    async fn after(milliseconds: u64, is_good: bool) -> Result<u64, ()> {
+        sleep(Duration::from_millis(milliseconds)).await;
+        if is_good { Ok(milliseconds) } else { Err(()) }
+    }
+
+    #[tokio::test]
+    async fn who_hangs_is_not_waited_for_once_somebody_has_failed() {
+        let first = |ways: Vec<BoxFuture<'static, Result<u64, ()>>>| {
+            first_success(ways.into_iter().collect::<FuturesUnordered<_>>(), || ())
+        };
+        let hangs = || std::future::pending().boxed();
+        assert_eq!(first(vec![after(1, false).boxed(), hangs()]).await, Err(()));
+        assert_eq!(
+            first(vec![after(1, false).boxed(), hangs(), after(20, true).boxed()]).await,
+            Ok(20)
+        );
+        assert_eq!(first(vec![hangs(), after(1, true).boxed()]).await, Ok(1));
+        assert_eq!(first(Vec::new()).await, Err(()));
     }
 }

@@ -2,7 +2,12 @@
 
 use mongodb::bson::{Bson, Document};
 
+use super::Timing;
 use super::decide::Configuration;
+
+// The names of settings (MongoDB manual, "Replica Set Configuration").
+const ELECTION_TIMEOUT: &str = "electionTimeoutMillis";
+const CATCH_UP_TIMEOUT: &str = "catchUpTimeoutMillis";
 
 /// The names of the states of a member (MongoDB manual, "Replica Set Member States").
 pub(super) const fn state_name(state: i32) -> &'static str {
@@ -42,7 +47,24 @@ pub(super) fn read_configuration(stored: &Document) -> Configuration {
             .iter()
             .filter_map(|member| member.as_document()?.get_str("host").ok().map(str::to_owned))
             .collect(),
+        timing: read_timing(stored.get_document("settings").ok()),
     }
+}
+
+/// What stands in the settings, else the defaults of the server.
+fn read_timing(settings: Option<&Document>) -> Timing {
+    let setting = |name: &str| integer(settings?.get(name));
+    Timing {
+        election_ms: setting(ELECTION_TIMEOUT).unwrap_or(10_000),
+        // Without end.
+        catch_up_ms: setting(CATCH_UP_TIMEOUT).unwrap_or(-1),
+    }
+}
+
+/// Writes how soon another primary takes over into the settings of a configuration.
+pub(super) fn write_timing(settings: &mut Document, timing: Timing) {
+    settings.insert(ELECTION_TIMEOUT, timing.election_ms);
+    settings.insert(CATCH_UP_TIMEOUT, timing.catch_up_ms);
 }
 
 /// Whole numbers arrive in any of three types.
@@ -85,8 +107,17 @@ mod tests {
             replica_set: "rs0".to_owned(),
             version: 3,
             hosts: vec!["a:27017".to_owned(), "b:27017".to_owned()],
+            timing: Timing {
+                election_ms: 3000,
+                catch_up_ms: -1,
+            },
         };
         assert_eq!(read_configuration(&stored), expected);
+        let mut stored = stored;
+        if let Ok(settings) = stored.get_document_mut("settings") {
+            write_timing(settings, Timing::SWIFT);
+        }
+        assert_eq!(read_configuration(&stored).timing, Timing::SWIFT);
     }
 
     #[test]

@@ -3,8 +3,8 @@
 use std::collections::BTreeSet;
 use std::fmt;
 
-use super::Desired;
 use super::finding::Finding;
+use super::{Desired, Timing};
 use crate::engine::{Decision, Standard};
 
 /// A replica set as it was found.
@@ -51,6 +51,8 @@ pub struct Configuration {
     pub version: i64,
     /// The members, each as `host:port`.
     pub hosts: Vec<String>,
+    /// How soon another primary takes over.
+    pub timing: Timing,
 }
 
 /// What a member does in its set.
@@ -139,6 +141,11 @@ pub enum Action {
         /// The member.
         host: String,
     },
+    /// Set how soon another primary takes over.
+    SetTiming {
+        /// The primary.
+        primary: String,
+    },
 }
 
 impl fmt::Display for Action {
@@ -149,6 +156,7 @@ impl fmt::Display for Action {
             Self::UpdateAccount { account, .. } => write!(f, "set password and roles of {account}"),
             Self::AddMember { host, .. } => write!(f, "add {host} to the replica set"),
             Self::RemoveMember { host, .. } => write!(f, "take {host} out of the replica set"),
+            Self::SetTiming { .. } => f.write_str("set how soon another primary takes over"),
         }
     }
 }
@@ -237,12 +245,14 @@ fn with_configuration(
             primary,
             host: missing.clone(),
         }),
-        None => surplus(&has, desired)
-            .filter(|host| may_remove(observed, &has, &primary, host))
-            .map(|host| Action::RemoveMember {
-                primary: primary.clone(),
+        None => match surplus(&has, desired) {
+            Some(host) => may_remove(observed, &has, &primary, host).then(|| Action::RemoveMember {
+                primary,
                 host: host.clone(),
             }),
+            None => (configuration.timing != desired.timing && working(observed, &has) == has.len())
+                .then_some(Action::SetTiming { primary }),
+        },
     };
     match action {
         Some(action) => Decision::Heal(action, finding),

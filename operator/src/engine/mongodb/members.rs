@@ -9,7 +9,7 @@ use mongodb::error::{Error, ErrorKind};
 use mongodb::options::{AuthMechanism, ClientOptions, Credential, ServerAddress};
 use secrecy::{ExposeSecret, SecretString};
 
-use super::answers::{first_document, integer, read_configuration, same_roles, state_name};
+use super::answers::{first_document, integer, read_configuration, same_roles, state_name, write_timing};
 use super::decide::{Account, AccountState, Accounts, Action, Member, MemberState, Observed, Role};
 use super::roster::{SetView, read_status};
 use super::{Desired, ReplicaSet};
@@ -156,11 +156,13 @@ impl<'a> Members<'a> {
             .zip(self.desired.wanted())
             .map(|(id, host)| Bson::Document(doc! { "_id": id, "host": host }))
             .collect();
+        let mut settings = Document::new();
+        write_timing(&mut settings, self.desired.timing);
         let configuration = doc! {
             "_id": &self.desired.replica_set,
             "version": 1,
             "members": members,
-            "settings": { "electionTimeoutMillis": self.desired.election_timeout_ms },
+            "settings": settings,
         };
         let client = self.connect(host, self.system())?;
         let outcome = client
@@ -185,20 +187,18 @@ impl<'a> Members<'a> {
         ignore(outcome, USER_ALREADY_EXISTS)
     }
 
-    /// Changes the members of the set. The server takes one change at a time, and none before most of the members have
+    /// Changes the configuration of the set. The server takes one change at a time, and none before most of the members have
     /// the one before.
     async fn reconfigure(
         &self,
         primary: &str,
-        change: impl FnOnce(&mut Vec<Bson>) + Send,
+        change: impl FnOnce(&mut Document) + Send,
     ) -> Result<(), ActionError> {
         let client = self.connect(primary, self.system())?;
         let admin = client.database("admin");
         let mut answer = admin.run_command(doc! { "replSetGetConfig": 1 }).await?;
         if let Ok(configuration) = answer.get_document_mut("config") {
-            if let Ok(members) = configuration.get_array_mut("members") {
-                change(members);
-            }
+            change(configuration);
             let version = integer(configuration.get("version")).unwrap_or_default() + 1;
             configuration.insert("version", version);
             let command = doc! {
@@ -355,10 +355,21 @@ impl ReplicaSet for Members<'_> {
                     self.write_account("updateUser", primary, *account).await
                 }
                 Action::AddMember { primary, host } => {
-                    self.reconfigure(primary, |members| add(members, host)).await
+                    self.reconfigure(primary, |configuration| add(configuration, host))
+                        .await
                 }
                 Action::RemoveMember { primary, host } => {
-                    self.reconfigure(primary, |members| remove(members, host)).await
+                    self.reconfigure(primary, |configuration| remove(configuration, host))
+                        .await
+                }
+                Action::SetTiming { primary } => {
+                    let timing = self.desired.timing;
+                    self.reconfigure(primary, |configuration| {
+                        if let Ok(settings) = configuration.get_document_mut("settings") {
+                            write_timing(settings, timing);
+                        }
+                    })
+                    .await
                 }
             }
         };
@@ -369,7 +380,10 @@ impl ReplicaSet for Members<'_> {
 }
 
 /// Adds a member under an id that no other has.
-fn add(members: &mut Vec<Bson>, host: &str) {
+fn add(configuration: &mut Document, host: &str) {
+    let Ok(members) = configuration.get_array_mut("members") else {
+        return;
+    };
     let known = |member: &Bson| {
         let member = member.as_document()?;
         Some((integer(member.get("_id"))?, member.get_str("host").ok()? == host))
@@ -384,7 +398,10 @@ fn add(members: &mut Vec<Bson>, host: &str) {
 }
 
 /// Takes a member out.
-fn remove(members: &mut Vec<Bson>, host: &str) {
+fn remove(configuration: &mut Document, host: &str) {
+    let Ok(members) = configuration.get_array_mut("members") else {
+        return;
+    };
     members.retain(|member| {
         let other = member
             .as_document()

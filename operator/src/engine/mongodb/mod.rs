@@ -38,8 +38,24 @@ use crate::part::{Part, PartStatus};
 use crate::secrets::MongoDbSecrets;
 use crate::validate::ValidatedHub;
 
-/// How long a member waits for the primary before it calls an election, in milliseconds: failover in about 4 s.
-pub const ELECTION_TIMEOUT_MS: i64 = 3000;
+/// How soon another primary takes over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Timing {
+    /// How long a member waits for the primary before it calls an election, in milliseconds.
+    pub election_ms: i64,
+    /// How long a new primary waits, before it takes writes, for what only others may have, in milliseconds. Beyond that
+    /// it would wait for a former primary that hangs until it gives that one up. It has everything that the majority has,
+    /// and so whatever was acknowledged to us (`w: majority`).
+    pub catch_up_ms: i64,
+}
+
+impl Timing {
+    /// Failover in about 4 s, whether the primary died or hangs.
+    pub const SWIFT: Self = Self {
+        election_ms: 3000,
+        catch_up_ms: 500,
+    };
+}
 
 /// The replica set that is wanted.
 #[derive(Clone, Debug)]
@@ -60,8 +76,8 @@ pub struct Desired {
     pub app: Login,
     /// The authorities by which the members are known; without any, there is no TLS.
     pub trust: Option<Trust>,
-    /// See [`ELECTION_TIMEOUT_MS`].
-    pub election_timeout_ms: i64,
+    /// How soon another primary takes over.
+    pub timing: Timing,
     /// What it takes to be ready.
     pub standard: Standard,
     /// Whether the users were found as they should be a short time ago, and need not be looked at.
@@ -85,7 +101,7 @@ impl Desired {
             admin_password: secrets.admin_password.clone(),
             app: secrets.app.clone(),
             trust: hub.trust.clone(),
-            election_timeout_ms: ELECTION_TIMEOUT_MS,
+            timing: Timing::SWIFT,
             standard: Standard::of(hub.was_ready(Part::MongoDb)),
             users_are_known: false,
         }

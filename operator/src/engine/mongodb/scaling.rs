@@ -66,6 +66,7 @@ impl Simulated {
             replica_set: "rs0".to_owned(),
             version: self.version,
             hosts: (0..MOST).filter(|&index| self.in_set[index]).map(host).collect(),
+            timing: Timing::SWIFT,
         };
         let state = |index: usize| {
             if !self.up[index] {
@@ -156,7 +157,7 @@ fn desired(pods: usize, kept: usize) -> Desired {
             username: "flickrhub".to_owned(),
             password: SecretString::from("app"),
         },
-        election_timeout_ms: ELECTION_TIMEOUT_MS,
+        timing: Timing::SWIFT,
         trust: None,
         standard: Standard::Serving,
         users_are_known: false,

@@ -20,7 +20,7 @@ fn desired(standard: Standard) -> Desired {
             username: "flickrhub".to_owned(),
             password: SecretString::from("app"),
         },
-        election_timeout_ms: ELECTION_TIMEOUT_MS,
+        timing: Timing::SWIFT,
         trust: None,
         standard,
         users_are_known: false,
@@ -33,6 +33,7 @@ fn configuration() -> Configuration {
         replica_set: "rs0".to_owned(),
         version: 1,
         hosts: HOSTS.map(str::to_owned).to_vec(),
+        timing: Timing::SWIFT,
     }
 }
 
@@ -214,6 +215,34 @@ fn users_are_created_as_soon_as_there_is_a_primary() {
     );
 }
 
+#[test]
+fn the_timing_of_an_older_set_is_changed_while_all_members_work() {
+    let mut slow = configuration();
+    slow.timing.catch_up_ms = -1;
+    let state = |role| MemberState::Configured(slow.clone(), role);
+    let healthy = [
+        state(Role::Primary),
+        state(Role::Secondary),
+        state(Role::Secondary),
+    ];
+    let decision = decide(&observed(healthy, AS_WANTED), &desired(Standard::Serving));
+    let primary = HOSTS[0].to_owned();
+    assert!(
+        matches!(&decision, Decision::Heal(Action::SetTiming { primary: asked }, Finding::Healthy { .. }) if *asked == primary),
+        "{decision:?}"
+    );
+    let one_is_away = [
+        state(Role::Primary),
+        state(Role::Secondary),
+        MemberState::Unreachable("down".to_owned()),
+    ];
+    let decision = decide(&observed(one_is_away, AS_WANTED), &desired(Standard::Serving));
+    assert!(
+        matches!(decision, Decision::Report(Finding::Degraded { .. })),
+        "{decision:?}"
+    );
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Disk {
     Blank,
@@ -280,6 +309,7 @@ impl Simulated {
             Action::AddMember { .. } | Action::RemoveMember { .. } => {
                 panic!("the members of a set of the wanted size are changed");
             }
+            Action::SetTiming { .. } => panic!("the wanted timing is set again"),
             Action::CreateAccount { account, .. } | Action::UpdateAccount { account, .. } => {
                 assert!(self.primary().is_some(), "users are written on a primary");
                 match account {
