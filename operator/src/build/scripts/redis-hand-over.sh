@@ -22,10 +22,13 @@ master_of() {
 
 [ "$REPLICAS" -gt 1 ] && [ "$(role)" = master ] || exit 0
 cli client pause 20000 write
+# A ping that the replicas still get, and the new master does not, would cost them a full copy of the data.
+cli config set repl-ping-replica-period 60
 sleep 0.2
 if ! asked=$(request_failover); then
     # Nobody takes over, so to refuse writes any longer would only cost them.
     cli client unpause
+    cli config set repl-ping-replica-period 1
     exit 0
 fi
 attempt=0

@@ -8,6 +8,7 @@ use super::decide::Configuration;
 // The names of settings (MongoDB manual, "Replica Set Configuration").
 const ELECTION_TIMEOUT: &str = "electionTimeoutMillis";
 const CATCH_UP_TIMEOUT: &str = "catchUpTimeoutMillis";
+const HEARTBEAT_TIMEOUT: &str = "heartbeatTimeoutSecs";
 
 /// The names of the states of a member (MongoDB manual, "Replica Set Member States").
 pub(super) const fn state_name(state: i32) -> &'static str {
@@ -58,6 +59,7 @@ fn read_timing(settings: Option<&Document>) -> Timing {
         election_ms: setting(ELECTION_TIMEOUT).unwrap_or(10_000),
         // Without end.
         catch_up_ms: setting(CATCH_UP_TIMEOUT).unwrap_or(-1),
+        heartbeat_s: setting(HEARTBEAT_TIMEOUT).unwrap_or(10),
     }
 }
 
@@ -65,6 +67,7 @@ fn read_timing(settings: Option<&Document>) -> Timing {
 pub(super) fn write_timing(settings: &mut Document, timing: Timing) {
     settings.insert(ELECTION_TIMEOUT, timing.election_ms);
     settings.insert(CATCH_UP_TIMEOUT, timing.catch_up_ms);
+    settings.insert(HEARTBEAT_TIMEOUT, timing.heartbeat_s);
 }
 
 /// Whole numbers arrive in any of three types.
@@ -110,6 +113,7 @@ mod tests {
             timing: Timing {
                 election_ms: 3000,
                 catch_up_ms: -1,
+                heartbeat_s: 10,
             },
         };
         assert_eq!(read_configuration(&stored), expected);

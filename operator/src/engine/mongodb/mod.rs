@@ -47,6 +47,8 @@ pub struct Timing {
     /// it would wait for a former primary that hangs until it gives that one up. It has everything that the majority has,
     /// and so whatever was acknowledged to us (`w: majority`).
     pub catch_up_ms: i64,
+    /// How long a member may be silent before others take it for down and copy from another one, in seconds.
+    pub heartbeat_s: i64,
 }
 
 impl Timing {
@@ -54,6 +56,7 @@ impl Timing {
     pub const SWIFT: Self = Self {
         election_ms: 3000,
         catch_up_ms: 500,
+        heartbeat_s: 3,
     };
 }
 

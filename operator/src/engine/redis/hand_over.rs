@@ -4,8 +4,11 @@
 //! be lost. Then a Sentinel chooses another master, and the former one is made to follow it at once; the Sentinels would
 //! do that only after ten seconds.
 //!
+//! Meanwhile the master pings its replicas no more: a ping that they get and the new master does not would cost them a full
+//! copy of the data.
+//!
 //! If the process dies in between, the master takes writes again when its pause ends, and the Sentinels end a failover
-//! that was begun by themselves.
+//! that was begun by themselves. Its pings come back with its restart, for which it hands over.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -19,6 +22,9 @@ use super::servers::{connect, sentinel, short};
 
 /// How long the master refuses writes at the longest, in milliseconds.
 const PAUSE_MS: u64 = 10_000;
+/// Seconds between two pings of the replicas, as the server starts with, and while it hands over.
+const PING_PERIOD: u32 = 1;
+const PING_PERIOD_MEANWHILE: u32 = 60;
 /// How long the replicas have to take what was written before the pause.
 const SETTLE: Duration = Duration::from_millis(200);
 /// How long the Sentinels have to choose another master.
@@ -59,8 +65,9 @@ pub(super) async fn hand_over(desired: &Desired, index: usize) -> Result<(), Han
         .query_async(&mut master)
         .await;
     pause.map_err(HandOverError::Master)?;
+    ping_every(&mut master, PING_PERIOD_MEANWHILE).await;
     sleep(SETTLE).await;
-    match choose(desired, address).await {
+    let outcome = match choose(desired, address).await {
         Ok(chosen) => {
             follow(&mut master, &chosen).await;
             Ok(())
@@ -70,6 +77,18 @@ pub(super) async fn hand_over(desired: &Desired, index: usize) -> Result<(), Han
             let _: Result<(), RedisError> = client("UNPAUSE").query_async(&mut master).await;
             Err(error)
         }
+    };
+    ping_every(&mut master, PING_PERIOD).await;
+    outcome
+}
+
+/// Has the server ping its replicas every so many seconds; where it refuses, they copy everything.
+async fn ping_every(server: &mut MultiplexedConnection, seconds: u32) {
+    let mut set = redis::cmd("CONFIG");
+    set.arg("SET").arg("repl-ping-replica-period").arg(seconds);
+    let outcome: Result<(), RedisError> = set.query_async(server).await;
+    if let Err(error) = outcome {
+        tracing::debug!(error = short(&error), "the pings of a Redis stay as they were");
     }
 }
 
