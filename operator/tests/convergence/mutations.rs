@@ -25,7 +25,7 @@ use crate::turn::Turn;
 use crate::world::{HUB, Moment, World, worlds};
 
 /// Mutations that are tried without further wishes.
-const MUTATIONS: usize = 1500;
+const MUTATIONS: usize = 150;
 /// Namespaces that are worked on at the same time.
 const WORLDS: usize = 3;
 /// Changes on top of each other before they are taken back.
