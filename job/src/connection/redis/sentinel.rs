@@ -70,11 +70,6 @@ async fn lead_to_master(
         .iter()
         .map(|text| host_and_port("Redis Sentinel", text))
         .collect::<Result<Vec<_>, _>>()?;
-    if sentinels.is_empty() {
-        return Err(
-            redis::RedisError::from((ErrorKind::EmptySentinelList, "no Sentinel is configured")).into(),
-        );
-    }
     let access = Access {
         password: &password,
         trust: trust.as_ref(),
@@ -82,12 +77,14 @@ async fn lead_to_master(
     let ways = sentinels
         .into_iter()
         .map(|sentinel| by_way_of(sentinel, &config.master_name, access, protocol, settings));
-    let nobody = || ConnectError::Timeout("Redis Sentinel");
+    let nobody =
+        || redis::RedisError::from((ErrorKind::EmptySentinelList, "no Sentinel is configured")).into();
     first_success(ways.collect(), nobody).await
 }
 
 /// The first success. Once one has failed, the others have [`BEHIND`] left: the word of a server that hangs, or whose pod is
-/// gone, is not waited for, because those that answer may lead to a master at the next try.
+/// gone, is not waited for, because those that answer may lead to a master at the next try. Without a way, the error is
+/// that of `nobody`.
 async fn first_success<T, E>(
     mut ways: FuturesUnordered<impl Future<Output = Result<T, E>>>,
     nobody: impl FnOnce() -> E,
