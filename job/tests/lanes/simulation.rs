@@ -30,17 +30,20 @@ fn expected(weights: &[u32], dispatches: usize) -> Vec<f64> {
         .collect()
 }
 
-/// Shares are within 2 % of what they should be, or within one job where that is more.
+/// Shares are within 2 % of what they should be, or within so many whole jobs where that is more: a lane is up to one job
+/// before or behind its share at either end of what is counted, and at one end only if the count begins with the lanes
+/// (start-time fair queueing, Goyal, Vin and Cheng 1996, theorem 1).
 fn assert_shares(
     served: &BTreeMap<String, usize>,
     weights: &[u32],
     dispatches: usize,
+    jobs: f64,
 ) -> Result<(), TestCaseError> {
     for (number, expected) in expected(weights, dispatches).into_iter().enumerate() {
         let served = f64::from(u32::try_from(served.get(&user(number)).copied().unwrap_or(0)).unwrap());
         let error = (served - expected).abs();
         prop_assert!(
-            error <= (0.02 * expected).max(1.0),
+            error <= (0.02 * expected).max(jobs),
             "{number}: {served}, not {expected}, of {weights:?}"
         );
     }
@@ -61,7 +64,7 @@ proptest! {
         for (number, weight) in weights.iter().enumerate() {
             hub.push(if one_app { "main" } else { app(number) }, &user(number), *weight, 2);
         }
-        assert_shares(&hub.keep_busy(DISPATCHES), &weights, DISPATCHES)?;
+        assert_shares(&hub.keep_busy(DISPATCHES), &weights, DISPATCHES, 1.0)?;
     }
 
     #[test]
@@ -72,7 +75,7 @@ proptest! {
         }
         hub.keep_busy(1000);
         hub.push("main", &user(0), weights[0], 2);
-        assert_shares(&hub.keep_busy(DISPATCHES), &weights, DISPATCHES)?;
+        assert_shares(&hub.keep_busy(DISPATCHES), &weights, DISPATCHES, 2.0)?;
     }
 
     #[test]
@@ -144,7 +147,7 @@ proptest! {
         }
         // It uses all of its budget: its turn is next when it has room. The rich user's was never before it.
         prop_assert_eq!(served.get("rich"), None);
-        assert_shares(&served, &weights, DISPATCHES)?;
+        assert_shares(&served, &weights, DISPATCHES, 1.0)?;
     }
 }
 
