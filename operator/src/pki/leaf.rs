@@ -2,15 +2,11 @@
 //!
 //! It is judged as a client judges it, by the verification of the TLS library, so that what is kept here is accepted there.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use jiff::Timestamp;
-use rustls::RootCertStore;
-use rustls::client::WebPkiServerVerifier;
-use rustls::client::danger::ServerCertVerifier as _;
 use rustls::crypto::ring;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
@@ -42,24 +38,7 @@ impl Leaf {
 /// Whether a certificate needs no successor: this authority issued it, for (at least) these names, its key is there, it has
 /// begun, and a third of its life is left.
 pub fn is_current(leaf: &Leaf, authority: &str, names: &[String], now: Timestamp) -> bool {
-    let verify = || {
-        let certificate = leaf.der()?;
-        let mut roots = RootCertStore::empty();
-        let authority = CertificateDer::from_pem_slice(authority.as_bytes()).ok()?;
-        roots.add(authority).ok()?;
-        let provider = Arc::new(ring::default_provider());
-        let verifier = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider);
-        let verifier = verifier.build().ok()?;
-        for name in names {
-            let name = ServerName::try_from(name.as_str()).ok()?;
-            for at in [now, now + LEAF_REMAINDER] {
-                let verified = verifier.verify_server_cert(&certificate, &[], &name, &[], unix(at)?);
-                verified.ok()?;
-            }
-        }
-        Some(())
-    };
-    belong_together(&leaf.certificate, &leaf.key) && verify().is_some()
+    is_good(leaf, authority, names, &[now, now + LEAF_REMAINDER])
 }
 
 /// The certificates in a text (PEM), each by itself and in one form, so that equal ones are equal texts.
@@ -86,6 +65,13 @@ fn to_pem(der: &CertificateDer<'_>) -> String {
 /// Whether this authority (PEM) vouches for a certificate under these names at this time, by way of the certificates that
 /// come with it, and its key is there.
 pub(super) fn is_vouched_for(leaf: &Leaf, authority: &str, names: &[String], at: Timestamp) -> bool {
+    is_good(leaf, authority, names, &[at])
+}
+
+/// Whether an authority vouches for a certificate at all of these times and under all of these names, and its key is there.
+///
+/// Signatures are what costs, so they are verified once for each time, and not for each name.
+fn is_good(leaf: &Leaf, authority: &str, names: &[String], times: &[Timestamp]) -> bool {
     let verify = || {
         let chain: Vec<_> = CertificateDer::pem_slice_iter(leaf.certificate.as_bytes())
             .collect::<Result<_, _>>()
@@ -94,23 +80,25 @@ pub(super) fn is_vouched_for(leaf: &Leaf, authority: &str, names: &[String], at:
         let authority = CertificateDer::from_pem_slice(authority.as_bytes()).ok()?;
         let anchors = [webpki::anchor_from_trusted_cert(&authority).ok()?];
         let certificate = EndEntityCert::try_from(first).ok()?;
-        let verified = certificate.verify_for_usage(
-            ring::default_provider().signature_verification_algorithms.all,
-            &anchors,
-            between,
-            unix(at)?,
-            KeyUsage::server_auth(),
-            None,
-            None,
-        );
-        verified.ok()?;
+        for at in times {
+            let verified = certificate.verify_for_usage(
+                ring::default_provider().signature_verification_algorithms.all,
+                &anchors,
+                between,
+                unix(*at)?,
+                KeyUsage::server_auth(),
+                None,
+                None,
+            );
+            verified.ok()?;
+        }
         for name in names {
             let name = ServerName::try_from(name.as_str()).ok()?;
             certificate.verify_is_valid_for_subject_name(&name).ok()?;
         }
         Some(())
     };
-    belong_together(&leaf.certificate, &leaf.key) && verify().is_some()
+    verify().is_some() && belong_together(&leaf.certificate, &leaf.key)
 }
 
 /// Whether the key is that of the certificate.

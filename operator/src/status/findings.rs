@@ -33,7 +33,7 @@ pub fn with_keys(
     if let Some(keys) = keys {
         status.transit_keys.clone_from(&keys.keys);
     }
-    let finding = keys.map(|keys| (keys.holds, keys.reason, keys.message.clone()));
+    let finding = keys.map(|keys| (keys.holds, keys.reason.as_ref(), keys.message.clone()));
     with_condition(status, previous, KEYS_ROTATED, finding, now)
 }
 

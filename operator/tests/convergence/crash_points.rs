@@ -159,7 +159,7 @@ fn points(courses: &[Course]) -> Vec<Point> {
 async fn attempt(world: &World, course: &Course, point: Point) -> Result<Outcome, String> {
     let step = &course.steps[point.step];
     world.go_back(&step.moment).await;
-    let line = Line::with_fault(point.request, point.fault, step.older.clone());
+    let line = Line::with_fault(point.request, point.fault, &step.asked, step.older.clone());
     let operator = world.operator(line.clone());
     let mut asked = world.round(&operator).await.asked;
     if !line.has_struck() {
@@ -192,10 +192,17 @@ async fn attempt(world: &World, course: &Course, point: Point) -> Result<Outcome
         Some((uid, _)) if course.turn.replaces_credentials() => uid.to_owned(),
         _ => kept.to_owned(),
     };
-    let lost = course.kept.iter().find(|(name, kept)| {
-        let found = now.get(*name).map(|found| what_stays(found));
-        found != Some(what_stays(kept))
-    });
+    // The authority and the certificates of servers go with their hub; the next one makes up others.
+    let is_certificate = |name: &str| name.ends_with("-tls") || name.ends_with("-ca");
+    let must_stay = |name: &str| course.turn != Turn::Delete || !is_certificate(name);
+    let lost = course
+        .kept
+        .iter()
+        .filter(|(name, _)| must_stay(name))
+        .find(|(name, kept)| {
+            let found = now.get(*name).map(|found| what_stays(found));
+            found != Some(what_stays(kept))
+        });
     match lost {
         Some((name, _)) => Err(format!("{name} is lost or another one")),
         None => Ok(outcome),

@@ -101,6 +101,8 @@ pub(crate) struct Line {
 #[derive(Default)]
 struct State {
     planned: Option<(usize, Fault)>,
+    /// The read that is answered with something older.
+    stale: Option<String>,
     older: Answers,
     asked: Vec<Asked>,
     answers: Answers,
@@ -119,12 +121,19 @@ enum Course {
 }
 
 impl Line {
-    /// One on which the request of this number goes wrong. Stale answers are taken from `older`.
-    pub(crate) fn with_fault(number: usize, fault: Fault, older: Answers) -> Self {
+    /// One on which the request of this number, of those that are expected, goes wrong. Stale answers are taken from `older`.
+    pub(crate) fn with_fault(number: usize, fault: Fault, expected: &[Asked], older: Answers) -> Self {
         let line = Self::default();
+        // Reads come at the same time, in no order, so the one of this number may have none: then it is one near to it.
+        let near = (number..expected.len()).chain((0..number).rev());
+        let addresses = near
+            .filter_map(|number| expected.get(number))
+            .map(|asked| &asked.address);
+        let stale = addresses.cloned().find(|address| older.contains_key(address));
         {
             let mut state = line.lock();
             state.planned = Some((number, fault));
+            state.stale = stale;
             state.older = older;
         }
         line
@@ -240,9 +249,13 @@ impl State {
         if fault == Fault::StaleFromNow && number >= planned {
             return self.stale(asked);
         }
-        // Reads come at the same time, in no order: it is the first one that can be.
-        if fault == Fault::Stale && number >= planned && !self.struck {
-            return self.stale(asked);
+        if fault == Fault::Stale {
+            let is_due = !self.struck && self.stale.as_ref() == Some(&asked.address);
+            return if is_due {
+                self.stale(asked)
+            } else {
+                Course::Straight
+            };
         }
         if number != planned || self.struck {
             return Course::Straight;

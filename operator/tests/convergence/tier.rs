@@ -200,7 +200,7 @@ impl DataTier for Tier {
         RotationReport {
             keys: Vec::new(),
             holds: true,
-            reason: "UpToDate",
+            reason: "UpToDate".into(),
             message: "Nothing is due.".to_owned(),
             look_again: None,
             rotated: Vec::new(),

@@ -77,10 +77,10 @@ impl Turn {
 
     /// Whether secrets are made up in it, so that they differ from one run to the other.
     pub(crate) fn makes_up_secrets(self) -> bool {
-        // Members that come need certificates with their names.
+        // Members that come need certificates with their names, and certificates go with the hub that they were made for.
         matches!(
             self,
-            Self::Create | Self::AddMembers | Self::DeclareClient | Self::RotateKey
+            Self::Create | Self::AddMembers | Self::DeclareClient | Self::RotateKey | Self::Adopt
         ) || self.replaces_credentials()
     }
 

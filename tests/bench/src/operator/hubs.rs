@@ -1,7 +1,8 @@
 //! Hubs to measure the operator by, as it meets them in production: their data tier has worked, so every process exists.
 
 use futures::{StreamExt, TryStreamExt};
-use kube::api::{ListParams, Patch, PatchParams};
+use kube::api::{DynamicObject, ListParams, Patch, PatchParams};
+use kube::runtime::wait::await_condition;
 use serde_json::{Value, json};
 
 use crate::Failure;
@@ -41,23 +42,26 @@ pub(crate) async fn prepare(cluster: &Cluster, namespace: &str) -> Result<(), Fa
     cluster.apply(&SECRET, namespace, &credentials).await
 }
 
-/// Makes one hub whose data tier is said to have worked.
+/// Makes one hub whose data tier is said to have worked. An operator runs.
 ///
 /// # Errors
-/// When the API server refuses.
+/// When the API server refuses, or nobody looks at the hub.
 pub(crate) async fn make(cluster: &Cluster, namespace: &str, hub: &Value) -> Result<(), Failure> {
     cluster.apply(&HUB, namespace, hub).await?;
-    let ready = json!({"RedisReady": 1, "MongoDBReady": 1, "RabbitMQReady": 1, "VaultReady": 1});
-    let status = json!({"status": {"readyGenerations": ready}});
+    let api = cluster.objects(&HUB, namespace);
     let name = hub
         .pointer("/metadata/name")
         .and_then(Value::as_str)
         .unwrap_or_default();
+    // Only once its Secrets were made up: of a data tier that has worked they would be missed, and nothing be made of it.
+    let was_looked_at = |hub: Option<&DynamicObject>| hub.is_some_and(is_observed);
+    await_condition(api.clone(), name, was_looked_at).await?;
+    let ready = json!({"RedisReady": 1, "MongoDBReady": 1, "RabbitMQReady": 1, "VaultReady": 1});
+    let status = json!({"status": {"readyGenerations": ready}});
     let params = PatchParams {
         field_manager: Some(MANAGER.to_owned()),
         ..PatchParams::default()
     };
-    let api = cluster.objects(&HUB, namespace);
     api.patch_status(name, &params, &Patch::Merge(status)).await?;
     // A change of the status triggers nothing.
     touch(cluster, namespace, name).await
@@ -102,12 +106,11 @@ pub(crate) async fn observed(cluster: &Cluster, namespace: &str) -> Result<usize
         .objects(&HUB, namespace)
         .list(&ListParams::default())
         .await?;
-    let is_observed = |hub: &Value, generation: Option<i64>| {
-        hub.pointer("/status/observedGeneration").and_then(Value::as_i64) == generation
-    };
-    let observed = hubs
-        .items
-        .iter()
-        .filter(|hub| is_observed(&hub.data, hub.metadata.generation));
-    Ok(observed.count())
+    Ok(hubs.items.iter().filter(|hub| is_observed(hub)).count())
+}
+
+/// Whether the status of a hub is about its present generation.
+fn is_observed(hub: &DynamicObject) -> bool {
+    let observed = hub.data.pointer("/status/observedGeneration");
+    observed.and_then(Value::as_i64) == hub.metadata.generation
 }

@@ -1,5 +1,6 @@
 //! What the status says of the transit keys, and what it remembers. Pure.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
@@ -8,8 +9,9 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use super::decide::{KeyVersions, Progress, due};
 use super::pass::Passed;
 use super::{RotationError, TransitKey};
-use crate::crd::TransitKeyStatus;
+use crate::crd::{FlickrHubStatus, TransitKeyStatus};
 use crate::engine::{SOON, count};
+use crate::status::condition;
 
 /// The condition: whether the keys are rotated as the hub wants it.
 pub const KEYS_ROTATED: &str = "KeysRotated";
@@ -104,7 +106,7 @@ pub struct RotationReport {
     /// Whether all is as it should be.
     pub holds: bool,
     /// One word in `CamelCase`.
-    pub reason: &'static str,
+    pub reason: Cow<'static, str>,
     /// A sentence that tells what is the case and, if something is wrong, what to do.
     pub message: String,
     /// When to look again.
@@ -114,6 +116,19 @@ pub struct RotationReport {
 }
 
 impl RotationReport {
+    /// What the last look came to, by the status: it holds still. `None` if the status tells of no look.
+    pub fn of_last_look(status: &FlickrHubStatus) -> Option<Self> {
+        let condition = condition(Some(status), KEYS_ROTATED)?;
+        Some(Self {
+            keys: status.transit_keys.clone(),
+            holds: condition.status == "True",
+            reason: Cow::Owned(condition.reason.clone()),
+            message: condition.message.clone(),
+            look_again: None,
+            rotated: Vec::new(),
+        })
+    }
+
     /// Nothing could be looked at.
     pub(super) fn failed(known: &[TransitKeyStatus], error: &RotationError) -> Self {
         Self::new(&[], known, Some(error))
@@ -131,7 +146,7 @@ impl RotationReport {
         Self {
             keys,
             holds,
-            reason,
+            reason: Cow::Borrowed(reason),
             message,
             look_again: looks.iter().filter_map(KeyLook::look_again).min(),
             rotated: looks
@@ -245,7 +260,7 @@ mod tests {
     fn a_key_at_rest_says_when_it_is_rotated_next() {
         let report = RotationReport::new(&[look(3, Progress::default())], &[], None);
         assert_eq!(
-            (report.holds, report.reason, report.look_again),
+            (report.holds, report.reason.as_ref(), report.look_again),
             (true, "UpToDate", None)
         );
         assert_eq!(report.message, "The next rotation is due on 2027-01-16.");
@@ -260,7 +275,10 @@ mod tests {
             ..Passed::default()
         });
         let report = RotationReport::new(&[under_way], &[], None);
-        assert_eq!((report.reason, report.look_again), ("Rewrapping", Some(SOON)));
+        assert_eq!(
+            (report.reason.as_ref(), report.look_again),
+            ("Rewrapping", Some(SOON))
+        );
         assert_eq!(report.keys.first().and_then(|key| key.remaining), Some(150));
     }
 
@@ -275,7 +293,7 @@ mod tests {
         });
         let report = RotationReport::new(&[damaged], &[], None);
         assert_eq!(
-            (report.holds, report.reason, report.look_again),
+            (report.holds, report.reason.as_ref(), report.look_again),
             (false, "Unreadable", Some(WAITS))
         );
     }
@@ -285,7 +303,7 @@ mod tests {
         use crate::engine::vault::ApiError;
         let known = [look(2, Progress::default()).status()];
         let denied = RotationReport::failed(&known, &ApiError::Forbidden.into());
-        assert_eq!((denied.holds, denied.reason), (false, "RotationDenied"));
+        assert_eq!((denied.holds, denied.reason.as_ref()), (false, "RotationDenied"));
         assert_eq!(denied.keys, known);
         let failed = RotationReport::failed(&known, &ApiError::Incomplete("an answer").into());
         assert_eq!(failed.reason, "RotationFailed");
