@@ -239,7 +239,13 @@ async fn ask(
         source,
     };
     let encoding = |source: serde_json::Error| failed(kube::Error::SerdeError(source));
-    let found = api.get_opt(&name).await.map_err(failed)?;
+    let found = match api.get_opt(&name).await {
+        // Not that there is none: nothing is known at this address.
+        Err(kube::Error::Api(status)) if status.code == 404 => {
+            return Ok(Some(cert_manager::missing(issuer)));
+        }
+        found => found.map_err(failed)?,
+    };
     if let Some(found) = &found {
         let (desired, current) = (
             serde_json::to_value(&wanted).map_err(encoding)?,
@@ -253,7 +259,6 @@ async fn ask(
     let params = PatchParams::apply(FIELD_MANAGER).force();
     match api.patch(&name, &params, &Patch::Apply(&wanted)).await {
         Ok(applied) => Ok(cert_manager::pending(&applied)),
-        // Nothing is known at this address.
         Err(kube::Error::Api(status)) if status.code == 404 => Ok(Some(cert_manager::missing(issuer))),
         Err(source) => Err(failed(source)),
     }

@@ -19,7 +19,7 @@ use crate::turn::Turn;
 use crate::world::{Moment, World, worlds};
 
 /// Points that are tried without further wishes: as many as a run of all tests has the time for.
-const POINTS: usize = 40;
+const POINTS: usize = 100;
 /// Namespaces that are worked on at the same time.
 const WORLDS: usize = 3;
 /// The reason of a hub whose OpenBao was initialised by an operator that died with its keys. Nothing was stored with them, and

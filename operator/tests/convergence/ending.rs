@@ -99,6 +99,9 @@ impl Ending {
             if name.starts_with("FlickrHub ") {
                 hub["status"]["observedGeneration"] = Value::Null;
                 hub["status"]["readyGenerations"] = Value::Null;
+                if let Some(build) = hub["status"]["build"].as_object_mut() {
+                    build.remove("generation");
+                }
                 let conditions = hub["status"]["conditions"].as_array_mut();
                 for condition in conditions.into_iter().flatten() {
                     condition["observedGeneration"] = Value::Null;
@@ -200,6 +203,10 @@ fn drop_chance(value: &mut Value, with_secrets: bool) {
             }
             if fields.contains_key("readyReplicas") || fields.contains_key("disruptionsAllowed") {
                 fields.remove("observedGeneration");
+            }
+            if fields.contains_key("disruptionsAllowed") {
+                // Written only once it has been otherwise.
+                fields.remove("conditions");
             }
             for field in [
                 "currentRevision",

@@ -126,10 +126,10 @@ impl Line {
         let line = Self::default();
         // Reads come at the same time, in no order, so the one of this number may have none: then it is one near to it.
         let near = (number..expected.len()).chain((0..number).rev());
-        let addresses = near
+        let mut addresses = near
             .filter_map(|number| expected.get(number))
             .map(|asked| &asked.address);
-        let stale = addresses.cloned().find(|address| older.contains_key(address));
+        let stale = addresses.find(|address| older.contains_key(*address)).cloned();
         {
             let mut state = line.lock();
             state.planned = Some((number, fault));

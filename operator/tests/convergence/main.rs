@@ -11,6 +11,7 @@
 //! | `turn`, `crash_points` | every request goes wrong |
 //! | `mutation`, `mutations` | every field is changed |
 //! | `keda` | kinds that come and go |
+//! | `cert_manager` | an issuer of a cert-manager that is not there |
 //! | `storage` | volumes that grow, and those that do not |
 //! | `planned` | changes that are planned and not made |
 //! | `idle` | what is asked when nothing changes |
@@ -18,6 +19,7 @@
 #![expect(clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
 mod bao;
+mod cert_manager;
 mod cluster;
 mod control_plane;
 mod crash_points;

@@ -107,7 +107,8 @@ fn judge(hub: &Value, before: &Ending, after: &Ending) -> Result<String, String>
             "the spec is refused ({reason}), and the data tier changed"
         ));
     }
-    if !is_stalled && ready["status"] == "False" {
+    let sleeps = reason == "Hibernated" && hub["spec"]["hibernated"] == true;
+    if !is_stalled && !sleeps && ready["status"] == "False" {
         return Err(format!(
             "it is neither ready nor stalled: {reason}: {}",
             ready["message"]
@@ -122,6 +123,7 @@ async fn chain(world: &World, sound: &Sound, mutator: &mut Mutator, tally: &mut 
     let mut before = sound.ending.clone();
     let mut spec = sound.spec.clone();
     let mut trace = Vec::new();
+    let mut leaves_something = false;
     for _ in 0..CHAIN {
         let changed = mutator.change(&spec);
         if changed == spec {
@@ -143,6 +145,7 @@ async fn chain(world: &World, sound: &Sound, mutator: &mut Mutator, tally: &mut 
         let after = world.ending(true).await;
         let reason = judge(&hub, &before, &after).map_err(told)?;
         *tally.reasons.entry(reason).or_default() += 1;
+        leaves_something |= is_lasting(&changed, &sound.spec);
         (before, spec) = (after, changed);
     }
     if trace.is_empty() {
@@ -160,15 +163,22 @@ async fn chain(world: &World, sound: &Sound, mutator: &mut Mutator, tally: &mut 
     {
         return Err(told("a Secret is lost".to_owned()));
     }
-    take_back(world, sound, tally).await.map_err(told)
+    take_back(world, sound, leaves_something, tally)
+        .await
+        .map_err(told)
 }
 
-/// Takes everything back. Where that is refused, everything else.
-async fn take_back(world: &World, sound: &Sound, tally: &mut Tally) -> Result<(), String> {
+/// Takes everything back. Where that is refused, or cannot be without a trace, everything else.
+async fn take_back(
+    world: &World,
+    sound: &Sound,
+    leaves_something: bool,
+    tally: &mut Tally,
+) -> Result<(), String> {
     let Some(hub) = world.hub().await else {
         return Err("the hub is gone".to_owned());
     };
-    let is_whole = !has_grown(&hub["spec"], &sound.spec) && world.replace_spec(&sound.spec).await.is_ok();
+    let is_whole = !leaves_something && world.replace_spec(&sound.spec).await.is_ok();
     if !is_whole {
         let mut spec = sound.spec.clone();
         for part in FINAL {
@@ -194,15 +204,18 @@ async fn take_back(world: &World, sound: &Sound, tally: &mut Tally) -> Result<()
     }
 }
 
-/// Whether volumes may have grown, which do not shrink.
-fn has_grown(spec: &Value, sound: &Value) -> bool {
-    let sizes = [
+/// Whether something stays when it is taken back: volumes do not shrink, and those of members that were more are kept.
+fn is_lasting(spec: &Value, sound: &Value) -> bool {
+    let paths = [
         "/redis/storage",
+        "/redis/replicas",
         "/mongodb/storage",
+        "/mongodb/members",
         "/rabbitmq/storage",
+        "/rabbitmq/replicas",
         "/vault/managed/storage",
     ];
-    sizes.iter().any(|path| spec.pointer(path) != sound.pointer(path))
+    paths.iter().any(|path| spec.pointer(path) != sound.pointer(path))
 }
 
 /// The fields in which two specs differ.

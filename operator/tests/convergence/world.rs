@@ -210,10 +210,15 @@ impl World {
                 return Ok(asked);
             }
         }
+        let before = self.hub().await.unwrap_or_default();
+        self.round(&operator).await;
+        let after = self.hub().await.unwrap_or_default();
         let last = asked.iter().rev().filter(|asked| asked.is_write()).take(5);
         Err(format!(
-            "it does not come to rest; the last writes are {:?}",
-            last.collect::<Vec<_>>()
+            "it does not come to rest; the last writes are {:?}, and the status goes on\nfrom {}\nto   {}",
+            last.map(|asked| &asked.address).collect::<Vec<_>>(),
+            before["status"],
+            after["status"],
         ))
     }
 

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use flickrhub_e2e::cluster::{self, authorities, hubs, ready};
+use flickrhub_e2e::cluster::{self, authorities, condition, hubs, ready};
 use flickrhub_e2e::load::Load;
 use flickrhub_e2e::{eventually, scene, setting};
 use kube::Client;
@@ -40,12 +40,14 @@ fn count(authorities: &str) -> usize {
 fn servers() -> Vec<(String, u16)> {
     let (hub, namespace) = (cluster::hub(), cluster::namespace());
     let domain = format!("{namespace}.svc.cluster.local");
-    let members = ENGINES.iter().flat_map(|(engine, service, ports)| {
-        let members = (0..MEMBERS).map(|member| format!("{hub}-{engine}-{member}.{hub}-{service}.{domain}"));
-        members.flat_map(|host| ports.iter().map(move |port| (host.clone(), *port)))
-    });
-    let api = (format!("{hub}-api.{domain}"), 443);
-    members.chain([api]).collect()
+    let mut servers = vec![(format!("{hub}-api.{domain}"), 443)];
+    for (engine, service, ports) in ENGINES {
+        for member in 0..MEMBERS {
+            let host = format!("{hub}-{engine}-{member}.{hub}-{service}.{domain}");
+            servers.extend(ports.iter().map(|port| (host.clone(), *port)));
+        }
+    }
+    servers
 }
 
 /// Whether these authorities vouch for what a server shows.
@@ -130,6 +132,11 @@ async fn another_authority_takes_over_and_no_request_fails() {
         })
         .await;
         eprintln!("the new one took over after {:?}", began.elapsed());
+        eventually("pods are started anew", Duration::from_mins(1), || async {
+            let ready = condition(&hubs.get(&name).await.ok()?, "Ready")?;
+            (ready.status != "True").then_some(())
+        })
+        .await;
         ready(&hubs, &name, Duration::from_mins(8)).await;
         eprintln!("every pod was started anew after {:?}", began.elapsed());
         tokio::time::sleep(Duration::from_secs(3)).await;
