@@ -28,7 +28,7 @@ use crate::part::{Part, PartStatus};
 use crate::passed::{Against, Check};
 use crate::pki;
 use crate::reconcile::ReconcileError;
-use crate::secrets::{self, Secrets};
+use crate::secrets::{self, Listed, Secrets};
 use crate::validate::ValidatedHub;
 use crate::{engine, event, parts, pods};
 
@@ -40,7 +40,8 @@ pub(crate) async fn bring_on(
     validated: &ValidatedHub,
 ) -> Result<Brought, ReconcileError> {
     finalizer::ensure(&ctx.client, hub).await?;
-    let ensured = secrets::ensure(ctx, validated).await?;
+    let listed = Listed::read(&ctx.client, validated).await?;
+    let ensured = secrets::ensure(ctx, validated, &listed).await?;
     let secrets = ensured.secrets;
     let last = hub.status.as_ref().and_then(|status| status.build.as_ref());
     let trusting = |trust: Option<Trust>| {
@@ -53,7 +54,7 @@ pub(crate) async fn bring_on(
         trusting.keeps_templates = consent::keeps_templates(hub.spec.operator_upgrades, last, &inputs);
         (trusting, inputs)
     };
-    let present = pki::read(ctx, validated).await?;
+    let present = pki::read(ctx, validated, &listed).await?;
     let (mut validated, mut inputs) = trusting(present.trust(validated)?);
     let mut built = build(&validated, secrets.checksums());
     // What was built last is most likely built again, and then need not be read.

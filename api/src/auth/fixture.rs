@@ -22,6 +22,7 @@ pub(crate) struct Directory {
     nonces: Mutex<HashSet<String>>,
     asked: AtomicU32,
     away: AtomicBool,
+    vault_away: AtomicBool,
 }
 
 impl Default for Directory {
@@ -31,6 +32,7 @@ impl Default for Directory {
             nonces: Mutex::default(),
             asked: AtomicU32::new(0),
             away: AtomicBool::new(false),
+            vault_away: AtomicBool::new(false),
         }
     }
 }
@@ -65,6 +67,11 @@ impl Directory {
         self.away.store(true, Ordering::Relaxed);
     }
 
+    /// Finds keys, and can decrypt nothing any more.
+    pub(crate) fn lose_vault(&self) {
+        self.vault_away.store(true, Ordering::Relaxed);
+    }
+
     fn here(&self) -> Result<(), Problem> {
         if self.away.load(Ordering::Relaxed) {
             Err(Problem::Unavailable)
@@ -85,6 +92,9 @@ impl KeyDirectory for Directory {
 
     async fn signing_secret(&self, _: &str, _: &str) -> Result<SecretString, Problem> {
         self.here()?;
+        if self.vault_away.load(Ordering::Relaxed) {
+            return Err(Problem::Unavailable);
+        }
         Ok(SIGNING_SECRET.into())
     }
 

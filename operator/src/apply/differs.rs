@@ -8,6 +8,8 @@
 //! has one owner as a whole (the selector of a Service) takes over the whole map, where all that was wanted is still found.
 //! A forced apply always regains a field, so this ends after one write.
 
+use std::borrow::Cow;
+
 use serde_json::{Map, Value};
 
 use crate::context::FIELD_MANAGER;
@@ -23,7 +25,7 @@ pub(super) type Fields = Map<String, Value>;
 pub fn differs(desired: &Value, live: &Value) -> bool {
     let desired = without_identity(desired);
     match own_fields(live) {
-        Some(own) => !contains(None, &desired, live, Some(own)) || !covers(&desired, own),
+        Some(own) => !contains(None, &desired, live, Some(&own)) || !covers(&desired, &own),
         None => true,
     }
 }
@@ -43,12 +45,32 @@ fn without_identity(object: &Value) -> Value {
 }
 
 /// What the operator owns of an object by its last apply; `None` if it never applied it.
-pub(super) fn own_fields(live: &Value) -> Option<&Fields> {
+pub(super) fn own_fields(live: &Value) -> Option<Cow<'_, Fields>> {
     let entries = live.pointer("/metadata/managedFields").and_then(Value::as_array);
-    let own = entries.into_iter().flatten().find(|entry| {
-        entry["manager"] == FIELD_MANAGER && entry["operation"] == "Apply" && entry["subresource"].is_null()
-    });
-    own?["fieldsV1"].as_object()
+    match &entries.into_iter().flatten().find(|entry| is_own(entry))?["fieldsV1"] {
+        Value::Object(fields) => Some(Cow::Borrowed(fields)),
+        Value::String(fields) => serde_json::from_str(fields).ok().map(Cow::Owned),
+        _ => None,
+    }
+}
+
+fn is_own(entry: &Value) -> bool {
+    entry["manager"] == FIELD_MANAGER && entry["operation"] == "Apply" && entry["subresource"].is_null()
+}
+
+/// Drops what others own of an object, and makes a text of what the operator does: as maps in maps it would be most of the
+/// memory that a look at a hub takes.
+pub(super) fn compact_ownership(object: &mut Value) {
+    let entries = object.pointer_mut("/metadata/managedFields");
+    let Some(entries) = entries.and_then(Value::as_array_mut) else {
+        return;
+    };
+    entries.retain(is_own);
+    for fields in entries.iter_mut().filter_map(|entry| entry.get_mut("fieldsV1")) {
+        if fields.is_object() {
+            *fields = Value::String(fields.to_string());
+        }
+    }
 }
 
 /// Whether `live` has everything of `desired`, as the operator's own. `key` is the field that holds both, `own` what the

@@ -17,9 +17,10 @@ const fn source(kind: Kind) -> Option<&'static [&'static str]> {
 
 /// Puts what the operator owns of the live template, or data, in the place of what was built.
 pub(super) fn keep_source(kind: Kind, desired: &mut Value, live: &Value) {
-    let (Some(path), Some(mut own)) = (source(kind), own_fields(live)) else {
+    let (Some(path), Some(owned)) = (source(kind), own_fields(live)) else {
         return;
     };
+    let mut own = &*owned;
     let mut current = live;
     let mut place = desired;
     for name in path {

@@ -8,14 +8,17 @@ use kube::api::{DynamicObject, ListParams};
 use serde_json::{Map, Value, json};
 
 use super::children::{Fingerprint, HubId, Known};
+use super::differs::compact_ownership;
 use super::{ApplyError, api};
-use crate::build::labels::{HUB_NAMESPACE, INSTANCE, MANAGED_BY};
+use crate::build::labels::{self, HUB_NAMESPACE, INSTANCE, MANAGED_BY};
 use crate::build::{Kind, Object};
 use crate::context::Context;
 use crate::validate::ValidatedHub;
 
 /// As many objects of a kind are read one by one; more are listed.
 const FEW: usize = 3;
+/// Kinds that are read at the same time.
+const READS: usize = 3;
 
 /// The objects of a hub as the API server has them.
 #[derive(Clone, Debug, Default)]
@@ -64,6 +67,7 @@ impl Live {
         let resource = kind.resource();
         value["apiVersion"] = resource.api_version.into();
         value["kind"] = resource.kind.into();
+        compact_ownership(&mut value);
         self.as_built.remove(&(kind, object.name_any()));
         self.objects.insert((kind, object.name_any()), value);
         Ok(())
@@ -107,15 +111,18 @@ pub async fn read(ctx: &Context, hub: &ValidatedHub, objects: &[Object]) -> (Liv
         .copied()
         .filter(|kind| hub.autoscaling.looks_at(*kind))
         .collect();
-    let reads = kinds.iter().map(|kind| read_kind(ctx, hub, *kind, objects));
     let mut live = Live::default();
     let mut failures = Vec::new();
-    for (kind, found) in kinds.iter().zip(join_all(reads).await) {
-        match found.and_then(|found| live.take(hub, *kind, found, objects)) {
-            Ok(()) => {}
-            Err(error) => {
-                live.unread.insert(*kind);
-                failures.push(error);
+    // Not all at once: each answer takes many times the memory that is kept of it.
+    for kinds in kinds.chunks(READS) {
+        let reads = kinds.iter().map(|kind| read_kind(ctx, hub, *kind, objects));
+        for (kind, found) in kinds.iter().zip(join_all(reads).await) {
+            match found.and_then(|found| live.take(hub, *kind, found, objects)) {
+                Ok(()) => {}
+                Err(error) => {
+                    live.unread.insert(*kind);
+                    failures.push(error);
+                }
             }
         }
     }
@@ -152,7 +159,7 @@ async fn read_kind(
             Ok(Found { read, as_built })
         }
         _ => {
-            let selector = format!("{}={},{INSTANCE}={}", MANAGED_BY.0, MANAGED_BY.1, hub.names.hub());
+            let selector = labels::managed_for(hub.names.hub());
             let found = api.list(&ListParams::default().labels(&selector)).await;
             Ok(Found {
                 read: found.map_err(failed)?.items,

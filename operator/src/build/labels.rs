@@ -49,6 +49,11 @@ pub(crate) fn of_hub(hub: &str) -> String {
     format!("{}={},{INSTANCE}={hub}", NAME.0, NAME.1)
 }
 
+/// The label selector of everything that the operator made for a hub of this name.
+pub(crate) fn managed_for(hub: &str) -> String {
+    format!("{}={},{INSTANCE}={hub}", MANAGED_BY.0, MANAGED_BY.1)
+}
+
 /// Whether the operator made the object for a hub of this name.
 pub(crate) fn is_of_hub(meta: &ObjectMeta, hub: &str) -> bool {
     let is = |(key, value): (&str, &str)| {

@@ -63,6 +63,7 @@ use crate::crd::IssuerRef;
 use crate::engine::certificates;
 use crate::lack::Lack;
 use crate::rollout::Rollout;
+use crate::secrets::Listed;
 use crate::validate::ValidatedHub;
 
 /// The annotation of a `FlickrHub` by which a person asks for another authority; its value only has to be a new one.
@@ -161,12 +162,12 @@ impl Present {
     }
 }
 
-/// Reads the certificates of a hub.
+/// Takes the certificates of a hub from its Secrets.
 ///
 /// # Errors
 /// When the API server fails, or a Secret cannot be used.
-pub async fn read(ctx: &Context, hub: &ValidatedHub) -> Result<Present, PkiError> {
-    let secrets = &Secrets::of(ctx, hub);
+pub async fn read(ctx: &Context, hub: &ValidatedHub, listed: &Listed) -> Result<Present, PkiError> {
+    let secrets = &Secrets::listed(ctx, hub, listed);
     if let Some(issuer) = &hub.issuer {
         return Ok(Present(Source::Issuer {
             issuer: issuer.clone(),

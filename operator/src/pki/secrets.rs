@@ -11,12 +11,14 @@ use super::store::{self, Authorities};
 use super::{PkiError, Server};
 use crate::build::labels;
 use crate::context::{Context, FIELD_MANAGER};
+use crate::secrets::Listed;
 use crate::validate::ValidatedHub;
 
 /// The Secrets of one hub.
 pub(super) struct Secrets<'a> {
     pub(super) api: Api<Secret>,
     hub: &'a ValidatedHub,
+    listed: Option<&'a Listed>,
 }
 
 impl<'a> Secrets<'a> {
@@ -24,6 +26,15 @@ impl<'a> Secrets<'a> {
         Self {
             api: Api::namespaced(ctx.client.clone(), hub.names.namespace()),
             hub,
+            listed: None,
+        }
+    }
+
+    /// The same, of which those that were listed are not read again.
+    pub(super) fn listed(ctx: &Context, hub: &'a ValidatedHub, listed: &'a Listed) -> Self {
+        Self {
+            listed: Some(listed),
+            ..Self::of(ctx, hub)
         }
     }
 
@@ -38,12 +49,11 @@ impl<'a> Secrets<'a> {
     }
 
     pub(super) async fn get(&self, name: &str) -> Result<Option<Secret>, PkiError> {
-        let found = self
-            .api
-            .get_opt(name)
-            .await
-            .map_err(|source| failed(name, source))?;
-        match found {
+        let found = match self.listed {
+            Some(listed) => listed.get(name).await,
+            None => self.api.get_opt(name).await,
+        };
+        match found.map_err(|source| failed(name, source))? {
             Some(secret) if !labels::is_of_hub(&secret.metadata, self.hub.names.hub()) => {
                 Err(PkiError::NameTaken(name.to_owned()))
             }

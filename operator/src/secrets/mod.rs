@@ -10,6 +10,7 @@
 
 mod absent;
 mod generate;
+mod listed;
 mod read;
 
 use std::collections::BTreeMap;
@@ -35,6 +36,7 @@ use generate::Wanted;
 
 pub(crate) use generate::{api_key, password, successor, webhook_secret};
 
+pub use listed::Listed;
 pub use read::SecretsChecksums;
 
 /// Everything that was made up for one hub, each unless it is lost.
@@ -118,6 +120,9 @@ pub enum SecretError {
         /// What the client says.
         source: kube::Error,
     },
+    /// The API server did not answer when it was asked for all of them, or refused.
+    #[error("cannot list the Secrets of the hub: {0}")]
+    List(#[source] kube::Error),
     /// Whether an engine has data cannot be told.
     #[error("cannot list the volumes of the hub: {0}")]
     Claims(#[source] kube::Error),
@@ -183,17 +188,17 @@ pub struct Ensured {
     pub failures: Vec<ApplyError>,
 }
 
-/// Reads every made-up Secret and creates those that do not exist, but for those whose engine has data.
+/// Takes every made-up Secret and creates those that do not exist, but for those whose engine has data.
 ///
 /// # Errors
 /// When the API server fails.
-pub async fn ensure(ctx: &Context, hub: &ValidatedHub) -> Result<Ensured, SecretError> {
+pub async fn ensure(ctx: &Context, hub: &ValidatedHub, listed: &Listed) -> Result<Ensured, SecretError> {
     let api: Api<Secret> = Api::namespaced(ctx.client.clone(), hub.names.namespace());
     let wanted = generate::wanted(&hub.names);
     let vault_keys = hub.names.vault_keys();
     let names = wanted.iter().map(|wanted| &wanted.name).chain([&vault_keys]);
     let reads = names.map(async |name| {
-        let found = get(&api, name).await?;
+        let found = listed.get(name).await.map_err(|source| failed(name, source))?;
         Ok::<_, SecretError>(found.map(|secret| (name.clone(), secret)))
     });
     let mut existing: BTreeMap<String, Secret> = try_join_all(reads).await?.into_iter().flatten().collect();
@@ -271,10 +276,14 @@ pub fn names(names: &HubNames) -> Vec<String> {
 }
 
 async fn get(api: &Api<Secret>, name: &str) -> Result<Option<Secret>, SecretError> {
-    api.get_opt(name).await.map_err(|source| SecretError::Api {
+    api.get_opt(name).await.map_err(|source| failed(name, source))
+}
+
+fn failed(name: &str, source: kube::Error) -> SecretError {
+    SecretError::Api {
         name: name.to_owned(),
         source,
-    })
+    }
 }
 
 /// The claims of the volumes of a hub.

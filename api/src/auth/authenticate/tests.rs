@@ -285,3 +285,31 @@ async fn a_signature_is_accepted_once_and_only_by_a_key_that_signs() {
     directory.go_away();
     assert_eq!(ask("k1", "five").await, Err(Problem::Unavailable));
 }
+
+#[tokio::test]
+async fn while_vault_is_away_keys_at_work_go_on_signing_and_others_are_told_to_come_again() {
+    let directory = Arc::new(Directory::default());
+    directory.change(|keys| {
+        keys.insert(
+            "k2".to_owned(),
+            StoredKey {
+                hmac_secret: Some("vault:v1:k2".to_owned()),
+                ..key()
+            },
+        );
+    });
+    let authenticator = authenticator(&directory);
+    let ask = async |key_id: &str, nonce: &str| {
+        let record = AuthRecord::default();
+        let answer = authenticator
+            .authenticate(signed(key_id, nonce)?, None, &record)
+            .await;
+        answer.map(|caller| caller.client_id.clone())
+    };
+    assert_eq!(ask("k1", "one").await, Ok("client".to_owned()));
+    directory.lose_vault();
+    assert_eq!(ask("k1", "two").await, Ok("client".to_owned()));
+    assert_eq!(ask("k2", "three").await, Err(Problem::Unavailable));
+    // Bearer keys need no Vault.
+    assert!(present(&authenticator, "fh_k2_secret").await.is_ok());
+}

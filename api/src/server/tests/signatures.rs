@@ -5,6 +5,8 @@ use axum::http::Request;
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use hmac::{Hmac, KeyInit, Mac};
+use httpsig::prelude::message_component::{HttpMessageComponent, HttpMessageComponentId};
+use httpsig::prelude::{AlgorithmName, HttpSigError, HttpSignatureBase, HttpSignatureParams, SharedKey};
 use jiff::Timestamp;
 use sha2::{Digest, Sha256};
 
@@ -14,10 +16,28 @@ use crate::state::AppState;
 
 const GOOD: &str = r#"{"user_id":"1@N01","method":"flickr.photos.getInfo","params":{"photo_id":"5"}}"#;
 
+fn digest_of(body: &str) -> String {
+    format!("sha-256=:{}:", BASE64_STANDARD.encode(Sha256::digest(body)))
+}
+
+/// A `POST` of JSON with these fields about its signature.
+fn request(path: &str, digest: &str, input: String, signature: String, body: &str) -> Request<Body> {
+    Request::builder()
+        .method("POST")
+        .uri(path)
+        .header("Host", "hub.example.com")
+        .header("Content-Type", "application/json")
+        .header("Content-Digest", digest)
+        .header("Signature-Input", input)
+        .header("Signature", signature)
+        .body(Body::from(body.to_owned()))
+        .unwrap_or_default()
+}
+
 /// A signed `POST` of JSON that is sent with the body `sent`; the signature is of the body `signed`.
-fn post(path: &str, nonce: &str, signed: &str, sent: &str) -> Request<Body> {
-    let (path, query) = path.split_once('?').unwrap_or((path, ""));
-    let digest = format!("sha-256=:{}:", BASE64_STANDARD.encode(Sha256::digest(signed)));
+fn post(target: &str, nonce: &str, signed: &str, sent: &str) -> Request<Body> {
+    let (path, query) = target.split_once('?').unwrap_or((target, ""));
+    let digest = digest_of(signed);
     let params = format!(
         r#"("@method" "@authority" "@path" "@query" "content-digest");created={};nonce="{nonce}";keyid="writer""#,
         Timestamp::now().as_second()
@@ -31,20 +51,43 @@ fn post(path: &str, nonce: &str, signed: &str, sent: &str) -> Request<Body> {
     let signature = mac
         .map(|mac| BASE64_STANDARD.encode(mac.into_bytes()))
         .unwrap_or_default();
-    Request::builder()
-        .method("POST")
-        .uri(if query.is_empty() {
-            path.to_owned()
-        } else {
-            format!("{path}?{query}")
-        })
-        .header("Host", "hub.example.com")
-        .header("Content-Type", "application/json")
-        .header("Content-Digest", digest)
-        .header("Signature-Input", format!("sig={params}"))
-        .header("Signature", format!("sig=:{signature}:"))
-        .body(Body::from(sent.to_owned()))
-        .unwrap_or_default()
+    let (input, signature) = (format!("sig={params}"), format!("sig=:{signature}:"));
+    request(target, &digest, input, signature, sent)
+}
+
+/// The same, signed by a library that knows nothing of ours.
+fn post_by_library(target: &str, nonce: &str, body: &str) -> Result<Request<Body>, HttpSigError> {
+    let (path, query) = target.split_once('?').unwrap_or((target, ""));
+    let digest = digest_of(body);
+    let values = [
+        ("@method", "POST"),
+        ("@authority", "hub.example.com"),
+        ("@path", path),
+        ("@query", &format!("?{query}")),
+        ("content-type", "application/json"),
+        ("content-digest", &digest),
+    ];
+    let (mut names, mut components) = (Vec::new(), Vec::new());
+    for (name, value) in values {
+        let name = HttpMessageComponentId::try_from(format!("\"{name}\"").as_str())?;
+        components.push(HttpMessageComponent::try_from((
+            &name,
+            [value.to_owned()].as_slice(),
+        ))?);
+        names.push(name);
+    }
+    let key = SharedKey::from_base64(&AlgorithmName::HmacSha256, SIGNING_SECRET)?;
+    let mut params = HttpSignatureParams::try_new(&names)?;
+    params
+        .set_alg(&AlgorithmName::HmacSha256)
+        .set_keyid("writer")
+        .set_nonce(nonce);
+    let signed = HttpSignatureBase::try_new(&components, &params)?.build_signature_headers(&key, None)?;
+    let (input, signature) = (
+        signed.signature_input_header_value(),
+        signed.signature_header_value(),
+    );
+    Ok(request(target, &digest, input, signature, body))
 }
 
 async fn ask(state: &AppState, request: Request<Body>) -> Answer {
@@ -61,6 +104,21 @@ async fn a_signed_request_gets_as_far_as_one_with_a_key() {
     )
     .await;
     assert_eq!((answer.status, answer.code()), (422, "invalid_request"));
+}
+
+#[tokio::test]
+async fn what_a_library_of_others_signs_is_accepted() -> Result<(), HttpSigError> {
+    let state = state();
+    let answer = ask(&state, post_by_library("/api/v1/jobs", "n1", GOOD)?).await;
+    assert_eq!((answer.status, answer.code()), (503, "unavailable"));
+    let target = "/api/v1/cache/invalidate?method=flickr.x&a=%20b";
+    let answer = ask(&state, post_by_library(target, "n2", "")?).await;
+    assert_eq!((answer.status, answer.code()), (422, "invalid_request"));
+    let mut other = post_by_library("/api/v1/jobs", "n3", GOOD)?;
+    *other.uri_mut() = axum::http::Uri::from_static("/api/v1/jobs/batch");
+    let answer = ask(&state, other).await;
+    assert_eq!((answer.status, answer.code()), (401, "signature_refused"));
+    Ok(())
 }
 
 #[tokio::test]

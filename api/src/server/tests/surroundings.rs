@@ -162,3 +162,37 @@ async fn a_connection_too_many_is_told_so_and_there_is_a_place_once_another_ends
     timeout(within, is_open(0)).await.expect("it is closed");
     assert!(ask().await.starts_with("HTTP/1.1 200"));
 }
+
+#[tokio::test]
+async fn headers_that_are_too_many_or_too_long_are_refused_with_nothing_but_a_status() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let address = listener.local_addr().expect("an address");
+    tokio::spawn(serve_on(listener, state_of(config()), std::future::pending()));
+    let ask = async |headers: String| {
+        let mut stream = TcpStream::connect(address).await.expect("a connection");
+        let request = format!("GET /healthz HTTP/1.1\r\nhost: hub\r\nconnection: close\r\n{headers}\r\n");
+        // What is not read any more may be reset.
+        let _ = stream.write_all(request.as_bytes()).await;
+        let (mut answer, mut buffer) = (Vec::new(), [0; 4096]);
+        while let Ok(length @ 1..) = stream.read(&mut buffer).await {
+            answer.extend_from_slice(&buffer[..length]);
+        }
+        String::from_utf8(answer).expect("text")
+    };
+    let many = |count: usize| {
+        (0..count)
+            .map(|number| format!("x-{number}: y\r\n"))
+            .collect::<String>()
+    };
+    let long = |bytes: usize| format!("x-long: {}\r\n", "y".repeat(bytes));
+    for good in [many(90), long(32 * 1024)] {
+        let answer = ask(good).await;
+        assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    }
+    let refused = |answer: &str| answer.starts_with("HTTP/1.1 431") && answer.ends_with("\r\n\r\n");
+    let answer = ask(many(101)).await;
+    assert!(refused(&answer), "{answer}");
+    // The rest of these is never read, so the connection may be reset before the answer arrives.
+    let answer = ask(long(256 * 1024)).await;
+    assert!(answer.is_empty() || refused(&answer), "{answer}");
+}

@@ -3,6 +3,15 @@ use serde_json::{Value, json};
 
 use super::*;
 
+/// The same of an object as it was read, and of one that is kept.
+fn differs(desired: &Value, live: &Value) -> bool {
+    let mut kept = live.clone();
+    compact_ownership(&mut kept);
+    let found = super::differs(desired, live);
+    assert_eq!(super::differs(desired, &kept), found, "{kept}");
+    found
+}
+
 /// `object` as the API server shows it after the operator applied it.
 fn applied(object: &Value) -> Value {
     let mut live = object.clone();

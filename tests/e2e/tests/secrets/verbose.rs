@@ -139,7 +139,7 @@ async fn replaced(client: &Client, told: &Told) {
     .await;
 }
 
-/// What a container writes from now until `over`.
+/// What a container writes from its start until `over`: at its start a process logs in everywhere.
 async fn follow(
     pods: Api<Pod>,
     pod: String,
@@ -149,7 +149,6 @@ async fn follow(
     let params = LogParams {
         container: Some(container),
         follow: true,
-        since_seconds: Some(10),
         ..LogParams::default()
     };
     let mut written = Vec::new();
