@@ -20,6 +20,12 @@ pub fn hub() -> String {
     setting("FLICKRHUB_TEST_HUB")
 }
 
+/// The host of a member of an engine, by the headless Service of the engine.
+pub fn member(engine: &str, service: &str, member: usize) -> String {
+    let (hub, namespace) = (hub(), namespace());
+    format!("{hub}-{engine}-{member}.{hub}-{service}.{namespace}.svc.cluster.local")
+}
+
 /// A client of the cluster that `KUBECONFIG` names.
 pub async fn client() -> Client {
     // A second installation of the provider by another test of the same process is no fault.

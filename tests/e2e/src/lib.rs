@@ -22,6 +22,7 @@ pub mod mock;
 pub mod processes;
 pub mod scene;
 pub mod signature;
+pub mod tls;
 
 use std::time::Duration;
 

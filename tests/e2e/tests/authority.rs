@@ -12,13 +12,12 @@ use std::time::Duration;
 
 use flickrhub_e2e::cluster::{self, authorities, condition, hubs, ready};
 use flickrhub_e2e::load::Load;
-use flickrhub_e2e::{eventually, scene, setting};
+use flickrhub_e2e::{eventually, scene, setting, tls};
 use kube::Client;
 use kube::api::{Patch, PatchParams};
 use reqwest::Certificate;
+use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, ServerName};
-use rustls::{ClientConfig, ClientConnection, RootCertStore};
 use serde_json::{Value, json};
 
 /// Every pod starts anew twice, and the kubelet takes a minute or two to bring certificates into pods.
@@ -39,11 +38,10 @@ fn count(authorities: &str) -> usize {
 /// Everything that shows a certificate inside of the hub: names and ports.
 fn servers() -> Vec<(String, u16)> {
     let (hub, namespace) = (cluster::hub(), cluster::namespace());
-    let domain = format!("{namespace}.svc.cluster.local");
-    let mut servers = vec![(format!("{hub}-api.{domain}"), 443)];
+    let mut servers = vec![(format!("{hub}-api.{namespace}.svc.cluster.local"), 443)];
     for (engine, service, ports) in ENGINES {
         for member in 0..MEMBERS {
-            let host = format!("{hub}-{engine}-{member}.{hub}-{service}.{domain}");
+            let host = cluster::member(engine, service, member);
             servers.extend(ports.iter().map(|port| (host.clone(), *port)));
         }
     }
@@ -52,15 +50,7 @@ fn servers() -> Vec<(String, u16)> {
 
 /// Whether these authorities vouch for what a server shows.
 fn vouch(authorities: &str, host: &str, port: u16) -> Result<(), String> {
-    let mut roots = RootCertStore::empty();
-    for certificate in CertificateDer::pem_slice_iter(authorities.as_bytes()) {
-        roots.add(certificate.unwrap()).unwrap();
-    }
-    let config = ClientConfig::builder()
-        .with_root_certificates(roots)
-        .with_no_client_auth();
-    let name = ServerName::try_from(host.to_owned()).unwrap();
-    let mut connection = ClientConnection::new(Arc::new(config), name).unwrap();
+    let mut connection = tls::connection(authorities, host);
     let mut socket = TcpStream::connect((host, port)).map_err(|error| error.to_string())?;
     while connection.is_handshaking() {
         let done = connection.complete_io(&mut socket);

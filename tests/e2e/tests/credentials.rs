@@ -6,19 +6,16 @@
 
 use std::io::{BufRead, BufReader, Write};
 use std::net::TcpStream;
-use std::sync::Arc;
 use std::time::Duration;
 
 use flickrhub_e2e::cluster::{self, condition, hubs, ready};
 use flickrhub_e2e::load::Load;
-use flickrhub_e2e::{database, eventually, scene, setting};
+use flickrhub_e2e::{database, eventually, scene, setting, tls};
 use kube::Client;
 use kube::api::{DynamicObject, Patch, PatchParams};
 use mongodb::bson::doc;
 use reqwest::{Certificate, Method, StatusCode};
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, ServerName};
-use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
+use rustls::StreamOwned;
 use serde_json::{Value, json};
 
 /// Three engines, each with a rollout of every process.
@@ -70,25 +67,10 @@ fn replaced_at(hub: &DynamicObject) -> Option<Vec<String>> {
         .collect()
 }
 
-/// The host of a member, by the headless Service of its engine.
-fn host(engine: &str, service: &str, member: usize) -> String {
-    let (hub, namespace) = (cluster::hub(), cluster::namespace());
-    format!("{hub}-{engine}-{member}.{hub}-{service}.{namespace}.svc.cluster.local")
-}
-
 /// What a Redis or a Sentinel answers to a password.
 fn ask_redis(host: &str, port: u16, authorities: &str, password: &str) -> String {
-    let mut roots = RootCertStore::empty();
-    for certificate in CertificateDer::pem_slice_iter(authorities.as_bytes()) {
-        roots.add(certificate.unwrap()).unwrap();
-    }
-    let config = ClientConfig::builder()
-        .with_root_certificates(roots)
-        .with_no_client_auth();
-    let name = ServerName::try_from(host.to_owned()).unwrap();
-    let connection = ClientConnection::new(Arc::new(config), name).unwrap();
     let socket = TcpStream::connect((host, port)).expect("it listens");
-    let mut stream = StreamOwned::new(connection, socket);
+    let mut stream = StreamOwned::new(tls::connection(authorities, host), socket);
     write!(stream, "AUTH {password}\r\n").unwrap();
     let mut answer = String::new();
     BufReader::new(stream).read_line(&mut answer).unwrap();
@@ -113,7 +95,7 @@ async fn only_the_new_ones_hold(client: &Client, old: &Logins, new: &Logins) {
     let authorities = cluster::authorities(client).await;
     for member in 0..MEMBERS {
         for port in [6379, 26379] {
-            let host = host("redis", "redis", member);
+            let host = cluster::member("redis", "redis", member);
             let (authorities, old, new) = (authorities.clone(), old.redis.clone(), new.redis.clone());
             let answers = tokio::task::spawn_blocking(move || {
                 [&old, &new].map(|password| ask_redis(&host, port, &authorities, password))
@@ -124,7 +106,7 @@ async fn only_the_new_ones_hold(client: &Client, old: &Logins, new: &Logins) {
         }
         let whoami = format!(
             "https://{}:15671/api/whoami",
-            host("rabbitmq", "rabbitmq-nodes", member)
+            cluster::member("rabbitmq", "rabbitmq-nodes", member)
         );
         for ((user, password), status) in [
             (&old.rabbitmq, StatusCode::UNAUTHORIZED),
@@ -165,7 +147,7 @@ async fn tell_the_other_tests(client: &Client, old: &Logins, new: &Logins) {
     let (user, password) = &new.rabbitmq;
     let url = format!(
         "https://{}:15671/api/permissions/{vhost}/{user}",
-        host("rabbitmq", "rabbitmq-nodes", 0)
+        cluster::member("rabbitmq", "rabbitmq-nodes", 0)
     );
     let answer = management(&authorities)
         .request(Method::PUT, url)

@@ -256,6 +256,15 @@ fn signed(key_id: &str, nonce: &str) -> Result<Credential, Problem> {
     Credential::of(&parts, false, "https", created)
 }
 
+/// The client that a request with this key id and nonce is signed by.
+async fn sign(authenticator: &Authenticator, key_id: &str, nonce: &str) -> Result<String, Problem> {
+    let record = AuthRecord::default();
+    let answer = authenticator
+        .authenticate(signed(key_id, nonce)?, None, &record)
+        .await;
+    answer.map(|caller| caller.client_id.clone())
+}
+
 #[tokio::test]
 async fn a_signature_is_accepted_once_and_only_by_a_key_that_signs() {
     let directory = Arc::new(Directory::default());
@@ -269,13 +278,7 @@ async fn a_signature_is_accepted_once_and_only_by_a_key_that_signs() {
         );
     });
     let authenticator = authenticator(&directory);
-    let ask = async |key_id: &str, nonce: &str| {
-        let record = AuthRecord::default();
-        let answer = authenticator
-            .authenticate(signed(key_id, nonce)?, None, &record)
-            .await;
-        answer.map(|caller| caller.client_id.clone())
-    };
+    let ask = async |key_id: &str, nonce: &str| sign(&authenticator, key_id, nonce).await;
     let refused = |fault| Err(Problem::SignatureRefused(fault));
     assert_eq!(ask("k1", "one").await, Ok("client".to_owned()));
     assert_eq!(ask("fh_k1", "two").await, Ok("client".to_owned()));
@@ -299,13 +302,7 @@ async fn while_vault_is_away_keys_at_work_go_on_signing_and_others_are_told_to_c
         );
     });
     let authenticator = authenticator(&directory);
-    let ask = async |key_id: &str, nonce: &str| {
-        let record = AuthRecord::default();
-        let answer = authenticator
-            .authenticate(signed(key_id, nonce)?, None, &record)
-            .await;
-        answer.map(|caller| caller.client_id.clone())
-    };
+    let ask = async |key_id: &str, nonce: &str| sign(&authenticator, key_id, nonce).await;
     assert_eq!(ask("k1", "one").await, Ok("client".to_owned()));
     directory.lose_vault();
     assert_eq!(ask("k1", "two").await, Ok("client".to_owned()));
