@@ -16,6 +16,7 @@ use tower_http::catch_panic::CatchPanicLayer;
 
 use crate::middleware::audit::audit;
 use crate::middleware::body::body;
+use crate::middleware::draining::draining;
 use crate::middleware::problem::problem;
 use crate::middleware::trace::trace;
 use crate::middleware::wait::wait;
@@ -64,6 +65,7 @@ pub fn app(state: AppState) -> Result<Router, serde_json::Error> {
         .layer(from_fn(problem))
         .layer(from_fn_with_state(state.clone(), audit))
         .layer(from_fn_with_state(state.clone(), trace))
+        .layer(from_fn_with_state(state.clone(), draining))
         .with_state(state))
 }
 
@@ -113,7 +115,7 @@ pub async fn serve(
 ///
 /// | after `stop` | what happens |
 /// | --- | --- |
-/// | at once | `/readyz` fails, so that no new connections are sent here |
+/// | at once | `/readyz` fails, so that no new connections are sent here, and every answer is the last on its connection |
 /// | 3 s | no connection is accepted any more; who waits for a job is answered, streams of events end, other requests under way go on |
 /// | at most 25 s more | requests and the work they began are finished; what is not is given up and recovered elsewhere |
 ///
@@ -139,7 +141,7 @@ async fn serve_at(
         places: Places::new(state.config.api.max_connections, state.metrics.clone()),
     };
     tracing::info!(address = %listener.local_addr()?, tls = secured.is_some(), "serving");
-    let (draining, mut drained) = watch::channel(false);
+    let (closing, mut closed) = watch::channel(false);
     let (readiness, stopping) = (state.readiness.clone(), state.stopping.clone());
     let stopped = async move {
         stop.await;
@@ -147,7 +149,7 @@ async fn serve_at(
         readiness.drain();
         tokio::time::sleep(LINGER).await;
         stopping.cancel();
-        draining.send_replace(true);
+        closing.send_replace(true);
     };
     let finished = async {
         connections::serve(listener, secured, answers, stopped).await;
@@ -155,7 +157,7 @@ async fn serve_at(
     };
     let deadline = async {
         // An error would mean that the sender is gone without a word, which `stopped` never does.
-        let _ = drained.wait_for(|draining| *draining).await;
+        let _ = closed.wait_for(|closed| *closed).await;
         tokio::time::sleep(DRAIN).await;
     };
     tokio::select! {

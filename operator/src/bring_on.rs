@@ -28,19 +28,20 @@ use crate::part::{Part, PartStatus};
 use crate::passed::{Against, Check};
 use crate::pki;
 use crate::reconcile::ReconcileError;
-use crate::secrets::{self, Listed, Secrets};
+use crate::secrets::{self, Listed, SecretError, Secrets};
 use crate::validate::ValidatedHub;
 use crate::{engine, event, parts, pods};
 
 /// Applies the hub and brings its engines a step on. An object that cannot be applied, or that waits for a Secret, keeps
-/// neither the others from being applied nor a running data tier from being cared for.
+/// neither the others from being applied nor a running data tier from being cared for. `listed` are the Secrets of the hub.
 pub(crate) async fn bring_on(
     ctx: &Context,
     hub: &FlickrHub,
     validated: &ValidatedHub,
+    listed: Result<Listed, SecretError>,
 ) -> Result<Brought, ReconcileError> {
     finalizer::ensure(&ctx.client, hub).await?;
-    let listed = Listed::read(&ctx.client, validated).await?;
+    let listed = listed?;
     let ensured = secrets::ensure(ctx, validated, &listed).await?;
     let secrets = ensured.secrets;
     let last = hub.status.as_ref().and_then(|status| status.build.as_ref());

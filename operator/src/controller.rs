@@ -50,6 +50,10 @@ use crate::validate::referenced_secrets;
 
 type Hub = DeserializeGuard<FlickrHub>;
 
+/// As many objects are asked for at once when a watch begins. Every watch begins at the same time, and what a page takes in
+/// memory, of which nothing is kept, is what the process keeps from the system from then on.
+const PAGE: u32 = 50;
+
 /// What a reconciliation is given.
 pub(crate) struct Shared {
     pub(crate) ctx: Context,
@@ -147,7 +151,7 @@ where
     reported(
         kind,
         shared.metrics.clone(),
-        watcher(api, config).default_backoff(),
+        watcher(api, config.page_size(PAGE)).default_backoff(),
     )
 }
 

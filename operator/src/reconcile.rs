@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use futures::future::try_join_all;
+use futures::future::{join, try_join_all};
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Secret;
 use kube::api::{Api, DynamicObject, Patch, PatchParams};
@@ -24,7 +24,7 @@ use crate::engine::vault::rotation::RotationReport;
 use crate::finalizer::{self, FinalizerError, Leaving};
 use crate::flickr_reachable::{Reachability, reachability};
 use crate::pki::{CertificatesReport, PkiError};
-use crate::secrets::SecretError;
+use crate::secrets::{Listed, SecretError};
 use crate::status::{self, Outcome};
 use crate::validate::{References, SecretDigest, referenced_secrets, validate};
 use crate::{autoscaling, backoff, event, plan};
@@ -117,8 +117,12 @@ pub async fn reconcile(
         report(ctx, &hub, None, &Outcome::Paused, Findings::default()).await?;
         return Ok(Some(REST));
     }
-    let references = read_references(ctx, &hub).await?;
-    let mut validated = match validate(&hub, &references, &ctx.settings.surroundings) {
+    let (references, listed) = join(
+        read_references(ctx, &hub),
+        Listed::read(&ctx.client, namespace, name),
+    )
+    .await;
+    let mut validated = match validate(&hub, &references?, &ctx.settings.surroundings) {
         Ok(validated) => validated,
         Err(error) => {
             ctx.scaled.remove(namespace, name);
@@ -136,7 +140,7 @@ pub async fn reconcile(
         Err(error) => tracing::warn!(%error, "it is not known what can scale the workers"),
     }
     let url = Some(validated.api.public_url.as_str().trim_end_matches('/').to_owned());
-    match Box::pin(bring_on(ctx, &hub, &validated)).await {
+    match Box::pin(bring_on(ctx, &hub, &validated, listed)).await {
         Ok(mut brought) => {
             brought.calm_down(hub.status.as_ref(), Timestamp::now());
             let wait = brought.look_again();

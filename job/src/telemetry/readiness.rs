@@ -74,9 +74,14 @@ impl Readiness {
         self.draining.store(true, Ordering::Relaxed);
     }
 
+    /// Whether the process shuts down.
+    pub fn is_draining(&self) -> bool {
+        self.draining.load(Ordering::Relaxed)
+    }
+
     /// The names of the checks that fail; at most 1 s old.
     pub async fn failing(&self) -> Vec<&'static str> {
-        if self.draining.load(Ordering::Relaxed) {
+        if self.is_draining() {
             return vec![DRAINING];
         }
         let mut answer = self.answer.lock().await;

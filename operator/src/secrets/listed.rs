@@ -8,7 +8,6 @@ use kube::{Client, ResourceExt};
 
 use super::SecretError;
 use crate::build::labels;
-use crate::validate::ValidatedHub;
 
 /// The Secrets that bear the labels of a hub, as they were at one moment.
 pub struct Listed {
@@ -17,13 +16,13 @@ pub struct Listed {
 }
 
 impl Listed {
-    /// Reads them.
+    /// Reads those of the hub of this name.
     ///
     /// # Errors
     /// When the API server does not answer, or refuses.
-    pub async fn read(client: &Client, hub: &ValidatedHub) -> Result<Self, SecretError> {
-        let api: Api<Secret> = Api::namespaced(client.clone(), hub.names.namespace());
-        let ours = ListParams::default().labels(&labels::managed_for(hub.names.hub()));
+    pub async fn read(client: &Client, namespace: &str, hub: &str) -> Result<Self, SecretError> {
+        let api: Api<Secret> = Api::namespaced(client.clone(), namespace);
+        let ours = ListParams::default().labels(&labels::managed_for(hub));
         let list = api.list(&ours).await.map_err(SecretError::List)?;
         let found = list.items.into_iter().map(|secret| (secret.name_any(), secret));
         Ok(Self {

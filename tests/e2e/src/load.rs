@@ -1,5 +1,6 @@
 //! Clients that submit jobs while something is done to the hub, and try again as the headers of an answer say.
 
+use std::error::Error;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -106,7 +107,7 @@ async fn submit_one(gateway: &Gateway, user: &str, deferred: &mut usize) -> Resu
     let job = json!({"user_id": user, "method": "flickr.photos.search", "params": {"text": text}});
     loop {
         let answer = gateway.post("/api/v1/jobs").json(&job).send().await;
-        let answer = answer.map_err(|error| error.to_string())?;
+        let answer = answer.map_err(chain)?;
         let status = answer.status();
         let retry_after = answer
             .headers()
@@ -114,7 +115,7 @@ async fn submit_one(gateway: &Gateway, user: &str, deferred: &mut usize) -> Resu
             .and_then(|value| value.to_str().ok()?.parse().ok());
         match (status, retry_after) {
             (StatusCode::ACCEPTED, _) => {
-                let body: Value = answer.json().await.map_err(|error| error.to_string())?;
+                let body: Value = answer.json().await.map_err(chain)?;
                 return Ok(body["job_id"].as_str().unwrap_or_default().to_owned());
             }
             (StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE, Some(seconds)) => {
@@ -124,4 +125,12 @@ async fn submit_one(gateway: &Gateway, user: &str, deferred: &mut usize) -> Resu
             _ => return Err(format!("{status}: {}", answer.text().await.unwrap_or_default())),
         }
     }
+}
+
+/// What went wrong, and why: that no answer came says little.
+#[expect(clippy::needless_pass_by_value, reason = "as `map_err` calls it")]
+fn chain(error: reqwest::Error) -> String {
+    let source: Option<&dyn Error> = Some(&error);
+    let causes = std::iter::successors(source, |cause| cause.source());
+    causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }

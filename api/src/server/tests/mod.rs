@@ -3,6 +3,7 @@
 mod faults;
 mod refusals;
 mod signatures;
+mod stopping;
 mod surroundings;
 
 use std::sync::Arc;

@@ -130,6 +130,10 @@ impl Operator {
         let stat = self.proc("stat")?;
         // The name of the program, in parentheses, may hold anything.
         let (_, fields) = stat.rsplit_once(')').ok_or("/proc/…/stat is no such file")?;
+        // One that nobody has waited for is still there.
+        if fields.trim_start().starts_with('Z') {
+            return Err("the operator has ended; see its log".into());
+        }
         let ticks = fields.split_whitespace().skip(11).take(2);
         let ticks: Vec<f64> = ticks.map(str::parse).collect::<Result<_, _>>()?;
         Ok(CpuTime {
@@ -148,6 +152,11 @@ impl Operator {
 }
 
 impl CpuTime {
+    /// CPU time between two moments, milliseconds.
+    pub(crate) fn ms_until(self, later: Self) -> f64 {
+        1000.0 * (later.seconds - self.seconds)
+    }
+
     /// Thousandths of a core between two moments.
     pub(crate) fn millicores_until(self, later: Self) -> f64 {
         let elapsed = later.at.duration_since(self.at).as_secs_f64();

@@ -28,19 +28,22 @@ pub(crate) async fn run(cluster: &Cluster, options: &Options, report: &mut Repor
         let resources = *resources;
         let operator = cluster.operator(&format!("rest-{resources}")).await?;
         operator.wait_to_lead().await?;
-        let before = operator.reconciliations().await?;
+        let (before, cpu) = (operator.reconciliations().await?, operator.cpu()?);
         hubs::make_many(cluster, NAMESPACE, there..resources).await?;
         there = resources;
-        settle(cluster, resources).await?;
+        settle(cluster, &operator, resources).await?;
         let created = operator.reconciliations().await?;
-        quantiles(report, "create", resources, &created.since(&before))?;
+        let created = created.since(&before);
+        quantiles(report, "create", resources, &created)?;
+        cpu_per_look(report, "create", resources, cpu.ms_until(operator.cpu()?), &created)?;
 
         idle(cluster, options, report, resources, &operator).await?;
-        let rested = operator.reconciliations().await?;
+        let (rested, cpu) = (operator.reconciliations().await?, operator.cpu()?);
         change(cluster, resources).await?;
-        settle(cluster, resources).await?;
+        settle(cluster, &operator, resources).await?;
         let changed = operator.reconciliations().await?.since(&rested);
         quantiles(report, "reconcile", resources, &changed)?;
+        cpu_per_look(report, "reconcile", resources, cpu.ms_until(operator.cpu()?), &changed)?;
         operator.kill().await?;
 
         restart(cluster, report, resources).await?;
@@ -49,9 +52,11 @@ pub(crate) async fn run(cluster: &Cluster, options: &Options, report: &mut Repor
 }
 
 /// Waits until every hub was looked at and nothing is written any more.
-async fn settle(cluster: &Cluster, resources: usize) -> Result<(), Failure> {
+async fn settle(cluster: &Cluster, operator: &Operator, resources: usize) -> Result<(), Failure> {
     for _ in 0..60 {
         cluster.settled(QUIET).await?;
+        // One that has ended writes nothing, too.
+        operator.cpu()?;
         if hubs::observed(cluster, NAMESPACE).await? >= resources {
             return Ok(());
         }
@@ -136,4 +141,18 @@ fn quantiles(report: &mut Report, what: &str, resources: usize, times: &Histogra
     }
     report.figure(BENCH, format!("{what}_looks"), times.count(), "looks", labels)?;
     Ok(())
+}
+
+/// The operator's CPU time for each look at a hub, all else that it did meanwhile included: what holds across machines and runs,
+/// where the time that a look takes is most of all the API server's.
+fn cpu_per_look(
+    report: &mut Report,
+    what: &str,
+    resources: usize,
+    cpu_ms: f64,
+    looks: &Histogram,
+) -> Result<(), Failure> {
+    let per_look = cpu_ms / looks.count().max(1.0);
+    let labels = json!({"resources": resources});
+    Ok(report.figure(BENCH, format!("{what}_cpu_ms_per_look"), per_look, "ms", labels)?)
 }
