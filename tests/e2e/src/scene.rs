@@ -19,6 +19,8 @@ use crate::cluster;
 use crate::gateway::Gateway;
 use crate::mock::Mock;
 
+/// How long the hub under test may take to be as it was.
+const RESTORED: Duration = Duration::from_mins(5);
 /// How long the hubs of a test may take to go.
 const LEAVING: Duration = Duration::from_mins(3);
 
@@ -38,8 +40,13 @@ pub struct Scene {
 enum Made {
     User(String),
     Sink(String),
+    /// A change of the hub under test: the patch of its `spec` that undoes it.
+    Change(Value),
     Namespace(String),
-    Pod { namespace: String, name: String },
+    Pod {
+        namespace: String,
+        name: String,
+    },
 }
 
 /// Runs a test, and then removes what it made.
@@ -77,6 +84,18 @@ impl Scene {
         let name = unique(name);
         self.note(Made::Sink(name.clone()));
         name
+    }
+
+    /// Changes the `spec` of the hub under test by a merge patch, until the end of the test.
+    pub async fn change_hub(&self, change: &Value) {
+        let hubs = cluster::hubs(&self.client, &cluster::namespace());
+        let hub = hubs.get(&cluster::hub()).await.expect("the hub under test");
+        // Noted first: what is undone without having been done does no harm.
+        self.note(Made::Change(undoing(&hub.data["spec"], change)));
+        let patch = Patch::Merge(json!({"spec": change}));
+        hubs.patch(&cluster::hub(), &PatchParams::default(), &patch)
+            .await
+            .expect("the change is accepted");
     }
 
     /// A new namespace; answers its name.
@@ -129,6 +148,7 @@ impl Scene {
             let removed = match &made {
                 Made::User(user) => self.gateway.forget(user).await,
                 Made::Sink(name) => self.mock.forget_sink(name).await,
+                Made::Change(undo) => self.undo(undo).await,
                 Made::Namespace(name) => self.delete_namespace(name).await,
                 Made::Pod { namespace, name } => self.delete_pod(namespace, name).await,
             };
@@ -136,6 +156,20 @@ impl Scene {
                 eprintln!("{made:?} stays: {error}");
             }
         }
+    }
+
+    async fn undo(&self, undo: &Value) -> Result<(), String> {
+        let hubs = cluster::hubs(&self.client, &cluster::namespace());
+        let patch = Patch::Merge(json!({"spec": undo}));
+        hubs.patch(&cluster::hub(), &PatchParams::default(), &patch)
+            .await
+            .map_err(text)?;
+        let name = cluster::hub();
+        let ready = AssertUnwindSafe(cluster::ready(&hubs, &name, RESTORED)).catch_unwind();
+        ready
+            .await
+            .map(drop)
+            .map_err(|_| "the hub is not Ready again".to_owned())
     }
 
     async fn delete_pod(&self, namespace: &str, name: &str) -> Result<(), String> {
@@ -187,6 +221,17 @@ pub fn small_hub(credentials: &str) -> Value {
     })
 }
 
+/// The merge patch (RFC 7396) that undoes a merge patch of `before`: what was there, and null for what was not.
+fn undoing(before: &Value, change: &Value) -> Value {
+    match change {
+        Value::Object(fields) => fields
+            .iter()
+            .map(|(name, change)| (name.clone(), undoing(&before[name.as_str()], change)))
+            .collect(),
+        _ => before.clone(),
+    }
+}
+
 /// What is gone already needs nothing done to it.
 fn unless_gone<T>(outcome: kube::Result<T>) -> Result<(), String> {
     match outcome {
@@ -197,4 +242,23 @@ fn unless_gone<T>(outcome: kube::Result<T>) -> Result<(), String> {
 
 fn text(error: impl std::fmt::Display) -> String {
     error.to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_change_is_undone_field_by_field() {
+        let before = json!({"limits": {"perUserPerHour": 3500}, "flickr": {"apps": [{"name": "main"}]}});
+        let change = json!({
+            "limits": {"perUserPerHour": 18, "classes": {"write": 3, "read": null}},
+            "flickr": {"apps": [{"name": "main", "requestsPerHour": 240}]},
+        });
+        let undo = json!({
+            "limits": {"perUserPerHour": 3500, "classes": {"write": null, "read": null}},
+            "flickr": {"apps": [{"name": "main"}]},
+        });
+        assert_eq!(undoing(&before, &change), undo);
+    }
 }
