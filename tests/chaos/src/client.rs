@@ -20,7 +20,8 @@ const PATIENCE: Duration = Duration::from_secs(12);
 /// How often a client sends one order at most.
 const ATTEMPTS: usize = 8;
 
-/// The longest wait that a client obeys; it comes again too early after that, which the hub has to bear.
+/// The longest wait after which a client comes again. Who is refused for longer gives the order up; who does not know what
+/// became of the order comes again too early, which the hub has to bear.
 const LONGEST_WAIT: Duration = Duration::from_secs(10);
 
 /// What clients write down, shared.
@@ -94,9 +95,11 @@ pub async fn submit(gateway: &Gateway, order: &Order, rng: &mut StdRng) -> Opera
     let mut operation = order.operation();
     while operation.attempts.len() < ATTEMPTS {
         let (attempt, again_after) = attempt(gateway, order, rng).await;
+        let is_refused = matches!(attempt.answer, Answer::Refused { .. });
         operation.attempts.push(attempt);
         match again_after {
             None => break,
+            Some(wait) if is_refused && wait > LONGEST_WAIT => break,
             Some(wait) => {
                 let a_little = rng.random_range(Duration::ZERO..Duration::from_millis(500));
                 sleep(wait.min(LONGEST_WAIT) + a_little).await;
@@ -159,6 +162,10 @@ async fn told(response: reqwest::Result<Response>) -> Told {
 /// What an answer says of the job.
 fn judge(status: u16, retry_after: Option<Duration>, body: &Value) -> Told {
     let code = body["code"].as_str().unwrap_or_default();
+    let refused = || Answer::Refused {
+        status,
+        code: code.to_owned(),
+    };
     let open = status >= 500 && status != 503 || code == "outcome_unknown";
     match (status, body["job_id"].as_str()) {
         (202, Some(job_id)) => Told {
@@ -175,11 +182,11 @@ fn judge(status: u16, retry_after: Option<Duration>, body: &Value) -> Told {
         },
         // In flight: the request before this one with the same key is not answered yet.
         (409 | 429 | 503, _) => Told {
-            answer: Answer::Refused { status },
+            answer: refused(),
             again_after: Some(retry_after.unwrap_or(Duration::from_secs(1))),
         },
         _ => Told {
-            answer: Answer::Refused { status },
+            answer: refused(),
             again_after: None,
         },
     }
@@ -219,7 +226,13 @@ mod tests {
     #[test]
     fn only_a_clear_no_is_a_refusal() {
         for status in [400, 401, 403, 409, 413, 422, 429, 503] {
-            assert_eq!(answer(status, &Value::Null), Answer::Refused { status });
+            let refused = |code: &str| Answer::Refused {
+                status,
+                code: code.to_owned(),
+            };
+            assert_eq!(answer(status, &Value::Null), refused(""));
+            let full = json!({"code": "class_rate_exceeded"});
+            assert_eq!(answer(status, &full), refused("class_rate_exceeded"));
         }
         for status in [200, 500, 502, 504] {
             assert!(

@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 
+use flickrhub_job::limits::RequestClass;
 use serde::Serialize;
 
 /// What a job does at Flickr, as far as a second time matters.
@@ -33,6 +34,15 @@ impl Kind {
             Self::Read => Effects::None,
             Self::Set | Self::Replace => Effects::Repeatable,
             Self::Create | Self::Upload => Effects::Once,
+        }
+    }
+
+    /// What its jobs are limited as.
+    pub const fn class(self) -> RequestClass {
+        match self {
+            Self::Read => RequestClass::Read,
+            Self::Set | Self::Create => RequestClass::Write,
+            Self::Upload | Self::Replace => RequestClass::Upload,
         }
     }
 
@@ -101,6 +111,8 @@ pub enum Answer {
     Refused {
         /// The status.
         status: u16,
+        /// The stable code of the problem; empty where there was none.
+        code: String,
     },
     /// Nobody said: no answer, or one that leaves it open.
     Unknown {
@@ -167,6 +179,24 @@ pub struct Call {
     pub effect: Option<String>,
 }
 
+impl Call {
+    /// Whether it is a step of signing in, or the page on which a person agrees.
+    pub fn is_sign_in(&self) -> bool {
+        let steps = [
+            "request_token",
+            "authorize",
+            "access_token",
+            "flickr.auth.oauth.checkToken",
+        ];
+        steps.contains(&self.method.as_str())
+    }
+
+    /// Whether Flickr counts it: the page on which a person agrees is for browsers.
+    pub fn is_counted(&self) -> bool {
+        self.method != "authorize"
+    }
+}
+
 /// A callback that was received.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Delivery {
@@ -180,15 +210,60 @@ pub struct Delivery {
     pub status: u16,
 }
 
-/// How many requests an hour Flickr allows, by whom they are counted.
+/// What the hub was told to keep to for a while.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Budgets {
-    /// For each application key.
+pub struct Limits {
+    /// Since when, in milliseconds since 1970.
+    pub from_ms: i64,
+    /// Until when: from then on more may have been allowed.
+    pub until_ms: i64,
+    /// Requests to Flickr with one application key, in any window.
     pub per_app: usize,
-    /// For each user's token.
+    /// Requests to Flickr with one user's token, and accepted jobs of one user, in any window.
     pub per_user: usize,
-    /// The length of the sliding window in milliseconds.
-    pub window_ms: i64,
+    /// Accepted jobs of one user in each class, as [`RequestClass::ALL`] has them, in any window.
+    pub per_class: [usize; 3],
+}
+
+impl Limits {
+    /// No limit, ever.
+    pub const NONE: Self = Self {
+        from_ms: i64::MIN,
+        until_ms: i64::MAX,
+        per_app: usize::MAX,
+        per_user: usize::MAX,
+        per_class: [usize::MAX; 3],
+    };
+
+    /// Accepted jobs of one user in this class, in any window.
+    pub const fn of_class(&self, class: RequestClass) -> usize {
+        let [read, write, upload] = self.per_class;
+        match class {
+            RequestClass::Read => read,
+            RequestClass::Write => write,
+            RequestClass::Upload => upload,
+        }
+    }
+}
+
+/// What Redis may have lost.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lost {
+    /// Everything: it was emptied.
+    Everything,
+    /// The last writes: another member may have become the master.
+    Last,
+}
+
+/// A time in which Redis may have lost writes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Loss {
+    /// The earliest moment whose writes may be lost though those before are not (or, of everything, when it may have begun).
+    pub from_ms: i64,
+    /// From when on nothing is lost by it.
+    pub to_ms: i64,
+    /// What.
+    pub lost: Lost,
 }
 
 /// Everything that a run knows at its end.
@@ -210,6 +285,10 @@ pub struct History {
     pub deliveries: Vec<Delivery>,
     /// Jobs that another client could read or list.
     pub leaked: Vec<String>,
-    /// The limits.
-    pub budgets: Budgets,
+    /// The limits, in the order of their times; none allows less than the one before it.
+    pub limits: Vec<Limits>,
+    /// The length of the sliding window of all limits in milliseconds.
+    pub window_ms: i64,
+    /// When Redis may have lost writes, in the order of their times.
+    pub losses: Vec<Loss>,
 }

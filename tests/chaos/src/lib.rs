@@ -11,6 +11,8 @@
 //! | [`checker`] | which promises that breaks; pure |
 //! | [`schedule`] | what is done to the hub and when, from a seed; pure |
 //! | [`nemesis`] | does it |
+//! | `loss` | what Redis may have lost by it; pure |
+//! | [`limits`] | limits that are small enough to be reached |
 //! | [`process`] | the processes of a pod, as this machine sees them |
 //! | [`client`] | one client of the API |
 //! | [`order`] | what a client asks for |
@@ -28,6 +30,8 @@
 pub mod checker;
 pub mod client;
 pub mod history;
+pub mod limits;
+mod loss;
 pub mod nemesis;
 pub mod observe;
 pub mod order;

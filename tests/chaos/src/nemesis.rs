@@ -18,6 +18,9 @@ use redis::RedisConnectionInfo;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, sleep_until};
 
+use crate::client::now_ms;
+use crate::history::Loss;
+use crate::loss::loss;
 use crate::process::Processes;
 use crate::schedule::{Fault, Step, Target};
 
@@ -43,6 +46,8 @@ pub struct Done {
     pub step: Step,
     /// Whether it was left out, and why; else to what it was done.
     pub outcome: Result<String, String>,
+    /// What Redis may have lost by it.
+    pub loss: Option<Loss>,
 }
 
 /// The hub as the nemesis sees it.
@@ -93,7 +98,8 @@ impl Nemesis {
 
     /// Does every step at its time from `start`, and heals what is to be healed; `told` hears of each.
     ///
-    /// What had to wait for recovery makes what follows late, never dense; what would come after `end` is left out.
+    /// What had to wait for recovery makes what follows late, never dense; what would come after `end` is left out, unless
+    /// every run has it.
     pub async fn work(
         &self,
         (start, end): (Instant, Instant),
@@ -110,14 +116,31 @@ impl Nemesis {
             for (_, until) in ill_until.iter().filter(|(ill, _)| concerns(**ill, step.target)) {
                 sleep_until(*until).await;
             }
-            let outcome = match self.whole(step.target, RECOVERY).await {
-                Ok(()) if Instant::now() > end => Err("too late".to_owned()),
-                Ok(()) => self.act(step, &mut healing).await,
+            let patience = if step.certain { ALL_WHOLE } else { RECOVERY };
+            let mut loss_by_it = None;
+            let outcome = match self.whole(step.target, patience).await {
+                Ok(()) if !step.certain && Instant::now() > end => Err("too late".to_owned()),
+                Ok(()) => {
+                    let masters = self.masters(step.target).await;
+                    let began_ms = now_ms();
+                    let outcome = self.act(step, &mut healing).await;
+                    // Who cannot be asked may be the master. What failed half-way may have done its harm.
+                    let is_master = masters.is_none_or(|masters| {
+                        let of_step = outcome.as_deref().unwrap_or_default();
+                        outcome.is_err() || masters.iter().any(|master| of_step.starts_with(master.as_str()))
+                    });
+                    loss_by_it = loss(step, is_master, (began_ms, now_ms()));
+                    outcome
+                }
                 Err(why) => Err(why),
             };
             last = Instant::now();
             ill_until.insert(step.target, last + illness(step.fault));
-            let one = Done { step, outcome };
+            let one = Done {
+                step,
+                outcome,
+                loss: loss_by_it,
+            };
             told(&one);
             done.push(one);
         }
@@ -252,21 +275,36 @@ impl Nemesis {
 
     /// Every master is flushed; of one Redis with Sentinel there is one.
     async fn flush(&self) -> Result<String, String> {
-        let secret = format!("{}-redis-auth", cluster::hub());
-        let password = cluster::secret(&self.client, &secret, "password").await;
-        let trust = Trust::from_pem(cluster::authorities(&self.client).await).map_err(text)?;
-        let mut flushed = Vec::new();
-        for pod in self.pods(Target::Redis).await.map_err(text)? {
-            let (hub, namespace) = (cluster::hub(), cluster::namespace());
-            let host = format!("{}.{hub}-redis.{namespace}.svc.cluster.local", pod.name_any());
-            if flush_master(host, password.trim(), &trust).await.map_err(text)? {
-                flushed.push(pod.name_any());
-            }
-        }
+        let flushed = self.each_master(true).await?;
         if flushed.is_empty() {
             return Err("no master was found".to_owned());
         }
         Ok(flushed.join(", "))
+    }
+
+    /// The pods in which a master of Redis runs, if that is what the target is about and all can be asked.
+    async fn masters(&self, target: Target) -> Option<Vec<String>> {
+        match target {
+            Target::Redis => self.each_master(false).await.ok(),
+            _ => None,
+        }
+    }
+
+    /// The pods in which a master of Redis runs, each flushed if that is wanted.
+    async fn each_master(&self, flush: bool) -> Result<Vec<String>, String> {
+        let secret = format!("{}-redis-auth", cluster::hub());
+        let password = cluster::secret(&self.client, &secret, "password").await;
+        let trust = Trust::from_pem(cluster::authorities(&self.client).await).map_err(text)?;
+        let mut masters = Vec::new();
+        for pod in self.pods(Target::Redis).await.map_err(text)? {
+            let (hub, namespace) = (cluster::hub(), cluster::namespace());
+            let host = format!("{}.{hub}-redis.{namespace}.svc.cluster.local", pod.name_any());
+            let asked = ask_master(host, password.trim(), &trust, flush).await;
+            if asked.map_err(text)? {
+                masters.push(pod.name_any());
+            }
+        }
+        Ok(masters)
     }
 }
 
@@ -283,7 +321,8 @@ const fn illness(fault: Fault) -> Duration {
     }
 }
 
-async fn flush_master(host: String, password: &str, trust: &Trust) -> redis::RedisResult<bool> {
+/// Whether the server is a master; it is flushed if that is wanted.
+async fn ask_master(host: String, password: &str, trust: &Trust, flush: bool) -> redis::RedisResult<bool> {
     let login = RedisConnectionInfo::default().set_password(password);
     let client = flickrhub_job::connection::redis::client((host, 6379), login, Some(trust))?;
     let mut connection = client.get_multiplexed_async_connection().await?;
@@ -292,7 +331,7 @@ async fn flush_master(host: String, password: &str, trust: &Trust) -> redis::Red
         .query_async(&mut connection)
         .await?;
     let is_master = replication.contains("role:master");
-    if is_master {
+    if is_master && flush {
         let () = redis::cmd("FLUSHALL").query_async(&mut connection).await?;
     }
     Ok(is_master)

@@ -98,18 +98,6 @@ pub async fn calls(mock: &Mock, after: u64) -> Vec<Call> {
     }
 }
 
-/// The number of the last call that the mock has seen.
-pub async fn last_call(mock: &Mock) -> u64 {
-    let mut last = 0;
-    loop {
-        let page = mock.log_after(last, PAGE).await;
-        match page.last().and_then(|entry| entry["seq"].as_u64()) {
-            Some(end) => last = end,
-            None => return last,
-        }
-    }
-}
-
 /// The callbacks that came to a sink.
 pub async fn deliveries(mock: &Mock, sink: &str) -> Vec<Delivery> {
     let received = mock.callbacks(sink).await;

@@ -5,14 +5,14 @@ use std::fmt::Write;
 
 use serde_json::json;
 
-use crate::checker::Promise;
+use crate::checker::{Promise, reached};
 use crate::history::Answer;
 use crate::run::{Options, Outcome, tally};
 
 /// Most violations that the table shows in full.
 const SHOWN: usize = 30;
 
-const PROMISES: [Promise; 16] = [
+const PROMISES: [Promise; 18] = [
     Promise::NoJobLost,
     Promise::EveryJobEnds,
     Promise::OneFinalState,
@@ -26,6 +26,8 @@ const PROMISES: [Promise; 16] = [
     Promise::OwnCallsOnly,
     Promise::OwnResult,
     Promise::WithinBudget,
+    Promise::WithinWindow,
+    Promise::NotRefusedEarly,
     Promise::ListAgrees,
     Promise::CallbackTrue,
     Promise::Private,
@@ -42,7 +44,7 @@ fn answers(outcome: &Outcome) -> BTreeMap<String, usize> {
     {
         let name = match &attempt.answer {
             Answer::Accepted { .. } => "accepted".to_owned(),
-            Answer::Refused { status } => format!("refused {status}"),
+            Answer::Refused { status, code } => format!("refused {status} {code}").trim_end().to_owned(),
             Answer::Unknown { reason } => format!("unknown: {reason}"),
         };
         *counts.entry(name).or_insert(0) += 1;
@@ -82,6 +84,19 @@ pub fn table(outcome: &Outcome) -> String {
         };
         let _ = writeln!(text, "  {target:<15} {fault:<24} {did:>6}{note}");
     }
+    let reached = reached(&outcome.history);
+    text.push_str("limits reached before the application's was raised\n");
+    for (budget, percent) in [
+        ("budget of the application", reached.app_budget_percent),
+        ("budget of a user", reached.user_budget_percent),
+    ] {
+        let _ = writeln!(text, "  {budget:<40} {percent:>4.0} %");
+    }
+    let _ = writeln!(
+        text,
+        "  {:<40} {:>6}",
+        "refusals by a full window", reached.refusals
+    );
     text.push_str("promises broken\n");
     for promise in PROMISES {
         let count = broken(outcome, promise);
@@ -89,6 +104,9 @@ pub fn table(outcome: &Outcome) -> String {
     }
     for violation in outcome.violations.iter().take(SHOWN) {
         let _ = writeln!(text, "  ! {violation}");
+    }
+    for step in outcome.left_out() {
+        let _ = writeln!(text, "  ! left out, though every run has it: {step}");
     }
     if let Some(why) = &outcome.not_whole {
         let _ = writeln!(text, "  ! the hub did not become whole: {why}");
@@ -137,6 +155,14 @@ pub fn lines(options: Options, outcome: &Outcome) -> String {
             json!({"target": target, "fault": fault, "left_out": left_out}),
         );
     }
+    let reached = reached(history);
+    for (budget, percent) in [
+        ("app", reached.app_budget_percent),
+        ("user", reached.user_budget_percent),
+    ] {
+        line("budget_reached", json!(percent), "%", json!({"budget": budget}));
+    }
+    line("window_refusals", json!(reached.refusals), "requests", json!({}));
     for promise in PROMISES {
         let count = broken(outcome, promise);
         line(

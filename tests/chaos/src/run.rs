@@ -4,12 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use flickrhub_e2e::cluster;
 use flickrhub_e2e::gateway::Gateway;
 use flickrhub_e2e::scene::{Scene, unique};
-use flickrhub_job::limits::LIMITS_FILE;
-use k8s_openapi::api::core::v1::ConfigMap;
-use kube::api::Api;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use serde_json::{Value, json};
@@ -18,12 +14,23 @@ use tokio::time::{Instant, sleep};
 
 use crate::checker::{Violation, check};
 use crate::client::{Client, Notes, submit};
-use crate::history::{Answer, Budgets, History, Kind, SeenJob, Sighting, is_final};
+use crate::history::{Answer, History, Kind, SeenJob, Sighting, is_final};
+use crate::limits::{Plan, is_spent, lift, tighten};
 use crate::nemesis::{Done, Nemesis};
 use crate::observe::{self, Read};
 use crate::order::Order;
 use crate::outsider::Outsider;
-use crate::schedule::schedule;
+use crate::schedule::{Step, schedule};
+
+/// The sliding window of all limits, in milliseconds.
+const WINDOW_MS: i64 = 3_600_000;
+
+/// One client of so many submits so many times as fast as the others, so that it comes to the limits of its user.
+const BUSY: u32 = 4;
+const FASTER: u32 = 8;
+
+/// What a job says that was not run for want of a budget.
+const BUDGET_SPENT: &str = "flickr_budget_spent";
 
 /// Between the two readings of all jobs at rest.
 const REST: Duration = Duration::from_secs(5);
@@ -59,15 +66,26 @@ pub struct Outcome {
     pub drained_after: f64,
 }
 
+impl Outcome {
+    /// The steps that every run has and this one had not.
+    pub fn left_out(&self) -> impl Iterator<Item = &Step> {
+        let certain = self.done.iter().filter(|done| done.step.certain);
+        certain
+            .filter(|done| done.outcome.is_err())
+            .map(|done| &done.step)
+    }
+}
+
 /// Runs, and says what happens as it happens.
 pub async fn run(scene: &Scene, options: Options) -> Outcome {
     let name = unique("chaos");
     // A run before this one may have broken off.
     scene.mock.clear_faults().await;
+    let plan = Plan::for_run(options.length, options.pause, options.clients);
+    let mut limits = tighten(scene, plan).await;
     let nemesis = Nemesis::look(scene.client.clone()).await;
     let steps = schedule(options.seed, options.length, nemesis.nodes());
     let outsider = Outsider::come(&scene.client, &scene.gateway, &name).await;
-    let first_call = observe::last_call(&scene.mock).await;
     let sink = scene.sink("chaos");
     let notes = Notes::default();
     let mut dice = StdRng::seed_from_u64(options.seed);
@@ -109,6 +127,7 @@ pub async fn run(scene: &Scene, options: Options) -> Outcome {
         start.elapsed().as_secs_f64()
     );
     let not_whole = nemesis.all_whole().await.err();
+    let lifted = lift(scene, &mut limits).await;
     drain(scene, &notes, &users, options.drain).await;
     let drained_after = submitted.elapsed().as_secs_f64();
     watcher.abort();
@@ -118,7 +137,12 @@ pub async fn run(scene: &Scene, options: Options) -> Outcome {
         start.elapsed().as_secs_f64()
     );
     let users: Vec<_> = users.into_iter().collect();
-    let history = observed(scene, &notes, &users, &sightings, (first_call, &sink), &outsider).await;
+    let losses = done.iter().filter_map(|done| done.loss).collect();
+    let history = History {
+        limits: vec![limits, lifted],
+        losses,
+        ..observed(scene, &notes, &users, &sightings, &sink, &outsider).await
+    };
     outsider.leave().await;
     Outcome {
         violations: check(&history),
@@ -161,7 +185,7 @@ async fn clients(
         ));
     }
     let mut clients = Vec::new();
-    for (name, user, rng, job_id) in first_jobs {
+    for (number, (name, user, rng, job_id)) in (0_u32..).zip(first_jobs) {
         let job = scene.gateway.finished(&job_id).await;
         clients.push(Client {
             gateway: scene.gateway.clone(),
@@ -169,7 +193,11 @@ async fn clients(
             user,
             name,
             sink: scene.mock.sink(sink),
-            pause: options.pause,
+            pause: if number % BUSY == 0 {
+                options.pause / FASTER
+            } else {
+                options.pause
+            },
             rng,
         });
     }
@@ -219,19 +247,26 @@ async fn watch(gateway: Gateway, notes: Notes, sightings: Sightings) {
     }
 }
 
-/// Waits until every job is over and its callback too, or `limit` has passed.
+/// Waits until every job is over and its callback too, or `limit` has passed. Jobs that wait for a budget, perhaps for an
+/// hour, are cancelled.
 async fn drain(scene: &Scene, notes: &Notes, users: &BTreeSet<String>, limit: Duration) {
     let deadline = Instant::now() + limit;
     let mut told = Instant::now();
     loop {
         let mut open = BTreeMap::new();
         for user in users {
-            for job in observe::list(&scene.gateway, user)
-                .await
-                .iter()
-                .filter(|job| !is_over(job))
-            {
+            let mut jobs = observe::list(&scene.gateway, user).await;
+            jobs.retain(|job| !is_over(job));
+            let has_queued = jobs.iter().any(|job| job.state == "queued");
+            let is_spent = has_queued && is_spent(scene, user).await;
+            for job in &jobs {
                 *open.entry(job.state.clone()).or_insert(0) += 1;
+                let says_so = job.error.as_deref() == Some(BUDGET_SPENT);
+                if job.state == "queued" && (is_spent || says_so) {
+                    let path = format!("/api/v1/jobs/{}", job.id);
+                    // Whether it was cancelled is seen when it is looked at next.
+                    let _ = scene.gateway.delete(&path).send().await;
+                }
             }
         }
         if open.is_empty() || Instant::now() >= deadline {
@@ -252,13 +287,13 @@ fn is_over(job: &SeenJob) -> bool {
     is_final(&job.state) && !matches!(job.callback.as_deref(), Some("waiting" | "pending"))
 }
 
-/// Everything that can be seen at rest.
+/// Everything that can be seen at rest, of all calls that the mock remembers: budgets count those before the run too.
 async fn observed(
     scene: &Scene,
     notes: &Notes,
     users: &[String],
     sightings: &Sightings,
-    (first_call, sink): (u64, &str),
+    sink: &str,
     outsider: &Outsider,
 ) -> History {
     let accepted = notes.accepted();
@@ -284,34 +319,12 @@ async fn observed(
         rested,
         later,
         listed,
-        calls: observe::calls(&scene.mock, first_call).await,
+        calls: observe::calls(&scene.mock, 0).await,
         deliveries: observe::deliveries(&scene.mock, sink).await,
         leaked,
-        budgets: budgets(scene).await,
-    }
-}
-
-/// What the hub is configured to allow itself.
-async fn budgets(scene: &Scene) -> Budgets {
-    let configs: Api<ConfigMap> = Api::namespaced(scene.client.clone(), &cluster::namespace());
-    let files = configs
-        .get(&format!("{}-config", cluster::hub()))
-        .await
-        .expect("the configuration of the hub")
-        .data
-        .unwrap_or_default();
-    let number = |file: &str, path: &[&str]| {
-        let yaml: Value = serde_yaml_ng::from_str(&files[file]).expect("YAML");
-        let number = yaml
-            .pointer(&format!("/{}", path.join("/")))
-            .and_then(Value::as_u64)
-            .unwrap_or_else(|| panic!("{file} has no number {path:?}"));
-        usize::try_from(number).unwrap_or(usize::MAX)
-    };
-    Budgets {
-        per_app: number("config.yaml", &["flickr", "apps", "0", "requestsPerHour"]),
-        per_user: number(LIMITS_FILE, &["perUserPerHour"]),
-        window_ms: 3_600_000,
+        limits: Vec::new(),
+        window_ms: WINDOW_MS,
+        losses: Vec::new(),
     }
 }
 

@@ -88,6 +88,8 @@ pub struct Step {
     pub fault: Fault,
     /// Which member, modulo how many there are.
     pub member: u32,
+    /// Whether every run has it: it is waited for, and done late rather than not at all.
+    pub certain: bool,
 }
 
 impl fmt::Display for Step {
@@ -119,22 +121,55 @@ const PAUSE: std::ops::Range<f64> = 3.0..9.0;
 /// The shortest and the longest time for which something hangs or is cut off, in seconds.
 const AWAY: std::ops::RangeInclusive<u64> = 5..=15;
 
+/// The engines, of which one has a member cut off in every run.
+const ENGINES: [Target; 3] = [Target::Redis, Target::Mongodb, Target::Rabbitmq];
+
+/// The place among the steps of the cut that every run has.
+const CERTAIN_CUT: usize = 1;
+
+/// The place among the steps of the flush that every run has: when some requests are counted that must not be forgotten.
+const CERTAIN_FLUSH: usize = 3;
+
+/// How long a run has to be to have every certain step in its plan.
+pub const SHORTEST: Duration = Duration::from_secs(36);
+
 /// What is done in `length`, with `nodes` nodes to choose from; nodes are left alone when there is only one.
 pub fn schedule(seed: u64, length: Duration, nodes: usize) -> Vec<Step> {
     let mut rng = StdRng::seed_from_u64(seed);
     let mut at = Duration::from_secs_f64(rng.random_range(PAUSE));
     let mut steps = Vec::new();
     while at < length {
-        let target = target(&mut rng, nodes);
+        let certain = certain(&mut rng, steps.len());
+        let (target, fault) = certain.unwrap_or_else(|| {
+            let target = target(&mut rng, nodes);
+            (target, fault(&mut rng, target))
+        });
         steps.push(Step {
             at,
             target,
-            fault: fault(&mut rng, target),
+            fault,
             member: rng.random_range(0..1000),
+            certain: certain.is_some(),
         });
         at += Duration::from_secs_f64(rng.random_range(PAUSE));
     }
     steps
+}
+
+/// What every run has in this place.
+fn certain(rng: &mut StdRng, place: usize) -> Option<(Target, Fault)> {
+    match place {
+        CERTAIN_CUT => {
+            let engine = ENGINES[rng.random_range(0..ENGINES.len())];
+            Some((engine, Fault::Cut(away(rng))))
+        }
+        CERTAIN_FLUSH => Some((Target::Redis, Fault::Flush)),
+        _ => None,
+    }
+}
+
+fn away(rng: &mut StdRng) -> Duration {
+    Duration::from_secs(rng.random_range(AWAY))
 }
 
 fn target(rng: &mut StdRng, nodes: usize) -> Target {
@@ -153,7 +188,7 @@ fn target(rng: &mut StdRng, nodes: usize) -> Target {
 }
 
 fn fault(rng: &mut StdRng, target: Target) -> Fault {
-    let away = Duration::from_secs(rng.random_range(AWAY));
+    let away = away(rng);
     match (target, rng.random_range(0..10)) {
         (Target::Node, 0..=4) => Fault::Stop(away),
         (Target::Node, _) => Fault::Cut(away),
@@ -190,6 +225,16 @@ mod tests {
             let steps = schedule(seed, Duration::from_secs(seconds), 2);
             prop_assert!(steps.iter().all(|step| step.at < Duration::from_secs(seconds)));
             prop_assert!(steps.windows(2).all(|pair| pair[0].at < pair[1].at));
+        }
+
+        #[test]
+        fn every_run_cuts_a_member_off_and_flushes_redis(seed in any::<u64>(), nodes in 1..4_usize) {
+            let steps = schedule(seed, SHORTEST, nodes);
+            let certain: Vec<_> = steps.iter().filter(|step| step.certain).collect();
+            prop_assert!(matches!(certain[..], [
+                Step { target: Target::Redis | Target::Mongodb | Target::Rabbitmq, fault: Fault::Cut(_), .. },
+                Step { target: Target::Redis, fault: Fault::Flush, .. },
+            ]), "{certain:?}");
         }
 
         #[test]

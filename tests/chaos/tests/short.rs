@@ -4,11 +4,13 @@
 
 use std::time::Duration;
 
+use flickrhub_chaos::checker::reached;
+use flickrhub_chaos::nemesis::Done;
 use flickrhub_chaos::report;
 use flickrhub_chaos::run::{Options, run};
 use flickrhub_e2e::scene;
 
-/// A minute of failures.
+/// A minute of failures, with limits that are reached.
 #[tokio::test]
 #[ignore = "needs a hub: make test"]
 async fn nothing_is_lost_and_nothing_happens_twice() {
@@ -32,6 +34,12 @@ async fn nothing_is_lost_and_nothing_happens_twice() {
             "{did} of {} failures came about",
             outcome.done.len()
         );
+        for fault in ["cut", "flush"] {
+            let is_done = |done: &Done| done.outcome.is_ok() && done.step.fault.name() == fault;
+            assert!(outcome.done.iter().any(is_done), "{fault} came about");
+        }
+        let reached = reached(&outcome.history);
+        assert!(reached.refusals > 0, "windows were full: {reached:?}");
     })
     .await;
 }

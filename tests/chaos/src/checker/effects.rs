@@ -94,7 +94,7 @@ fn names(result: &str, value: &str) -> bool {
 fn without_job(operation: &Operation, answer: &Answer, calls: &[&Call], violations: &mut Vec<Violation>) {
     let Some(call) = calls.first() else { return };
     let (promise, evidence) = match answer {
-        Answer::Refused { status } => (
+        Answer::Refused { status, .. } => (
             Promise::RefusedDidNothing,
             format!("refused with {status}, but {} was called", call.method),
         ),

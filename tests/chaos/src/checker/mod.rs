@@ -4,7 +4,9 @@
 //! | --- | --- |
 //! | `jobs` | no accepted job is lost, each is in one final state and stays there, no key makes two |
 //! | `effects` | what Flickr did for each job, how often, and for whom |
-//! | `budget` | no sliding hour has more requests than Flickr allows |
+//! | `budget` | no sliding hour has more requests to Flickr than it allows |
+//! | `windows` | no sliding hour has more accepted jobs than users may have, and nobody is refused before that |
+//! | `reached` | how near to the limits a history came |
 //! | `views` | lists agree with single reads, callbacks with the jobs, nobody sees another's |
 
 mod budget;
@@ -12,12 +14,17 @@ mod effects;
 mod index;
 mod jobs;
 #[cfg(test)]
+mod limit_tests;
+mod reached;
+#[cfg(test)]
 mod tests;
 mod views;
+mod windows;
 
 use std::fmt;
 
 use self::index::Index;
+pub use self::reached::{Reached, reached};
 use crate::history::History;
 
 /// A promise that was broken, and what shows it.
@@ -64,8 +71,12 @@ pub enum Promise {
     OwnCallsOnly,
     /// A job's result is the answer to its own call.
     OwnResult,
-    /// No window has more requests than allowed.
+    /// No window has more requests to Flickr than allowed.
     WithinBudget,
+    /// No window has more accepted jobs than allowed.
+    WithinWindow,
+    /// No window refuses that has room.
+    NotRefusedEarly,
     /// The list says what single reads say.
     ListAgrees,
     /// A callback that counts as delivered came, and tells the truth.
@@ -91,6 +102,8 @@ impl Promise {
             Self::OwnCallsOnly => "own_calls_only",
             Self::OwnResult => "own_result",
             Self::WithinBudget => "within_budget",
+            Self::WithinWindow => "within_window",
+            Self::NotRefusedEarly => "not_refused_early",
             Self::ListAgrees => "list_agrees",
             Self::CallbackTrue => "callback_true",
             Self::Private => "private",
@@ -105,6 +118,7 @@ pub fn check(history: &History) -> Vec<Violation> {
     jobs::check(history, &index, &mut violations);
     effects::check(history, &index, &mut violations);
     budget::check(history, &mut violations);
+    windows::check(history, &mut violations);
     views::check(history, &index, &mut violations);
     violations
 }

@@ -3,9 +3,10 @@
 use proptest::prelude::*;
 
 use super::budget::most_in_a_window;
+use super::windows::{Counted, surely_in_a_window};
 use super::{Promise, check};
 use crate::history::{
-    Answer, Attempt, Budgets, Call, Delivery, Effects, History, Kind, Operation, SeenJob, Sighting,
+    Answer, Attempt, Call, Delivery, Effects, History, Kind, Limits, Operation, SeenJob, Sighting,
 };
 
 /// How one operation went: what the hub made of it, and Flickr.
@@ -67,11 +68,12 @@ fn good(stories: &[Story]) -> History {
         calls: Vec::new(),
         deliveries: Vec::new(),
         leaked: Vec::new(),
-        budgets: Budgets {
-            per_app: 10_000,
-            per_user: 10_000,
-            window_ms: 1000,
-        },
+        limits: vec![Limits {
+            from_ms: 0,
+            ..Limits::NONE
+        }],
+        window_ms: 1000,
+        losses: Vec::new(),
     };
     for (number, story) in stories.iter().enumerate() {
         tell(&mut history, number, story);
@@ -103,7 +105,7 @@ fn tell(history: &mut History, number: usize, story: &Story) {
     if !story.accepted {
         operation
             .attempts
-            .push(attempt(&trace_id, Answer::Refused { status: 503 }));
+            .push(attempt(&trace_id, refused(503, "queue_full")));
         history.operations.push(operation);
         return;
     }
@@ -158,6 +160,13 @@ fn tell(history: &mut History, number: usize, story: &Story) {
     history.listed.push(job);
 }
 
+fn refused(status: u16, code: &str) -> Answer {
+    Answer::Refused {
+        status,
+        code: code.to_owned(),
+    }
+}
+
 fn attempt(trace_id: &str, answer: Answer) -> Attempt {
     Attempt {
         trace_id: trace_id.to_owned(),
@@ -207,7 +216,7 @@ fn change(history: &mut History, change: impl Fn(&mut SeenJob)) {
 type Sabotage = (Promise, fn(&mut History));
 
 /// Everything that can be broken in the history of one succeeded upload with a callback.
-const SABOTAGES: [Sabotage; 26] = [
+const SABOTAGES: [Sabotage; 30] = [
     (Promise::NoJobLost, |history| {
         history.rested.clear();
         history.later.clear();
@@ -276,7 +285,7 @@ const SABOTAGES: [Sabotage; 26] = [
         change(history, |job| job.state = "cancelled".to_owned());
     }),
     (Promise::RefusedDidNothing, |history| {
-        history.operations[0].attempts[0].answer = Answer::Refused { status: 429 };
+        history.operations[0].attempts[0].answer = refused(429, "too_many_pending");
         let call = Call {
             trace_id: Some("trace-0-0".to_owned()),
             ..history.calls[0].clone()
@@ -303,7 +312,17 @@ const SABOTAGES: [Sabotage; 26] = [
     (Promise::OwnResult, |history| {
         change(history, |job| job.result = r#"{"photo_id":"photo-1"}"#.to_owned());
     }),
-    (Promise::WithinBudget, |history| history.budgets.per_app = 0),
+    (Promise::WithinBudget, |history| history.limits[0].per_app = 0),
+    (Promise::WithinBudget, |history| history.limits[0].per_user = 0),
+    (Promise::WithinWindow, |history| history.limits[0].per_user = 0),
+    (Promise::WithinWindow, |history| {
+        history.limits[0].per_class = [9, 9, 0];
+    }),
+    (Promise::NotRefusedEarly, |history| {
+        history.limits[0].per_class = [9, 9, 100];
+        let again = refused(429, "class_rate_exceeded");
+        history.operations[0].attempts.push(attempt("another", again));
+    }),
     (Promise::ListAgrees, |history| history.listed.clear()),
     (Promise::ListAgrees, |history| history.listed[0].attempts = 2),
     (Promise::CallbackTrue, |history| history.deliveries.clear()),
@@ -404,5 +423,24 @@ proptest! {
             .max()
             .unwrap_or_default();
         prop_assert_eq!(most_in_a_window(times, window), naive);
+    }
+
+    /// Jobs of which is known to the millisecond when they were counted are counted as calls are, and a job of which less is
+    /// known is held against nobody who may be right.
+    #[test]
+    fn what_is_known_of_jobs_is_held_against_a_window(
+        jobs in prop::collection::vec((0..5000_i64, 0..400_i64), 0..60),
+        window in 1..2000_i64,
+    ) {
+        let at = |jobs: &[(i64, i64)], share: i64| -> Vec<i64> {
+            jobs.iter().map(|(begin, took)| begin + took * share / 100).collect()
+        };
+        let exact = at(&jobs, 0).into_iter().map(|time| Counted { from_ms: time, to_ms: time });
+        prop_assert_eq!(surely_in_a_window(exact.collect(), window), most_in_a_window(at(&jobs, 0), window));
+        let counted = jobs.iter().map(|&(from_ms, took)| Counted { from_ms, to_ms: from_ms + took });
+        let surely = surely_in_a_window(counted.collect(), window);
+        for share in [0, 37, 100] {
+            prop_assert!(surely <= most_in_a_window(at(&jobs, share), window), "{share}");
+        }
     }
 }

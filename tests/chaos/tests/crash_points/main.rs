@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use flickrhub_chaos::checker::check;
 use flickrhub_chaos::client::attempt;
-use flickrhub_chaos::history::{Answer, Attempt, Budgets, History, Kind, Operation};
+use flickrhub_chaos::history::{Answer, Attempt, History, Kind, Limits, Operation};
 use flickrhub_chaos::observe;
 use flickrhub_chaos::order::Order;
 use flickrhub_e2e::gateway::{job_id, send};
@@ -138,11 +138,9 @@ impl Crashes {
             calls: observe::calls(&self.hub.mock, 0).await,
             deliveries: observe::deliveries(&self.hub.mock, SINK).await,
             leaked: Vec::new(),
-            budgets: Budgets {
-                per_app: usize::MAX,
-                per_user: usize::MAX,
-                window_ms: 3_600_000,
-            },
+            limits: vec![Limits::NONE],
+            window_ms: 3_600_000,
+            losses: Vec::new(),
         }
     }
 }
