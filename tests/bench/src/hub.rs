@@ -87,6 +87,32 @@ impl Hub {
         self.patch(json!({"queues": {"rest": rest}})).await
     }
 
+    /// Gives users other shares of a queue than the one that most have, and has the API know it.
+    ///
+    /// # Errors
+    /// When the cluster does not answer.
+    pub(crate) async fn set_weights(&self, weights: &[(&str, u32)]) -> Result<(), Failure> {
+        self.note().await?;
+        let weights: Vec<Value> = weights
+            .iter()
+            .map(|(user, weight)| json!({"userId": user, "weight": weight}))
+            .collect();
+        self.patch(json!({"limits": {"weights": weights}})).await?;
+        self.settled().await?;
+        self.replace("api").await?;
+        self.settled().await
+    }
+
+    /// Undoes [`set_weights`](Self::set_weights); processes see it when the kubelet brings them the file.
+    ///
+    /// # Errors
+    /// When the cluster does not answer.
+    pub(crate) async fn reset_weights(&self) -> Result<(), Failure> {
+        let before = self.noted()?;
+        let weights = &before["spec"]["limits"]["weights"];
+        self.patch(json!({"limits": {"weights": weights}})).await
+    }
+
     /// Replaces the pods of a component.
     async fn replace(&self, component: &str) -> Result<(), Failure> {
         let pods: Api<Pod> = Api::namespaced(self.client.clone(), &cluster::namespace());
@@ -268,6 +294,7 @@ fn restoring(before: &Value) -> Value {
             "perClientPerMinute",
             "pendingPerUser",
             "bufferPerQueue",
+            "weights",
         ],
     );
     before_limits["classes"] = fields_of(&limits["classes"], &["read", "write", "upload"]);
@@ -320,6 +347,7 @@ mod tests {
         }
         let rest = json!({"minReplicas": 2, "maxReplicas": 10, "concurrency": null, "prefetch": null, "window": 100});
         assert_eq!(back["queues"]["rest"], rest);
+        assert_eq!(back["limits"].get("weights"), Some(&Value::Null));
         assert_eq!(back["paused"], false);
     }
 }

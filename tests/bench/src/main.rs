@@ -6,6 +6,7 @@
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a command")]
 
 mod bench;
+mod flickr_log;
 mod http_client;
 mod hub;
 mod jobs;
