@@ -165,10 +165,10 @@ async fn flickr_never_sees_more_than_the_budget_and_sees_nearly_all_of_it() {
     let pct = 100.0 * f64::from(u32::try_from(sent).unwrap()) / f64::from(SPANS * LIMIT);
     let projected = pct * 3600.0 / 3615.0;
     println!(
-        r#"{{"bench":"engine","metric":"budget_over","value":{over},"unit":"requests","of":"app","clock":"real","workers":{WORKERS}}}"#
+        r#"{{"bench":"engine","metric":"budget_over","value":{over},"unit":"requests","labels":{{"of":"app","clock":"real","workers":{WORKERS}}}}}"#
     );
     println!(
-        r#"{{"bench":"engine","metric":"budget_use_pct","value":{projected:.3},"unit":"%","of":"app","clock":"real","workers":{WORKERS}}}"#
+        r#"{{"bench":"engine","metric":"budget_use_pct","value":{projected:.3},"unit":"%","labels":{{"of":"app","clock":"real","workers":{WORKERS}}}}}"#
     );
     assert_eq!(over, 0);
     assert!(projected >= 99.0, "{projected} %");

@@ -223,10 +223,10 @@ async fn no_hour_is_ever_over_and_nearly_all_of_each_is_used() {
         .count();
     let used = 100.0 * f64::from(u32::try_from(steady).unwrap()) / 7200.0;
     println!(
-        r#"{{"bench":"engine","metric":"budget_over","value":{over},"unit":"requests","of":"app","clock":"simulated"}}"#
+        r#"{{"bench":"engine","metric":"budget_over","value":{over},"unit":"requests","labels":{{"of":"app","clock":"simulated"}}}}"#
     );
     println!(
-        r#"{{"bench":"engine","metric":"budget_use_pct","value":{used:.3},"unit":"%","of":"app","clock":"simulated"}}"#
+        r#"{{"bench":"engine","metric":"budget_use_pct","value":{used:.3},"unit":"%","labels":{{"of":"app","clock":"simulated"}}}}"#
     );
     assert_eq!(over, 0, "seed {seed}");
     assert!(used >= 99.0, "{used} % in seed {seed}");

@@ -23,7 +23,9 @@ const WIDE_OPEN: u32 = 1_000_000;
 const WEIGHTS: [u32; 12] = [1, 1, 2, 2, 3, 3, 5, 5, 7, 7, 10, 10];
 
 fn measured(metric: &str, value: f64, unit: &str, labels: &str) {
-    println!(r#"{{"bench":"engine","metric":"{metric}","value":{value:.3},"unit":"{unit}"{labels}}}"#);
+    println!(
+        r#"{{"bench":"engine","metric":"{metric}","value":{value:.3},"unit":"{unit}","labels":{{{labels}}}}}"#
+    );
 }
 
 fn count(number: usize) -> f64 {
@@ -178,7 +180,7 @@ async fn a_dispatch_costs_little_more_with_a_hundred_times_the_users() {
     let mut costs = Vec::new();
     for users in [1000, 10_000, 100_000] {
         let cost = dispatch_us(&redis, users).await;
-        measured("dispatch_us", cost, "us", &format!(r#","users":{users}"#));
+        measured("dispatch_us", cost, "us", &format!(r#""users":{users}"#));
         costs.push(cost);
     }
     // Other tests run at the same time: this is a bound against O(n), and no measurement.
@@ -200,7 +202,7 @@ async fn a_waiting_job_costs_little_memory() {
             bytes += redis.run::<usize>(&usage).await.unwrap();
         }
         let each = count(bytes) / count(JOBS);
-        let labels = format!(r#","jobs_per_user":{}"#, JOBS / users);
+        let labels = format!(r#""jobs_per_user":{}"#, JOBS / users);
         measured("bytes_per_queued_job", each, "B", &labels);
         assert!(each <= at_most, "{each} bytes for each job of {users} users");
         remove(&redis, &prefix).await;

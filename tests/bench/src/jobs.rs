@@ -16,6 +16,7 @@ use serde_json::json;
 
 use crate::Failure;
 use crate::load::Body;
+use crate::quantile::Times;
 use crate::tier::Tier;
 
 /// How often it is asked whether jobs are still under way.
@@ -113,6 +114,28 @@ impl<'a> Jobs<'a> {
             states: states.collect(),
             took: Duration::from_millis(u64::try_from(last - first).unwrap_or_default()),
         })
+    }
+
+    /// How long each took from its acceptance to its end, by the clocks of the hub's processes.
+    ///
+    /// # Errors
+    /// When MongoDB does not answer.
+    pub(crate) async fn times(&self) -> Result<Times, Failure> {
+        let found: Vec<Document> = self
+            .jobs()
+            .find(self.filter())
+            .projection(doc! { "created_at": 1, "finished_at": 1 })
+            .await?
+            .try_collect()
+            .await?;
+        let took = found.iter().filter_map(|job| {
+            let finished = job.get_datetime("finished_at").ok()?.timestamp_millis();
+            let created = job.get_datetime("created_at").ok()?.timestamp_millis();
+            Some(Duration::from_millis(
+                u64::try_from(finished - created).unwrap_or_default(),
+            ))
+        });
+        Ok(took.collect())
     }
 
     /// Removes them, wherever they are. One that the dispatcher already had in hand is forgotten by it, as soon as it

@@ -23,6 +23,9 @@ const PAGE: u64 = 4096;
 /// The part that is not ours: Flickr's stand-in.
 pub(crate) const FLICKR: &str = "flickr-mock";
 
+/// The parts that are processes of FlickrHub; the others are services.
+const OURS: [&str; 4] = ["api", "dispatcher", "callbacks", "worker"];
+
 /// The containers of the hub.
 pub(crate) struct Containers {
     /// The part of the hub, by the id of the container.
@@ -53,6 +56,25 @@ impl Spent {
     pub(crate) fn total(&self) -> Duration {
         self.by_part.values().sum()
     }
+
+    /// The sum over the processes of FlickrHub.
+    pub(crate) fn ours(&self) -> Duration {
+        let ours = self
+            .by_part
+            .iter()
+            .filter(|(part, _)| OURS.contains(&part.as_str()));
+        ours.map(|(_, spent)| *spent).sum()
+    }
+
+    /// The sum over the services: Redis, MongoDB, RabbitMQ, Vault.
+    pub(crate) fn services(&self) -> Duration {
+        self.total().saturating_sub(self.ours())
+    }
+}
+
+/// The CPU time of the bench itself since it began.
+pub(crate) fn own_cpu() -> Option<Duration> {
+    cpu_of_stat(&read(std::process::id(), "stat")?)
 }
 
 impl Containers {
@@ -228,6 +250,7 @@ mod tests {
         assert_eq!(cpu_of_stat(text), Some(Duration::from_secs(2)));
         assert_eq!(cpu_of_stat("42 (x) S 1"), None);
         assert_eq!(resident_pages("1000 25 3 1 0 9 0"), Some(25));
+        assert!(own_cpu().is_some());
     }
 
     #[test]
@@ -249,5 +272,9 @@ mod tests {
         assert_eq!(spent.total(), Duration::from_millis(40));
         assert_eq!(spent.by_part["redis"], Duration::from_millis(31));
         assert_eq!(spent.flickr, Duration::from_millis(7));
+        assert_eq!(
+            (spent.ours(), spent.services()),
+            (Duration::from_millis(9), Duration::from_millis(31))
+        );
     }
 }

@@ -115,6 +115,13 @@ pub(crate) fn tell_cost(
         report.figure(bench, metric, value, "ms", labels)
     };
     figure(report, metric, per_job(spent.total()), Value::Null)?;
+    tell_shares(
+        report,
+        (bench, metric),
+        jobs,
+        (spent.ours(), spent.services()),
+        &Value::Null,
+    )?;
     for (part, time) in &spent.by_part {
         let labels = json!({"part": part});
         figure(report, &format!("{metric}_by_part"), per_job(*time), labels)?;
@@ -135,6 +142,26 @@ pub(crate) fn tell_cost(
         per_job(spent.flickr),
         Value::Null,
     )?;
+    Ok(())
+}
+
+/// Tells what jobs cost our own processes, and what they cost the services.
+///
+/// # Errors
+/// When it cannot be written.
+pub(crate) fn tell_shares(
+    report: &mut Report,
+    (bench, metric): (&'static str, &str),
+    jobs: usize,
+    (ours, services): (Duration, Duration),
+    labels: &Value,
+) -> Result<(), Failure> {
+    for (part, spent) in [("ours", ours), ("services", services)] {
+        let mut labels = labels.as_object().cloned().unwrap_or_default();
+        labels.insert("part".to_owned(), part.into());
+        let per_job = spent.as_secs_f64() * 1e3 / number(jobs).max(1.0);
+        report.figure(bench, metric, per_job, "ms", Value::Object(labels))?;
+    }
     Ok(())
 }
 

@@ -5,9 +5,10 @@ use serde_json::json;
 use crate::Failure;
 use crate::jobs::Jobs;
 use crate::load;
+use crate::processes::Containers;
 use crate::quantile::number;
 use crate::report::Report;
-use crate::scene::{Scene, seconds_since};
+use crate::scene::{Scene, seconds_since, tell_shares};
 
 const BENCH: &str = "connections";
 /// Requests at least, where there are fewer connections.
@@ -37,7 +38,10 @@ async fn measure(
     report.figure(BENCH, "connect_s", seconds_since(began), "s", labels.clone())?;
     // Every connection is used, and each one is open while all others are.
     let requests = REQUESTS.max(connections);
+    let containers = Containers::of_the_hub(&scene.client).await?;
+    let before = containers.cpu()?;
     let load = load::paced(open, requests, scene.options.rate, jobs.body()).await;
+    let spent = before.until(&containers.cpu()?);
     let failed = load.failed() + refused.values().sum::<usize>();
     if failed > 0 {
         eprintln!("{BENCH}: {:?} {refused:?}", load.errors);
@@ -57,6 +61,19 @@ async fn measure(
         labels.clone(),
     )?;
     report.figure(BENCH, "accept_errors", number(failed), "requests", labels.clone())?;
-    report.figure(BENCH, "answered_per_s", load.per_second(), "jobs/s", labels)?;
-    Ok(())
+    report.figure(
+        BENCH,
+        "answered_per_s",
+        load.per_second(),
+        "jobs/s",
+        labels.clone(),
+    )?;
+    let shares = (spent.ours(), spent.services());
+    tell_shares(
+        report,
+        (BENCH, "connections_cpu_ms_per_job"),
+        load.times.len(),
+        shares,
+        &labels,
+    )
 }

@@ -7,10 +7,11 @@ use futures::{StreamExt, TryStreamExt};
 use serde_json::{Value, json};
 
 use crate::Failure;
+use crate::processes::{Containers, own_cpu};
 use crate::quantile::{Times, number};
 use crate::report::Report;
 use crate::sandbox::{AT_A_TIME, QUEUE, Sandbox, entry, user};
-use crate::scene::{Scene, seconds_since};
+use crate::scene::{Scene, seconds_since, tell_shares};
 
 const BENCH: &str = "dispatch";
 /// Numbers of users.
@@ -19,6 +20,8 @@ const USERS: [usize; 3] = [1000, 10_000, 100_000];
 const BATCH: usize = 64;
 /// Releases that are timed.
 const RELEASES: usize = 150;
+/// The part of the hub that does the work.
+const REDIS: &str = "redis";
 const LEASE: Duration = Duration::from_mins(5);
 /// Jobs that are admitted and pushed.
 const ADMISSIONS: usize = 10_000;
@@ -28,11 +31,17 @@ pub(super) async fn run(scene: &mut Scene, report: &mut Report) -> Result<(), Fa
     let outcome = admissions(&sandbox).await;
     sandbox.clear().await?;
     report.figure(BENCH, "script_admissions_per_s", outcome?, "jobs/s", Value::Null)?;
+    let containers = Containers::of_the_hub(&scene.client).await?;
+    let mut medians = Vec::new();
     for users in USERS {
         let sandbox = Sandbox::new(scene.tier.redis.clone());
-        let outcome = dispatches(&sandbox, users, scene.options.queued.max(users)).await;
+        let outcome = dispatches(&sandbox, &containers, users, scene.options.queued.max(users)).await;
         sandbox.clear().await?;
-        let times = outcome?;
+        let Dispatched {
+            times,
+            ours,
+            services,
+        } = outcome?;
         let median_us = times.quantile(0.5).as_secs_f64() * 1e6 / number(BATCH);
         let labels = json!({"users": users});
         report.figure(BENCH, "dispatch_us", median_us, "µs", labels.clone())?;
@@ -41,8 +50,21 @@ pub(super) async fn run(scene: &mut Scene, report: &mut Report) -> Result<(), Fa
             "script_dispatches_per_s",
             1e6 / median_us,
             "jobs/s",
-            labels,
+            labels.clone(),
         )?;
+        let jobs = times.len() * BATCH;
+        tell_shares(
+            report,
+            (BENCH, "dispatch_cpu_ms_per_job"),
+            jobs,
+            (ours, services),
+            &labels,
+        )?;
+        medians.push(median_us);
+    }
+    if let [first, .., last] = medians[..] {
+        let labels = json!({"from_users": USERS[0], "to_users": USERS[USERS.len() - 1]});
+        report.figure(BENCH, "dispatch_growth", last / first, "times", labels)?;
     }
     Ok(())
 }
@@ -61,10 +83,25 @@ async fn admissions(sandbox: &Sandbox) -> Result<f64, Failure> {
     Ok(number(ADMISSIONS) / seconds_since(began))
 }
 
-/// How long each release of a full batch took, with its way to Redis and back.
-async fn dispatches(sandbox: &Sandbox, users: usize, jobs: usize) -> Result<Times, Failure> {
+/// What releases took.
+struct Dispatched {
+    /// Each release of a full batch, with its way to Redis and back.
+    times: Times,
+    /// CPU time of the bench, which does here what a dispatcher does to release jobs.
+    ours: Duration,
+    /// CPU time of Redis, the only service that has to do with it.
+    services: Duration,
+}
+
+async fn dispatches(
+    sandbox: &Sandbox,
+    containers: &Containers,
+    users: usize,
+    jobs: usize,
+) -> Result<Dispatched, Failure> {
     sandbox.fill(users, jobs).await?;
     let window = u32::try_from(jobs)?;
+    let (before, own_before) = (containers.cpu()?, own_cpu().unwrap_or_default());
     let mut times = Vec::new();
     for _ in 0..RELEASES {
         let began = Instant::now();
@@ -74,5 +111,11 @@ async fn dispatches(sandbox: &Sandbox, users: usize, jobs: usize) -> Result<Time
         }
         times.push(began.elapsed());
     }
-    Ok(times.into_iter().collect())
+    let ours = own_cpu().unwrap_or_default().saturating_sub(own_before);
+    let spent = before.until(&containers.cpu()?);
+    Ok(Dispatched {
+        times: times.into_iter().collect(),
+        ours,
+        services: spent.by_part.get(REDIS).copied().unwrap_or_default(),
+    })
 }

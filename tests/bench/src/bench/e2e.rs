@@ -63,6 +63,11 @@ async fn measure(scene: &Scene, jobs: &Jobs<'_>, report: &mut Report) -> Result<
     tell_cost(report, BENCH, "e2e_cpu_ms_per_job", succeeded, (&spent, &idle))?;
     let per_second = number(succeeded) / ended.took.as_secs_f64().max(f64::EPSILON);
     report.figure(BENCH, "e2e_per_s", per_second, "jobs/s", Value::Null)?;
+    let times = jobs.times().await?;
+    let in_flight = json!({"in_flight": scene.options.in_flight});
+    for (name, q) in [("e2e_p50_ms", 0.5), ("e2e_p99_ms", 0.99)] {
+        report.figure(BENCH, name, times.quantile_ms(q), "ms", in_flight.clone())?;
+    }
     report.figure(
         BENCH,
         "not_succeeded",

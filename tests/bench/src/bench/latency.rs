@@ -14,9 +14,10 @@ use serde_json::{Value, json};
 use crate::Failure;
 use crate::http_client::Connection;
 use crate::jobs::{Jobs, noop};
+use crate::processes::Containers;
 use crate::quantile::{Times, number};
 use crate::report::Report;
-use crate::scene::Scene;
+use crate::scene::{Scene, tell_shares};
 
 const BENCH: &str = "latency";
 /// Seconds that the client lets the API hold an answer back.
@@ -53,7 +54,10 @@ async fn measure(scene: &Scene, report: &mut Report) -> Result<(), Failure> {
         Value::Null,
     )?;
     for at_a_time in AT_A_TIME {
+        let containers = Containers::of_the_hub(&scene.client).await?;
+        let before = containers.cpu()?;
         let measured = several(scene, scene.options.latency_jobs, at_a_time).await?;
+        let spent = before.until(&containers.cpu()?);
         let labels = json!({"at_a_time": at_a_time});
         let added: Times = measured
             .iter()
@@ -76,7 +80,15 @@ async fn measure(scene: &Scene, report: &mut Report) -> Result<(), Failure> {
             "requests_per_job",
             number(asked) / number(measured.len()).max(1.0),
             "requests",
-            labels,
+            labels.clone(),
+        )?;
+        let shares = (spent.ours(), spent.services());
+        tell_shares(
+            report,
+            (BENCH, "latency_cpu_ms_per_job"),
+            measured.len(),
+            shares,
+            &labels,
         )?;
     }
     Ok(())
