@@ -68,7 +68,7 @@ bench-operator: ## measure the operator; all benches, or BENCH="rest repair …"
 	@scripts/bench-operator.sh $(BENCH) $(ARGS)
 
 .PHONY: bench-failover
-bench-failover: ## lose the leader of each engine in each way and measure the gap and the loss of writes (ARGS=; see docs/benchmarks.md)
+bench-failover: ## lose the leader of each engine, and of the operator, in each way and measure the gap and the loss of writes (ARGS=; see docs/benchmarks.md)
 	@scripts/bench-failover.sh $(ARGS)
 
 .PHONY: bench-scale-in

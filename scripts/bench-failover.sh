@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Measures for how long an engine takes no writes when its leader is lost: `bench-failover.sh [OPTION…]`.
+# Measures for how long an engine takes no writes when its leader is lost, and how soon another process does the work of an
+# operator that is lost: `bench-failover.sh [OPTION…]`.
 #
 # It brings up a lab of its own ('bench') with a hub and takes it away again; KEEP_LAB=1 leaves it up for the next run.
 # DEPLOYED=1 measures the hub that a lab has already: DEPLOYED=1 LAB_NAME=test NAMESPACE=flickrhub-test. That hub's

@@ -3,14 +3,14 @@
 use std::time::Duration;
 
 use clap::ValueEnum;
-use flickrhub_chaos::process::Processes;
+use flickrhub_chaos::process::{Network, Processes};
 use tokio::time::sleep;
 
 use crate::Failure;
 use crate::members::Members;
 
-/// How long a member hangs, as in the measurements of hand-made manifests that it is compared with.
-const HUNG: Duration = Duration::from_secs(12);
+/// How long a member hangs or is cut off, as in the measurements of hand-made manifests that it is compared with.
+const AWAY: Duration = Duration::from_secs(12);
 
 /// A way in which the leader is lost.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -25,16 +25,19 @@ pub(crate) enum Kind {
     Rolling,
     /// Its processes are stopped for a while (SIGSTOP), and go on.
     Hung,
+    /// Its pod is cut off the network for a while: nothing reaches it nor leaves it.
+    Cut,
 }
 
 impl Kind {
     /// Every way.
-    pub(crate) const ALL: [Self; 5] = [
+    pub(crate) const ALL: [Self; 6] = [
         Self::Sigkill,
         Self::Delete,
         Self::Graceful,
         Self::Rolling,
         Self::Hung,
+        Self::Cut,
     ];
 
     /// The name in figures.
@@ -45,6 +48,7 @@ impl Kind {
             Self::Graceful => "graceful",
             Self::Rolling => "rolling",
             Self::Hung => "hung",
+            Self::Cut => "cut",
         }
     }
 
@@ -53,17 +57,65 @@ impl Kind {
     /// # Errors
     /// When the cluster does not answer, or the pod's processes cannot be seen from here.
     pub(crate) async fn happen_to(self, members: &Members, leader: &str) -> Result<(), Failure> {
+        self.begin(members, leader).await?.end().await
+    }
+
+    /// Lets it begin; what lasts for a while has to be [ended](Lasting::end).
+    ///
+    /// # Errors
+    /// As of [`Kind::happen_to`].
+    pub(crate) async fn begin(self, members: &Members, leader: &str) -> Result<Lasting, Failure> {
         match self {
             Self::Sigkill => processes(members, leader).await?.signal("KILL")?,
             Self::Hung => {
                 let processes = processes(members, leader).await?;
                 processes.signal("STOP")?;
-                sleep(HUNG).await;
-                processes.signal("CONT")?;
+                return Ok(Lasting::Stopped(processes));
+            }
+            Self::Cut => {
+                let network = Processes::of_pod(&members.uid(leader).await?).network()?;
+                if let Err(error) = network.cut(true) {
+                    // One direction may be cut.
+                    let _ = network.cut(false);
+                    return Err(error.into());
+                }
+                return Ok(Lasting::Cut(network));
             }
             Self::Delete => members.delete(leader, Some(0)).await?,
             Self::Graceful => members.delete(leader, None).await?,
             Self::Rolling => members.replace_all().await?,
+        }
+        Ok(Lasting::Nothing)
+    }
+}
+
+/// What goes on until it is ended.
+#[derive(Debug)]
+pub(crate) enum Lasting {
+    /// Nothing does.
+    Nothing,
+    /// These processes are stopped.
+    Stopped(Processes),
+    /// This network is cut.
+    Cut(Network),
+}
+
+impl Lasting {
+    /// Ends it when its time is over.
+    ///
+    /// # Errors
+    /// When it goes on.
+    pub(crate) async fn end(self) -> Result<(), Failure> {
+        match self {
+            Self::Nothing => {}
+            Self::Stopped(processes) => {
+                sleep(AWAY).await;
+                processes.signal("CONT")?;
+            }
+            Self::Cut(network) => {
+                sleep(AWAY).await;
+                network.cut(false)?;
+            }
         }
         Ok(())
     }

@@ -5,12 +5,15 @@
 //! One writer writes to one engine without pause. After a while the member that leads is lost in one of several ways. When the
 //! engine is whole again, everything is read back: the longest time between two acknowledgements is the gap, and an
 //! acknowledged write that is not there is lost.
+//!
+//! The operator writes nothing of its own: of it is measured how soon another process does the work of a leader that is lost.
 
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a command")]
 
 mod engine;
 mod loss;
 mod members;
+mod takeover;
 mod writer;
 
 use std::path::PathBuf;
@@ -21,6 +24,7 @@ use clap::Parser;
 use flickrhub_bench::report::Report;
 use flickrhub_e2e::{cluster, setting};
 use flickrhub_job::config::Config;
+use kube::Client;
 use serde_json::json;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
@@ -45,6 +49,15 @@ struct Options {
     /// The engines; without it, all.
     #[arg(long, value_enum, value_delimiter = ',', default_values_t = Engine::ALL)]
     engines: Vec<Engine>,
+    /// Leave the engines alone.
+    #[arg(long)]
+    only_operator: bool,
+    /// Leave the operator alone.
+    #[arg(long, conflicts_with = "only_operator")]
+    no_operator: bool,
+    /// The namespace of the operator.
+    #[arg(long, default_value = "flickrhub-system")]
+    operator_namespace: String,
     /// The ways in which the leader is lost; without it, all.
     #[arg(long, value_enum, value_delimiter = ',', default_values_t = Kind::ALL)]
     kinds: Vec<Kind>,
@@ -74,7 +87,8 @@ async fn measure(options: &Options) -> Result<(), Failure> {
     let client = cluster::client().await;
     let mut report = Report::to_file(&options.out)?;
     let mut failed = Vec::new();
-    for engine in &options.engines {
+    let engines = options.engines.iter().filter(|_| !options.only_operator);
+    for engine in engines {
         let members = Members::of(client.clone(), *engine);
         for kind in &options.kinds {
             for run in 1..=options.runs {
@@ -99,12 +113,36 @@ async fn measure(options: &Options) -> Result<(), Failure> {
             }
         }
     }
+    if !options.no_operator {
+        failed.extend(takeovers(options, &client, &mut report).await?);
+    }
     println!("\n{}", report.table());
     if failed.is_empty() {
         Ok(())
     } else {
         Err(format!("without a figure: {}", failed.join(", ")).into())
     }
+}
+
+/// Has the operator's leader be lost in each way; answers those of which there is no figure.
+async fn takeovers(options: &Options, client: &Client, report: &mut Report) -> Result<Vec<String>, Failure> {
+    let mut failed = Vec::new();
+    for kind in options.kinds.iter().filter(|kind| **kind != Kind::Rolling) {
+        for run in 1..=options.runs {
+            eprintln!("operator {} {run}/{} …", kind.name(), options.runs);
+            match takeover::one(client, &options.operator_namespace, *kind).await {
+                Ok(took) => {
+                    let labels = json!({"kind": kind.name(), "run": run});
+                    report.figure(BENCH, "takeover_s", took.as_secs_f64(), "s", labels)?;
+                }
+                Err(error) => {
+                    eprintln!("operator {} {run}: {error}", kind.name());
+                    failed.push(format!("operator {}", kind.name()));
+                }
+            }
+        }
+    }
+    Ok(failed)
 }
 
 /// One loss: what was written, and how many of the acknowledged writes are not there.

@@ -13,10 +13,13 @@ use flickrhub_job::model::JobId;
 use flickrhub_job::queue::Queue;
 use flickrhub_job::telemetry::trace::TraceContext;
 use flickrhub_job::topology::Publisher;
+use flickrhub_job::vault::{Component, TransitKey, Vault};
 use futures::TryStreamExt;
 use lapin::options::BasicGetOptions;
 use mongodb::Collection;
 use mongodb::bson::{Document, doc};
+use secrecy::{ExposeSecret, SecretString};
+use tokio::sync::Mutex;
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
@@ -33,7 +36,15 @@ pub(crate) enum Writer {
     Mongodb(Collection<Document>),
     /// Messages that RabbitMQ confirmed. The number is the attempt of an envelope.
     Rabbitmq { rabbit: Rabbit, publisher: Publisher },
+    /// Numbers that OpenBao encrypted: what the hub asks of it. They are there if they can be decrypted.
+    Openbao {
+        vault: Vault,
+        encrypted: Mutex<Vec<(u32, String)>>,
+    },
 }
+
+/// What the encrypted numbers belong to.
+const CONTEXT: &str = "bench-failover";
 
 impl Writer {
     /// # Errors
@@ -63,6 +74,15 @@ impl Writer {
         Ok(writer)
     }
 
+    /// # Errors
+    /// When OpenBao does not answer.
+    pub(crate) async fn openbao(config: &Config) -> Result<Self, Failure> {
+        Ok(Self::Openbao {
+            vault: Vault::connect(&config.vault, Component::Api).await?,
+            encrypted: Mutex::default(),
+        })
+    }
+
     /// Writes one number; when this returns without an error the engine promised to keep it.
     async fn write(&self, number: u32) -> Result<(), Failure> {
         match self {
@@ -82,6 +102,11 @@ impl Writer {
                     trace: TraceContext::new(),
                 };
                 publisher.publish(Queue::Rest, &envelope).await?;
+            }
+            Self::Openbao { vault, encrypted } => {
+                let plain = SecretString::from(number.to_string());
+                let ciphertext = vault.encrypt(TransitKey::AppCredentials, CONTEXT, &plain).await?;
+                encrypted.lock().await.push((number, ciphertext));
             }
         }
         Ok(())
@@ -112,6 +137,17 @@ impl Writer {
                 let options = BasicGetOptions { no_ack: true };
                 while let Some(message) = channel.basic_get(Queue::Rest.name().into(), options).await? {
                     numbers.insert(Envelope::decode(&message.data)?.attempt);
+                }
+                Ok(numbers)
+            }
+            Self::Openbao { vault, encrypted } => {
+                let mut numbers = HashSet::new();
+                let all = std::mem::take(&mut *encrypted.lock().await);
+                for (number, ciphertext) in all {
+                    let plain = vault.decrypt(TransitKey::AppCredentials, CONTEXT, &ciphertext);
+                    if plain.await?.expose_secret() == number.to_string() {
+                        numbers.insert(number);
+                    }
                 }
                 Ok(numbers)
             }
