@@ -227,7 +227,7 @@ impl DataTier for OverNetwork {
     }
 
     async fn vault(&self, ctx: &Context, hub: &ValidatedHub, live: &Live) -> (PartStatus, Progress) {
-        let status = vault::reconcile(ctx, hub).await;
+        let status = vault::reconcile(ctx, hub, live).await;
         let progress = match &hub.vault {
             VaultPlan::Managed(plan) => vault::advance(ctx, hub, live, plan).await,
             VaultPlan::External(_) => Progress::Idle,

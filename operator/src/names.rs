@@ -54,6 +54,9 @@ pub const RABBITMQ_VHOST: &str = "/";
 pub const TRANSIT_MOUNT: &str = "transit";
 /// Where the Kubernetes auth method of a managed Vault is mounted.
 pub const KUBERNETES_AUTH_MOUNT: &str = "kubernetes";
+/// Whom the tokens are for that service accounts log in to Vault with, where the user names nobody else: the Kubernetes API
+/// refuses them, so that nothing but a login can be done with one that Vault, or whoever listens in its place, was sent.
+pub const VAULT_AUDIENCE: &str = "vault";
 /// The transit key of users' Flickr tokens.
 pub const USER_TOKENS_KEY: &str = "flickrhub-user-tokens";
 /// The transit key of application credentials and webhook secrets.

@@ -30,6 +30,8 @@ pub enum Check {
     DefaultClient,
     /// That nothing is due of the transit keys.
     TransitKeys,
+    /// That every pod logs in to a managed OpenBao by a token that is for it alone.
+    VaultAudience,
 }
 
 /// A check of one hub, against what it is made. Only a checksum of that is kept, which tells nothing of a secret.

@@ -131,12 +131,22 @@ fn refused() -> Vec<(&'static str, Value, &'static str)> {
         (
             "/vault",
             json!({"external": {"address": "vault:8200", "auth": token}}),
-            "address must be an http or https URL",
+            "vault.external.address must be an https URL",
         ),
         (
             "/vault",
             json!({"external": {"address": "http://vault:8200"}}),
-            "address must be an https URL",
+            "vault.external.address must be an https URL",
+        ),
+        (
+            "/vault",
+            json!({"external": {"address": "http://vault:8200", "auth": token}}),
+            "vault.external.address must be an https URL",
+        ),
+        (
+            "/vault",
+            json!({"external": {"address": "https://vault:8200", "auth": {"kubernetes": {"audience": ""}}}}),
+            "audience",
         ),
         (
             "/queues/rest",

@@ -144,7 +144,7 @@ fn vault(hub: &ValidatedHub) -> VaultConfig {
 
 fn external_auth(vault: &ExternalVaultPlan) -> VaultAuth {
     match &vault.auth {
-        VaultAuthPlan::Kubernetes { mount, role } => VaultAuth::Kubernetes {
+        VaultAuthPlan::Kubernetes { mount, role, .. } => VaultAuth::Kubernetes {
             mount: mount.clone(),
             role: role.clone(),
             token_file: PathBuf::from(TOKEN_DIR).join(TOKEN_FILE),

@@ -36,6 +36,7 @@ use crate::secrets::SecretsChecksums;
 use crate::validate::{ValidatedHub, VaultPlan};
 
 pub use object::{Kind, Object};
+pub(crate) use process::TOKEN_FILE;
 pub(crate) use worker::component as worker_component;
 
 /// Every object of the hub, in the order in which they are applied.

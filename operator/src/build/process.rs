@@ -10,7 +10,7 @@ use k8s_openapi::api::core::v1::{
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
 use super::{checksum, config, labels, pod, tls};
-use crate::names::METRICS_PORT;
+use crate::names::{METRICS_PORT, VAULT_AUDIENCE};
 use crate::pki::Server;
 use crate::secrets::SecretsChecksums;
 use crate::validate::{AppPlan, ContainerResources, ValidatedHub, VaultAuthPlan, VaultPlan};
@@ -24,7 +24,7 @@ pub(super) const METRICS_TLS: &str = "metrics-tls";
 /// Where the token for Vault is mounted.
 pub(super) const TOKEN_DIR: &str = "/var/run/secrets/flickrhub";
 /// The file of the token for Vault.
-pub(super) const TOKEN_FILE: &str = "vault-token";
+pub(crate) const TOKEN_FILE: &str = "vault-token";
 
 const CONFIG: &str = "config";
 const SECRETS: &str = "secrets";
@@ -123,9 +123,7 @@ fn mounted_checksum(hub: &ValidatedHub, secrets: &SecretsChecksums, access: &[Ac
 
 fn pod_spec(hub: &ValidatedHub, process: &Process<'_>) -> PodSpec {
     let mut volumes = vec![config_volume(hub), secrets_volume(hub, process.access)];
-    if logs_in_by_token(hub, process.access) {
-        volumes.push(token_volume());
-    }
+    volumes.extend(token_audience(hub, process.access).map(token_volume));
     PodSpec {
         containers: vec![container(hub, process)],
         service_account_name: Some(process.service_account.clone()),
@@ -174,7 +172,7 @@ fn mounts(hub: &ValidatedHub, access: &[Access]) -> Vec<VolumeMount> {
         pod::read_only(CONFIG, "/etc/flickrhub"),
         pod::read_only(SECRETS, SECRETS_DIR),
     ];
-    if logs_in_by_token(hub, access) {
+    if token_audience(hub, access).is_some() {
         mounts.push(pod::read_only(TOKEN, TOKEN_DIR));
     }
     mounts
@@ -287,18 +285,22 @@ fn projection(source: Source) -> VolumeProjection {
     }
 }
 
-/// Whether pods log in to Vault by the token of their service account.
-fn logs_in_by_token(hub: &ValidatedHub, access: &[Access]) -> bool {
-    let by_token = match &hub.vault {
-        VaultPlan::Managed(_) => true,
-        VaultPlan::External(vault) => matches!(vault.auth, VaultAuthPlan::Kubernetes { .. }),
+/// Whom the token is for by which pods log in to Vault; `None` if they log in otherwise, or not at all.
+fn token_audience<'a>(hub: &'a ValidatedHub, access: &[Access]) -> Option<&'a str> {
+    let audience = match &hub.vault {
+        VaultPlan::Managed(_) => Some(VAULT_AUDIENCE),
+        VaultPlan::External(vault) => match &vault.auth {
+            VaultAuthPlan::Kubernetes { audience, .. } => Some(audience.as_str()),
+            VaultAuthPlan::AppRole { .. } | VaultAuthPlan::Token { .. } => None,
+        },
     };
-    by_token && access.contains(&Access::Vault)
+    audience.filter(|_| access.contains(&Access::Vault))
 }
 
-fn token_volume() -> Volume {
+fn token_volume(audience: &str) -> Volume {
     let token = VolumeProjection {
         service_account_token: Some(ServiceAccountTokenProjection {
+            audience: Some(audience.to_owned()),
             expiration_seconds: Some(3600),
             path: TOKEN_FILE.to_owned(),
             ..ServiceAccountTokenProjection::default()

@@ -4,6 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{ResourcesSpec, SecretRef, StorageSpec, rules};
+use crate::names::VAULT_AUDIENCE;
 
 /// Vault or OpenBao: exactly one of `managed` and `external`.
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize, JsonSchema)]
@@ -71,11 +72,11 @@ impl Default for ManagedVaultSpec {
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 #[schemars(extend("x-kubernetes-validations" = rules([
-    ("isURL(self.address) && url(self.address).getScheme() in ['http', 'https']", "address must be an http or https URL, for example https://vault.example.org:8200"),
-    ("!has(self.auth) || !has(self.auth.kubernetes) || self.address.startsWith('https://')", "auth.kubernetes sends tokens of service accounts, so address must be an https URL; use one, or another way to log in"),
+    ("isURL(self.address) && url(self.address).getScheme() == 'https'", "vault.external.address must be an https URL, for example https://vault.example.org:8200: credentials and users' tokens are sent to it"),
 ])))]
 pub struct ExternalVaultSpec {
-    /// The address, for example `https://vault.example.org:8200`.
+    /// The address, for example `https://vault.example.org:8200`. It is `https`, because credentials and users' tokens are
+    /// sent to it.
     #[schemars(length(min = 1, max = 2048))]
     pub address: String,
     /// A Secret with the key `ca.crt`: the certificates (PEM) that sign the server's; the public ones without it.
@@ -121,6 +122,7 @@ impl Default for VaultAuthSpec {
         let kubernetes = KubernetesAuthSpec {
             mount: kubernetes_mount(),
             role: None,
+            audience: audience(),
         };
         Self {
             kubernetes: Some(kubernetes),
@@ -139,11 +141,20 @@ pub struct KubernetesAuthSpec {
     #[schemars(length(min = 1, max = 253))]
     pub mount: String,
     /// The role; `<role>-api`, `<role>-worker` and `<role>-callbacks` must exist, bound to the service accounts of the same
-    /// endings, and `<role>-operator`, bound to `<hub>-vault-login` with the audience `vault`, by which the operator rotates
-    /// the transit keys and encrypts what it stores. Without it the name of the hub.
+    /// endings, and `<role>-operator`, bound to `<hub>-vault-login`, by which the operator rotates the transit keys and
+    /// encrypts what it stores. Without it the name of the hub.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 253))]
     pub role: Option<String>,
+    /// Whom the tokens are for that are sent to Vault; where the roles have an `audience`, it is this one. Not that of the
+    /// Kubernetes API, which would accept the tokens too.
+    #[serde(default = "audience")]
+    #[schemars(length(min = 1, max = 253))]
+    pub audience: String,
+}
+
+fn audience() -> String {
+    VAULT_AUDIENCE.to_owned()
 }
 
 fn kubernetes_mount() -> String {

@@ -77,11 +77,11 @@ pub enum ValidationError {
     /// Several or none of the ways to log in to Vault.
     #[error("Set exactly one of vault.external.auth.kubernetes, .appRole and .token.")]
     VaultAuthChoice,
-    /// Tokens of Kubernetes would be sent in the clear.
+    /// Credentials, users' tokens and secrets would be sent in the clear.
     #[error(
-        "vault.external.auth.kubernetes sends tokens of service accounts to Vault, and vault.external.address is not https: use an https address, or another way to log in."
+        "vault.external.address is not https: whatever the hub logs in with, and all that it has encrypted and decrypted, would be sent in the clear. Use an https address; vault.external.caSecretRef names the authority of its certificate if that is none of the public ones."
     )]
-    VaultPlainKubernetes,
+    VaultNotHttps,
 }
 
 impl ValidationError {
@@ -97,7 +97,7 @@ impl ValidationError {
             | Self::Members { .. }
             | Self::VaultChoice
             | Self::VaultAuthChoice
-            | Self::VaultPlainKubernetes => "InvalidSpec",
+            | Self::VaultNotHttps => "InvalidSpec",
         }
     }
 }

@@ -1,5 +1,7 @@
 use super::*;
-use crate::crd::{ManagedVaultSpec, Quantity, ResourcesSpec, VaultAuthSpec};
+use crate::crd::{
+    AppRoleAuthSpec, ManagedVaultSpec, Quantity, ResourcesSpec, SecretRef, TokenAuthSpec, VaultAuthSpec,
+};
 use crate::fixtures::{self, secret};
 
 fn refused(hub: &FlickrHub, references: &References) -> Option<(&'static str, String)> {
@@ -81,20 +83,45 @@ fn every_secret_that_a_hub_refers_to_is_known() {
 }
 
 #[test]
-fn tokens_of_kubernetes_are_not_sent_in_the_clear() {
-    let mut hub = fixtures::full();
-    let log_in_at = |hub: &mut FlickrHub, address: &str| {
+fn no_credential_for_vault_is_sent_in_the_clear() {
+    let log_in_at = |address: &str, auth: VaultAuthSpec| {
+        let mut hub = fixtures::full();
         if let Some(vault) = &mut hub.spec.vault.external {
-            vault.auth = VaultAuthSpec::default();
+            vault.auth = auth;
             vault.address = address.to_owned();
         }
+        refused(&hub, &fixtures::references())
     };
-    log_in_at(&mut hub, "https://vault:8200");
-    assert_eq!(refused(&hub, &fixtures::references()), None);
-    log_in_at(&mut hub, "http://vault:8200");
-    let (reason, message) = refused(&hub, &fixtures::references()).unwrap_or_default();
-    assert_eq!(reason, "InvalidSpec");
-    assert!(message.contains("https"), "{message}");
+    let secret_ref = || SecretRef {
+        name: "vault-approle".to_owned(),
+    };
+    let ways = [
+        VaultAuthSpec::default(),
+        VaultAuthSpec {
+            kubernetes: None,
+            app_role: Some(AppRoleAuthSpec {
+                mount: "approle".to_owned(),
+                secret_ref: secret_ref(),
+            }),
+            token: None,
+        },
+        VaultAuthSpec {
+            kubernetes: None,
+            app_role: None,
+            token: Some(TokenAuthSpec {
+                secret_ref: secret_ref(),
+            }),
+        },
+    ];
+    for auth in ways {
+        assert_eq!(log_in_at("https://vault:8200", auth.clone()), None);
+        let (reason, message) = log_in_at("http://vault:8200", auth).unwrap_or_default();
+        assert_eq!(reason, "InvalidSpec");
+        assert!(
+            message.starts_with("vault.external.address is not https"),
+            "{message}"
+        );
+    }
 }
 
 #[test]

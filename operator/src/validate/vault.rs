@@ -34,7 +34,7 @@ pub struct ManagedVaultPlan {
 /// Vault or OpenBao, run by the user.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ExternalVaultPlan {
-    /// Its address.
+    /// Its address, which is `https`.
     pub address: Url,
     /// The Secret with its CA certificates under `ca.crt`.
     pub ca_secret: Option<String>,
@@ -55,6 +55,8 @@ pub enum VaultAuthPlan {
         mount: String,
         /// The role, without `-api`, `-worker`, `-callbacks` and `-operator`.
         role: String,
+        /// Whom the tokens are for.
+        audience: String,
     },
     /// By `AppRole`.
     AppRole {
@@ -100,10 +102,10 @@ fn managed_plan(spec: &ManagedVaultSpec, names: &HubNames) -> Result<ManagedVaul
 
 fn external_plan(spec: &ExternalVaultSpec, names: &HubNames) -> Result<ExternalVaultPlan, ValidationError> {
     let address = http_url("vault.external.address", &spec.address)?;
-    let auth = auth_plan(&spec.auth, names)?;
-    if matches!(auth, VaultAuthPlan::Kubernetes { .. }) && address.scheme() != "https" {
-        return Err(ValidationError::VaultPlainKubernetes);
+    if address.scheme() != "https" {
+        return Err(ValidationError::VaultNotHttps);
     }
+    let auth = auth_plan(&spec.auth, names)?;
     Ok(ExternalVaultPlan {
         address,
         ca_secret: spec
@@ -121,6 +123,7 @@ fn auth_plan(spec: &VaultAuthSpec, names: &HubNames) -> Result<VaultAuthPlan, Va
         (Some(kubernetes), None, None) => Ok(VaultAuthPlan::Kubernetes {
             mount: kubernetes.mount.clone(),
             role: kubernetes.role.clone().unwrap_or_else(|| names.hub().to_owned()),
+            audience: kubernetes.audience.clone(),
         }),
         (None, Some(app_role), None) => Ok(VaultAuthPlan::AppRole {
             mount: app_role.mount.clone(),

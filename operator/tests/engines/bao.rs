@@ -59,6 +59,7 @@ impl Bao {
             keys_secret: "gallery-vault-keys".to_owned(),
             trust: None,
             standard: Standard::Complete,
+            binds_audience: true,
         };
         let settings = wanted_settings(&desired).into_iter();
         for setting in settings.filter(|setting| !setting.write_path.contains("auth/")) {

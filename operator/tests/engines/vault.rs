@@ -136,6 +136,7 @@ async fn blank_members_become_an_unsealed_and_configured_openbao_that_survives_a
         keys_secret: "gallery-vault-keys".to_owned(),
         trust: None,
         standard: Standard::Complete,
+        binds_audience: true,
     };
     let status = until_ready(async || reconcile_desired(&desired, keys.clone(), &saves).await).await;
     assert_eq!(status.reason, "Ready", "{}", status.message);

@@ -11,12 +11,14 @@
 //! * while unsealing or configuring: what is still missing is seen and done next time; every setting is compared
 //!   before it is written.
 //!
-//! What each process may do in it is in [`policy`], how its keys are rotated in [`rotation`].
+//! What each process may do in it is in [`policy`], whom the tokens are for that they log in with in [`audience`], how its
+//! keys are rotated in [`rotation`].
 //!
 //! Keys that are missing *without* an intent belong to data in use, and are only ever reported.
 
 mod access;
 mod api;
+mod audience;
 mod decide;
 mod encrypt;
 mod external;
@@ -72,10 +74,12 @@ pub struct Desired {
     pub keys_secret: String,
     /// What it takes to be ready.
     pub standard: Standard,
+    /// Whether every login shows [`names::VAULT_AUDIENCE`], so that roles can demand it. If not, what they demand stays.
+    pub binds_audience: bool,
 }
 
 impl Desired {
-    /// What a hub wants.
+    /// What a hub wants, as long as nobody knows what its pods show when they log in.
     ///
     /// # Errors
     /// When a name of the hub makes no address; cannot happen for a validated hub.
@@ -92,6 +96,7 @@ impl Desired {
             kubernetes_host: "https://kubernetes.default.svc".to_owned(),
             keys_secret: hub.names.vault_keys(),
             standard: Standard::of(hub.was_ready(Part::Vault)),
+            binds_audience: false,
         })
     }
 }
@@ -125,11 +130,15 @@ impl<V: Vault + Sync> Engine for Step<'_, V> {
 }
 
 /// Brings the Vault of a hub closer to what is wanted and tells where it stands.
-pub async fn reconcile(context: &Context, hub: &ValidatedHub) -> PartStatus {
+pub async fn reconcile(context: &Context, hub: &ValidatedHub, live: &Live) -> PartStatus {
     match &hub.vault {
         VaultPlan::External(plan) => external::reconcile(context, hub, plan).await,
         VaultPlan::Managed(plan) => match Desired::of(hub, plan) {
             Ok(desired) => {
+                let desired = Desired {
+                    binds_audience: audience::is_shown_by_all(context, hub, live).await,
+                    ..desired
+                };
                 let keys = SecretKeyStore::of(context, hub);
                 reconcile_desired(&desired, keys, &context.saves).await
             }

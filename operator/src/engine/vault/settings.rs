@@ -5,7 +5,9 @@ use serde_json::{Value, json};
 
 use super::Desired;
 use super::policy::Owner;
-use crate::names::{APP_CREDENTIALS_KEY, KUBERNETES_AUTH_MOUNT, TRANSIT_MOUNT, USER_TOKENS_KEY};
+use crate::names::{
+    APP_CREDENTIALS_KEY, KUBERNETES_AUTH_MOUNT, TRANSIT_MOUNT, USER_TOKENS_KEY, VAULT_AUDIENCE,
+};
 
 /// Seconds until the token of a process ends; it is renewed before.
 const TOKEN_TTL: u32 = 3600;
@@ -84,7 +86,8 @@ pub fn wanted_settings(desired: &Desired) -> Vec<Setting> {
     let policies = Owner::ALL.map(|owner| policy(&owner.policy_name(hub), &owner.policy(TRANSIT_MOUNT)));
     // The operator logs in by no role: it makes a token for each use.
     let processes = [Owner::Api, Owner::Worker, Owner::Callbacks];
-    let roles = processes.map(|owner| role(&owner.policy_name(hub), namespace));
+    let audience = desired.binds_audience.then_some(VAULT_AUDIENCE);
+    let roles = processes.map(|owner| role(&owner.policy_name(hub), namespace, audience));
     let mut settings = vec![
         mount("transit engine", "mounts", TRANSIT_MOUNT, "transit"),
         transit_key(USER_TOKENS_KEY),
@@ -131,17 +134,22 @@ fn policy(name: &str, text: &str) -> Setting {
     }
 }
 
-/// A role lets the service account of its name log in, with the policy of its name.
-fn role(name: &str, namespace: &str) -> Setting {
+/// A role lets the service account of its name log in, with the policy of its name. Without an audience here it goes on to
+/// demand what it demands, which is none of a role that is new.
+fn role(name: &str, namespace: &str, audience: Option<&str>) -> Setting {
+    let mut wanted = json!({
+        "bound_service_account_names": [name],
+        "bound_service_account_namespaces": [namespace],
+        "token_policies": [name],
+        "token_ttl": TOKEN_TTL,
+    });
+    if let Some(audience) = audience {
+        wanted["audience"] = audience.into();
+    }
     Setting::new(
         format!("role {name}"),
         format!("auth/{KUBERNETES_AUTH_MOUNT}/role/{name}"),
-        json!({
-            "bound_service_account_names": [name],
-            "bound_service_account_namespaces": [namespace],
-            "token_policies": [name],
-            "token_ttl": TOKEN_TTL,
-        }),
+        wanted,
     )
 }
 
@@ -174,6 +182,17 @@ mod tests {
             SettingState::Unmet
         );
         assert_eq!(wanted.state(Some(&wanted.wanted)), SettingState::Met);
+    }
+
+    #[test]
+    fn a_role_demands_the_audience_once_every_login_shows_it_and_keeps_to_that() {
+        let bare = role("gallery-api", "photos", None);
+        let bound = role("gallery-api", "photos", Some("vault"));
+        // As OpenBao tells a role: without an audience where it has none.
+        assert_eq!(bare.state(Some(&bare.wanted)), SettingState::Met);
+        assert_eq!(bound.state(Some(&bare.wanted)), SettingState::Unmet);
+        assert_eq!(bound.state(Some(&bound.wanted)), SettingState::Met);
+        assert_eq!(bare.state(Some(&bound.wanted)), SettingState::Met);
     }
 
     #[test]

@@ -16,6 +16,7 @@ pub(super) fn desired(standard: Standard) -> Desired {
         kubernetes_host: "https://kubernetes.default.svc".to_owned(),
         keys_secret: "gallery-vault-keys".to_owned(),
         standard,
+        binds_audience: true,
     }
 }
 
