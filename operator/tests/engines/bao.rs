@@ -23,12 +23,18 @@ pub(crate) struct Bao {
 impl Bao {
     /// Starts one, and configures it as the operator would for the hub `gallery`, but for logins.
     pub(crate) async fn start(folder: &Folder) -> Self {
+        Self::start_with(folder, &[]).await
+    }
+
+    /// The same, with further arguments.
+    pub(crate) async fn start_with(folder: &Folder, more: &[&str]) -> Self {
         let program = std::env::var("FLICKRHUB_TEST_BAO").expect("FLICKRHUB_TEST_BAO names the bao program");
         rustls::crypto::ring::default_provider().install_default().ok();
         let [port] = free_ports();
         let listen = format!("-dev-listen-address=127.0.0.1:{port}");
         let root = format!("-dev-root-token-id={ROOT}");
-        let arguments = ["server", "-dev", "-dev-no-store-token", &listen, &root];
+        let own = ["server", "-dev", "-dev-no-store-token", &listen, &root];
+        let arguments = [&own[..], more].concat();
         let server = Server::start(&program, &arguments, folder.path(), "bao");
         let address = format!("http://127.0.0.1:{port}");
         let client = reqwest::Client::builder().tls_certs_only([]).no_proxy().build();
@@ -81,6 +87,25 @@ impl Bao {
             .write(Some(&root()), Method::POST, path, content)
             .await
             .unwrap_or_else(|error| panic!("{path}: {error}"))
+    }
+
+    /// As root in a namespace.
+    pub(crate) async fn write_in(&self, namespace: &str, path: &str, content: &Value) -> Value {
+        self.in_namespace(namespace)
+            .write(Some(&root()), Method::POST, path, content)
+            .await
+            .unwrap_or_else(|error| panic!("{path}: {error}"))
+    }
+
+    /// As root in a namespace.
+    pub(crate) async fn read_in(&self, namespace: &str, path: &str) -> Value {
+        let found = self.in_namespace(namespace).read(&root(), path).await;
+        found.expect("an answer").expect("something is there")
+    }
+
+    fn in_namespace(&self, namespace: &str) -> Api {
+        let url = self.address.parse().expect("it is an address");
+        Api::new(self.client.clone(), url, Some(namespace.to_owned()))
     }
 
     /// As root.

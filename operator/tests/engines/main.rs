@@ -2,9 +2,11 @@
 
 #![expect(clippy::expect_used, reason = "a test fails by a panic")]
 
+mod audience;
 mod bao;
 mod certificates;
 mod database;
+mod login;
 mod mongodb;
 mod policies;
 mod redis;
