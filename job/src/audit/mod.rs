@@ -4,8 +4,8 @@
 //! SHA-256 of the entry before it and its own number in the chain, and the SHA-256 over both and everything else it says
 //! ([`SealedEntry::digest`]). So whoever changes, removes or inserts an entry has to write every later one of the chain anew;
 //! and from time to time each chain notes where the others stand ([`Head`]), so that the end of one cannot be cut off, nor
-//! a whole chain be removed, without the others telling. Whoever may write all of the collection and knows this can forge
-//! all of it: export the log to where the hub cannot write.
+//! a whole chain be removed, without the others telling. The processes of a hub may only add to the collection. Whoever may
+//! write all of it and knows this can forge all of it: export the log to where the hub cannot write.
 //!
 //! What an entry says is here as it is hashed; as it is stored it has BSON's numbers and times ([`crate::store`]), and as it is
 //! told it is the API's contract. The three are apart on purpose, so that a change of one cannot change what was hashed; each

@@ -1,4 +1,5 @@
-//! The audit log ([`crate::audit`]) in MongoDB: entries are added, never changed, and deleted by their age alone.
+//! The audit log ([`crate::audit`]) in MongoDB: entries are added, never changed, and deleted by their age alone. The user of
+//! the processes of a hub has no right to anything else ([`super::CollectionAccess::AppendOnly`]).
 //!
 //! The id of an entry is made of its time, its chain and its number, so ids sort by time, and an entry that is written again
 //! after a lost answer is there once.
@@ -11,15 +12,18 @@ use mongodb::{Collection, Database};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+use super::collections::CollectionName;
 use super::error::{in_time, within};
 use super::time::to_bson;
-use super::{StoreError, index};
+use super::{AuditIndexes, StoreError};
 use crate::audit::{AuditEntry, AuditEvent, ChainCheck, ChainFault, FaultKind, Head, SealedEntry};
 
 /// How long entries are kept.
 pub const AUDIT_RETENTION: SignedDuration = SignedDuration::from_hours(365 * 24);
 /// `DuplicateKey`.
 const DUPLICATE_KEY: i32 = 11000;
+/// `Unauthorized`.
+const UNAUTHORIZED: i32 = 13;
 /// Chains that wrote in this time are noted by others.
 const ALIVE: SignedDuration = SignedDuration::from_hours(48);
 /// The most heads that are noted at a time.
@@ -227,14 +231,22 @@ pub struct AuditStore {
 }
 
 impl AuditStore {
-    /// Opens the log and creates the indexes that are missing.
+    /// Opens the log and creates the indexes that are missing, where that is allowed. In a hub it is not, and the operator
+    /// does it ([`AuditIndexes`]).
     ///
     /// # Errors
-    /// When MongoDB cannot be reached or refuses an index.
+    /// When MongoDB cannot be reached or refuses an index for another reason.
     pub async fn open(database: &Database) -> Result<Self, StoreError> {
-        let entries = database.collection("audit");
-        within(entries.create_indexes(index::audit(AUDIT_RETENTION.unsigned_abs()))).await?;
-        Ok(Self { entries })
+        let indexes = within(AuditIndexes::read(database)).await?;
+        match within(indexes.create(database)).await {
+            Err(StoreError::Refused(error)) if is_unauthorized(&error.kind) => {
+                tracing::warn!("indexes of the audit log are missing; the operator is to create them");
+            }
+            outcome => outcome?,
+        }
+        Ok(Self {
+            entries: CollectionName::Audit.of(database),
+        })
     }
 
     /// Adds entries. The same call may be repeated: what is there already stays.
@@ -346,6 +358,10 @@ impl AuditStore {
         };
         Ok(within(self.entries.find_one(filter)).await?.is_some())
     }
+}
+
+fn is_unauthorized(error: &ErrorKind) -> bool {
+    matches!(error, ErrorKind::Command(refusal) if refusal.code == UNAUTHORIZED)
 }
 
 /// Whether an insertion failed only because the entries are there.

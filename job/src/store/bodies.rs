@@ -17,6 +17,7 @@ use mongodb::options::GridFsBucketOptions;
 
 use super::StoreError;
 use super::body_stream::{self, Chunk};
+use super::collections::CollectionName;
 use super::error::within;
 use crate::model::Body;
 
@@ -76,7 +77,7 @@ impl BodyStore {
     /// A read that is cut off by an election goes on where it was. The stream ends with an error when the body is not
     /// complete ([`io::ErrorKind::NotFound`]), so that never a part of a photo passes for the whole.
     pub fn open(&self, body: &Body) -> impl Stream<Item = io::Result<Bytes>> + Send + 'static + use<> {
-        let chunks = self.database.collection::<Chunk>(&format!("{BUCKET}.chunks"));
+        let chunks = CollectionName::UploadChunks.of::<Chunk>(&self.database);
         body_stream::read(chunks, body)
     }
 
@@ -85,7 +86,7 @@ impl BodyStore {
         let Ok(id) = parse_id(&body.file_id) else {
             return Ok(false);
         };
-        let files = self.database.collection::<Document>(&format!("{BUCKET}.files"));
+        let files = CollectionName::UploadFiles.of::<Document>(&self.database);
         let found = files.find_one(doc! { "_id": id }).projection(doc! { "_id": 1 });
         Ok(within(found).await?.is_some())
     }

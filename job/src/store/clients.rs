@@ -5,6 +5,7 @@ use jiff::Timestamp;
 use mongodb::{Collection, Database};
 use serde::{Deserialize, Serialize};
 
+use super::collections::CollectionName;
 use super::error::within;
 use super::{StoreError, index};
 
@@ -48,7 +49,7 @@ pub struct ClientStore {
 impl ClientStore {
     /// Opens the store and creates the indexes that are missing.
     pub async fn open(database: &Database) -> Result<Self, StoreError> {
-        let clients = database.collection("clients");
+        let clients = CollectionName::Clients.of(database);
         within(clients.create_indexes(index::clients())).await?;
         Ok(Self { clients })
     }

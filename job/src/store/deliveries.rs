@@ -29,6 +29,7 @@ use mongodb::{Collection, Database};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use uuid::Uuid;
 
+use super::collections::CollectionName;
 use super::error::within;
 use super::{StoreError, id, index};
 use crate::callback::TryOutcome;
@@ -153,7 +154,7 @@ impl DeliveryStore {
         let options = CollectionOptions::builder()
             .write_concern(WriteConcern::nodes(1))
             .build();
-        let deliveries = database.collection_with_options("callback_deliveries", options);
+        let deliveries = CollectionName::CallbackDeliveries.with_options(database, options);
         within(deliveries.create_indexes(index::callback_deliveries())).await?;
         Ok(Self {
             deliveries,

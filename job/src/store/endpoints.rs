@@ -24,6 +24,7 @@ use sha2::{Digest, Sha256};
 use tokio::sync::OnceCell;
 use url::Url;
 
+use super::collections::CollectionName;
 use super::error::within;
 use super::time::now;
 use super::{StoreError, index};
@@ -143,7 +144,7 @@ impl EndpointStore {
     /// # Errors
     /// When MongoDB cannot be reached or refuses an index.
     pub async fn open(database: &Database) -> Result<Self, StoreError> {
-        let endpoints = database.collection("callback_endpoints");
+        let endpoints = CollectionName::CallbackEndpoints.of(database);
         within(endpoints.create_indexes(index::callback_endpoints())).await?;
         Ok(Self {
             endpoints,

@@ -1,4 +1,5 @@
-//! The indexes. Creating one that exists with the same definition does nothing, so every process creates them all.
+//! The indexes. Creating one that exists with the same definition does nothing, so every process creates them all, but for
+//! those of the audit log ([`super::AuditIndexes`]).
 
 use std::time::Duration;
 

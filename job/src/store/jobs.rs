@@ -12,6 +12,7 @@ use mongodb::{Collection, Database};
 
 use super::attempt_end::Ends;
 use super::claim::Claims;
+use super::collections::CollectionName;
 use super::error::within;
 use super::group_commit::GroupCommit;
 use super::insertion::{self, Insertion};
@@ -20,9 +21,6 @@ use super::transition::Clock;
 use super::unread::readable;
 use super::{StoreError, id, index, statement};
 use crate::model::{Job, JobId, JobState};
-
-/// The collection.
-const COLLECTION: &str = "jobs";
 
 /// Writes wait for the primary alone, and reads see what it has, whether the majority has it or not.
 fn primary_alone() -> CollectionOptions {
@@ -65,10 +63,10 @@ impl JobStore {
     /// # Errors
     /// When MongoDB cannot be reached or refuses an index.
     pub async fn open(database: &Database, retention_days: u32) -> Result<Self, StoreError> {
-        let jobs = database.collection::<Job>(COLLECTION);
+        let jobs = CollectionName::Jobs.of::<Job>(database);
         within(jobs.create_indexes(index::jobs())).await?;
         Ok(Self {
-            on_primary: database.collection_with_options(COLLECTION, primary_alone()),
+            on_primary: CollectionName::Jobs.with_options(database, primary_alone()),
             claims: GroupCommit::new(Claims::new(jobs.clone()), statement::LIMITS),
             ends: GroupCommit::new(Ends::new(jobs.clone()), statement::LIMITS),
             insertion: GroupCommit::new(Insertion::new(jobs.clone_with_type()), insertion::LIMITS),

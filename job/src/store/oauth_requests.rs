@@ -6,6 +6,7 @@ use mongodb::{Collection, Database};
 use serde::{Deserialize, Serialize};
 
 use super::StoreError;
+use super::collections::CollectionName;
 use super::error::within;
 use super::index::{self, OAUTH_REQUEST_LIFETIME};
 use super::time::{now, to_bson};
@@ -41,7 +42,7 @@ pub struct OauthRequestStore {
 impl OauthRequestStore {
     /// Opens the store and creates the indexes that are missing.
     pub async fn open(database: &Database) -> Result<Self, StoreError> {
-        let requests = database.collection("oauth_requests");
+        let requests = CollectionName::OauthRequests.of(database);
         within(requests.create_indexes(index::oauth_requests())).await?;
         Ok(Self { requests })
     }

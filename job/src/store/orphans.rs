@@ -10,7 +10,7 @@ use jiff::Timestamp;
 use mongodb::Collection;
 use serde::Deserialize;
 
-use super::bodies::BUCKET;
+use super::collections::CollectionName;
 use super::error::within;
 use super::{BodyStore, JobStore, StoreError};
 
@@ -36,7 +36,7 @@ impl BodyStore {
     }
 
     async fn delete_unneeded(&self, jobs: &JobStore, old: ObjectId) -> Result<u64, StoreError> {
-        let files: Collection<File> = self.database.collection(&format!("{BUCKET}.files"));
+        let files: Collection<File> = CollectionName::UploadFiles.of(&self.database);
         let find = files
             .find(doc! { "_id": { "$lt": old } })
             .projection(doc! { "_id": 1 })
@@ -53,7 +53,7 @@ impl BodyStore {
     }
 
     async fn delete_unfinished(&self, old: ObjectId) -> Result<u64, StoreError> {
-        let chunks: Collection<Document> = self.database.collection(&format!("{BUCKET}.chunks"));
+        let chunks: Collection<Document> = CollectionName::UploadChunks.of(&self.database);
         let search = chunks.aggregate(without_file(old)).with_type::<File>();
         let mut found = within(search).await?;
         let mut deleted = 0;
@@ -72,7 +72,7 @@ fn without_file(old: ObjectId) -> [Document; 6] {
         doc! { "$sort": { "files_id": 1 } },
         doc! { "$group": { "_id": "$files_id" } },
         doc! { "$lookup": {
-            "from": format!("{BUCKET}.files"), "localField": "_id", "foreignField": "_id", "as": "file",
+            "from": CollectionName::UploadFiles.name(), "localField": "_id", "foreignField": "_id", "as": "file",
         } },
         doc! { "$match": { "file": { "$size": 0 } } },
         doc! { "$project": { "_id": 1 } },

@@ -16,6 +16,7 @@ use moka::future::Cache;
 use mongodb::{Collection, Database};
 use serde::{Deserialize, Serialize};
 
+use super::collections::CollectionName;
 use super::error::within;
 use super::time::{now, to_bson};
 use super::{StoreError, index};
@@ -105,7 +106,7 @@ pub struct UserStore {
 impl UserStore {
     /// Opens the store and creates the indexes that are missing.
     pub async fn open(database: &Database) -> Result<Self, StoreError> {
-        let users = database.collection("users");
+        let users = CollectionName::Users.of(database);
         within(users.create_indexes(index::users())).await?;
         let kept = Cache::builder()
             .max_capacity(MOST_KEPT)
