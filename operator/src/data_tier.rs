@@ -193,11 +193,14 @@ impl DataTier for OverNetwork {
         let size = Size::of(live, &name, wanted);
         let passwords = [&secrets.keyfile, &secrets.admin_password, &secrets.app.password];
         let passwords = passwords.map(ExposeSecret::expose_secret);
-        let inputs = passwords.into_iter().chain([secrets.app.username.as_str()]);
+        let rights = mongodb::Rights::of(live, hub);
+        let inputs = passwords
+            .into_iter()
+            .chain([secrets.app.username.as_str(), rights.name()]);
         let users = Against::new(hub, Check::MongoDbUsers, inputs);
         let desired = mongodb::Desired {
             users_are_known: ctx.passed.holds(&users),
-            ..mongodb::Desired::of(hub, secrets, size)
+            ..mongodb::Desired::of(hub, secrets, size, rights)
         };
         let status = mongodb::reconcile_desired(&desired).await;
         if status.ready && !desired.users_are_known {
@@ -250,7 +253,12 @@ impl DataTier for OverNetwork {
             Some(desired.roster().await)
         } else if set == names.mongodb() {
             let size = Size::of(live, set, hub.mongodb.members);
-            let desired = mongodb::Desired::of(hub, secrets.mongodb.as_ref().ok()?, size);
+            let desired = mongodb::Desired::of(
+                hub,
+                secrets.mongodb.as_ref().ok()?,
+                size,
+                mongodb::Rights::of(live, hub),
+            );
             Some(desired.roster().await)
         } else if set == names.rabbitmq() {
             let size = Size::of(live, set, hub.rabbitmq.replicas);

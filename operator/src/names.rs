@@ -44,6 +44,8 @@ pub const MONGODB_REPLICA_SET: &str = "rs0";
 pub const MONGODB_DATABASE: &str = "flickrhub";
 /// The first MongoDB user of the API and the workers; its successors have a suffix.
 pub const MONGODB_USER: &str = "flickrhub";
+/// The MongoDB role of that user, in the database of the application.
+pub const MONGODB_ROLE: &str = "flickrhub-processes";
 /// The MongoDB user of the operator.
 pub const MONGODB_ADMIN: &str = "admin";
 /// The first RabbitMQ user; its successors have a suffix.

@@ -22,7 +22,7 @@ pub const KEPT: Duration = Duration::from_mins(5);
 /// What is checked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Check {
-    /// The users of MongoDB, with their rights and passwords.
+    /// The users of MongoDB, with their rights and passwords, and the indexes of the audit log.
     MongoDbUsers,
     /// The certificate that every member of MongoDB shows.
     MongoDbCertificate,

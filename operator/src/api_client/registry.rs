@@ -4,6 +4,7 @@
 //! Every change is one update, guarded by what it relies on, so that it can be repeated and cannot undo what came between.
 
 use async_trait::async_trait;
+use flickrhub_job::store::CollectionName;
 use jiff::Timestamp;
 use mongodb::Collection;
 use mongodb::bson::{Bson, DateTime, Document, doc};
@@ -213,7 +214,7 @@ impl Registry {
     /// The clients in `database`.
     pub fn new(database: &mongodb::Database) -> Self {
         Self {
-            clients: database.collection("clients"),
+            clients: database.collection(CollectionName::Clients.name()),
         }
     }
 }

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use flickrhub_job::config::Login;
+use flickrhub_job::store::CollectionName;
 use futures::TryStreamExt;
 use mongodb::bson::{Bson, Document, doc};
 use tokio::time::timeout;
@@ -43,7 +44,9 @@ pub(super) async fn running(
 }
 
 async fn count(client: &mongodb::Client) -> Result<BTreeMap<String, u64>, RunningError> {
-    let jobs = client.database(MONGODB_DATABASE).collection::<Document>("jobs");
+    let jobs = client
+        .database(MONGODB_DATABASE)
+        .collection::<Document>(CollectionName::Jobs.name());
     let groups: Vec<Document> = jobs
         .aggregate([
             doc! { "$match": { "finished_at": null, "state": "running" } },

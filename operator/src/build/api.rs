@@ -80,6 +80,12 @@ fn deployment(hub: &ValidatedHub, secrets: &SecretsChecksums) -> Object {
             grace_seconds: GRACE_SECONDS,
         },
     );
+    if let Some(spec) = deployment.spec.as_mut() {
+        let (annotation, value) = labels::LEAVES_AUDIT_LOG;
+        let metadata = spec.template.metadata.get_or_insert_default();
+        let annotations = metadata.annotations.get_or_insert_default();
+        annotations.insert(annotation.to_owned(), value.to_owned());
+    }
     let pod = deployment
         .spec
         .as_mut()

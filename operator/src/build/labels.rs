@@ -17,6 +17,10 @@ pub(crate) const MANAGED_BY: (&str, &str) = ("app.kubernetes.io/managed-by", "fl
 /// The annotation with the namespace of the hub, on objects that have none of their own.
 pub(crate) const HUB_NAMESPACE: &str = "flickrhub.dev/hub-namespace";
 
+/// The annotation, with its value, of pods that leave the audit log's indexes to the operator, and so need no more than to add
+/// to the log.
+pub(crate) const LEAVES_AUDIT_LOG: (&str, &str) = ("flickrhub.dev/audit-log", "append-only");
+
 /// The label of the operator's own pods, as the chart and the manifests give it.
 pub(super) const OPERATOR: (&str, &str) = ("app.kubernetes.io/name", "flickrhub-operator");
 

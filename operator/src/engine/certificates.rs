@@ -97,7 +97,12 @@ pub async fn renew_mongodb(
     leaf: &Leaf,
     trust: &Trust,
 ) -> Renewal {
-    let desired = mongodb::Desired::of(hub, secrets, Size::settled(hub.mongodb.members));
+    let desired = mongodb::Desired::of(
+        hub,
+        secrets,
+        Size::settled(hub.mongodb.members),
+        mongodb::Rights::OwnRole,
+    );
     let tell = Server::MongoDb.hosts(hub).into_iter().map(|host| {
         let desired = &desired;
         async move {

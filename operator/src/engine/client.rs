@@ -19,6 +19,7 @@ use std::collections::BTreeSet;
 use flickrhub_job::config::Login;
 use flickrhub_job::scope::ScopeName;
 use flickrhub_job::signing_key::signing_key_bytes;
+use flickrhub_job::store::CollectionName;
 use hmac::{Hmac, KeyInit, Mac};
 use mongodb::Collection;
 use mongodb::bson::{Bson, DateTime, Document, doc};
@@ -289,7 +290,7 @@ async fn register(
     let mongodb = hub_database::connect(hub, app)?;
     let clients = mongodb
         .database(names::MONGODB_DATABASE)
-        .collection::<Document>("clients");
+        .collection::<Document>(CollectionName::Clients.name());
     let stored = find(&clients).await?;
     let rotated_at = stored.as_ref().and_then(|stored| stored.rotated_at);
     let change = compare(stored, desired.clone()).await?;

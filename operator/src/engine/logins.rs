@@ -86,7 +86,8 @@ impl Target {
             Part::MongoDb => {
                 let size = Size::of(live, &hub.names.mongodb(), hub.mongodb.members);
                 let secrets = secrets.mongodb.as_ref().map_err(lost)?;
-                Self::MongoDb(mongodb::Desired::of(hub, secrets, size))
+                let rights = mongodb::Rights::of(live, hub);
+                Self::MongoDb(mongodb::Desired::of(hub, secrets, size, rights))
             }
             Part::RabbitMq => {
                 let size = Size::of(live, &hub.names.rabbitmq(), hub.rabbitmq.replicas);

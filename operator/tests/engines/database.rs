@@ -4,10 +4,10 @@ use std::os::unix::fs::PermissionsExt as _;
 
 use flickrhub_job::config::Login;
 use flickrhub_operator::engine::Standard;
-use flickrhub_operator::engine::mongodb::{Desired, Timing, reconcile_desired};
+use flickrhub_operator::engine::mongodb::{Desired, Rights, Timing, reconcile_desired};
 use mongodb::Database;
 use mongodb::options::{ClientOptions, Credential, ServerAddress};
-use secrecy::SecretString;
+use secrecy::{ExposeSecret as _, SecretString};
 
 use crate::servers::{Folder, Server, free_ports, until_ready};
 
@@ -63,6 +63,7 @@ pub(crate) fn desired(ports: &[u16]) -> Desired {
             username: "flickrhub".to_owned(),
             password: SecretString::from("application's"),
         },
+        rights: Rights::OwnRole,
         timing: Timing::SWIFT,
         trust: None,
         standard: Standard::Complete,
@@ -77,10 +78,15 @@ pub(crate) async fn database(folder: &Folder) -> (Server, Database) {
     let server = start_member(folder, "mongod", port);
     let desired = desired(&[port]);
     until_ready(async || reconcile_desired(&desired).await).await;
+    (server, of_login(&desired, &desired.app))
+}
+
+/// The database of a set, as this user sees it.
+pub(crate) fn of_login(desired: &Desired, login: &Login) -> Database {
     let credential = Credential::builder()
-        .username("flickrhub".to_owned())
+        .username(login.username.clone())
         .source("admin".to_owned())
-        .password("application's".to_owned())
+        .password(login.password.expose_secret().to_owned())
         .build();
     let options = ClientOptions::builder()
         .hosts(vec![ServerAddress::parse(&desired.hosts[0]).expect("an address")])
@@ -88,5 +94,5 @@ pub(crate) async fn database(folder: &Folder) -> (Server, Database) {
         .credential(credential)
         .build();
     let client = mongodb::Client::with_options(options).expect("a client");
-    (server, client.database("flickrhub"))
+    client.database(&desired.database)
 }

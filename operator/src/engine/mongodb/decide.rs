@@ -84,24 +84,38 @@ impl fmt::Display for Account {
     }
 }
 
-/// What the primary says of a user.
+/// What the primary says of a user, or of the role of one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AccountState {
     /// It does not exist.
     Absent,
-    /// Its password or its roles are not the wanted ones.
+    /// Its password, roles or privileges are not the wanted ones.
     Differs,
     /// As wanted.
     AsWanted,
 }
 
-/// What the primary says of the users.
+/// What the primary says of the users, and of what they need.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Accounts {
     /// The administrator.
     pub admin: AccountState,
+    /// The role of the user of the API and the workers.
+    pub role: AccountState,
     /// The user of the API and the workers.
     pub app: AccountState,
+    /// Whether the audit log has the indexes that it should have. That user may create none there.
+    pub audit_log_is_indexed: bool,
+}
+
+impl Accounts {
+    /// Nothing is to be done.
+    pub const AS_WANTED: Self = Self {
+        admin: AccountState::AsWanted,
+        role: AccountState::AsWanted,
+        app: AccountState::AsWanted,
+        audit_log_is_indexed: true,
+    };
 }
 
 /// A change of the replica set.
@@ -126,6 +140,21 @@ pub enum Action {
         primary: String,
         /// The user.
         account: Account,
+    },
+    /// Create the role of the application's user.
+    CreateRole {
+        /// The primary.
+        primary: String,
+    },
+    /// Give that role the wanted privileges.
+    UpdateRole {
+        /// The primary.
+        primary: String,
+    },
+    /// Bring the indexes of the audit log to what they should be.
+    IndexAuditLog {
+        /// The primary.
+        primary: String,
     },
     /// Add a member. It copies the data first, and votes when it has done so.
     AddMember {
@@ -154,6 +183,9 @@ impl fmt::Display for Action {
             Self::Initiate { host } => write!(f, "initiate the replica set at {host}"),
             Self::CreateAccount { account, .. } => write!(f, "create {account}"),
             Self::UpdateAccount { account, .. } => write!(f, "set password and roles of {account}"),
+            Self::CreateRole { .. } => f.write_str("create the role of the application's user"),
+            Self::UpdateRole { .. } => f.write_str("set the privileges of the application's user"),
+            Self::IndexAuditLog { .. } => f.write_str("bring the indexes of the audit log in order"),
             Self::AddMember { host, .. } => write!(f, "add {host} to the replica set"),
             Self::RemoveMember { host, .. } => write!(f, "take {host} out of the replica set"),
             Self::SetTiming { .. } => f.write_str("set how soon another primary takes over"),
@@ -223,12 +255,8 @@ fn with_configuration(
     let (Ok([primary]), Some(accounts)) = (<[String; 1]>::try_from(primaries), observed.accounts) else {
         return Decision::Report(Finding::WaitForPrimary);
     };
-    for (account, state) in [(Account::Admin, accounts.admin), (Account::App, accounts.app)] {
-        match state {
-            AccountState::Absent => return Decision::Act(Action::CreateAccount { primary, account }),
-            AccountState::Differs => return Decision::Act(Action::UpdateAccount { primary, account }),
-            AccountState::AsWanted => {}
-        }
+    if let Some(action) = of_accounts(accounts, &primary) {
+        return Decision::Act(action);
     }
     let has: BTreeSet<&String> = configuration.hosts.iter().collect();
     let foreign: Vec<String> = has
@@ -250,6 +278,7 @@ fn with_configuration(
                 primary,
                 host: host.clone(),
             }),
+            None if !accounts.audit_log_is_indexed => Some(Action::IndexAuditLog { primary }),
             None => (configuration.timing != desired.timing && working(observed, &has) == has.len())
                 .then_some(Action::SetTiming { primary }),
         },
@@ -258,6 +287,35 @@ fn with_configuration(
         Some(action) => Decision::Heal(action, finding),
         None => Decision::Report(finding),
     }
+}
+
+/// What is to be done about the users before anything else. The role comes before the user that is given it. The audit log of
+/// a new hub is in order before there is somebody who writes it; that of another hub is put in order while the hub works.
+fn of_accounts(accounts: Accounts, primary: &str) -> Option<Action> {
+    let primary = || primary.to_owned();
+    let user = |account, state| match state {
+        AccountState::Absent => Some(Action::CreateAccount {
+            primary: primary(),
+            account,
+        }),
+        AccountState::Differs => Some(Action::UpdateAccount {
+            primary: primary(),
+            account,
+        }),
+        AccountState::AsWanted => None,
+    };
+    let role = match accounts.role {
+        AccountState::Absent => Some(Action::CreateRole { primary: primary() }),
+        AccountState::Differs => Some(Action::UpdateRole { primary: primary() }),
+        AccountState::AsWanted => None,
+    };
+    let is_new = accounts.app == AccountState::Absent && !accounts.audit_log_is_indexed;
+    let log = is_new.then(|| Action::IndexAuditLog { primary: primary() });
+    let admin = user(Account::Admin, accounts.admin);
+    admin
+        .or(log)
+        .or(role)
+        .or_else(|| user(Account::App, accounts.app))
 }
 
 /// What is known of the members that are wanted.

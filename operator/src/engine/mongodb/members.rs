@@ -9,13 +9,12 @@ use mongodb::error::{Error, ErrorKind};
 use mongodb::options::{AuthMechanism, ClientOptions, Credential, ServerAddress};
 use secrecy::{ExposeSecret, SecretString};
 
-use super::answers::{first_document, integer, read_configuration, same_roles, state_name, write_timing};
-use super::decide::{Account, AccountState, Accounts, Action, Member, MemberState, Observed, Role};
+use super::answers::{first_document, integer, read_configuration, state_name, write_timing};
+use super::decide::{Accounts, Action, Member, MemberState, Observed, Role};
 use super::roster::{SetView, read_status};
 use super::{Desired, ReplicaSet};
 use crate::engine::trust_file::tls_of;
 use crate::engine::{ACTION_TIMEOUT, OBSERVE_TIMEOUT};
-use crate::names;
 
 /// How long a connection to a member may take.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
@@ -33,6 +32,7 @@ const AUTHENTICATION_FAILED: i32 = 18;
 const ALREADY_INITIALIZED: i32 = 23;
 const INVALID_REPLICA_SET_CONFIG: i32 = 93;
 const NOT_YET_INITIALIZED: i32 = 94;
+pub(super) const ROLE_ALREADY_EXISTS: i32 = 51002;
 pub(super) const USER_ALREADY_EXISTS: i32 = 51003;
 pub(super) const USER_NOT_FOUND: i32 = 11;
 
@@ -100,57 +100,6 @@ impl<'a> Members<'a> {
         Ok(state)
     }
 
-    async fn observe_accounts(&self, primary: &str) -> Option<Accounts> {
-        let look = async {
-            let client = self.connect(primary, self.system())?;
-            let admin = self.look_at_account(&client, primary, Account::Admin).await?;
-            let app = self.look_at_account(&client, primary, Account::App).await?;
-            client.shutdown().immediate(true).await;
-            Ok::<_, ActionError>(Accounts { admin, app })
-        };
-        match tokio::time::timeout(OBSERVE_TIMEOUT, look).await {
-            Ok(Ok(accounts)) => Some(accounts),
-            Ok(Err(error)) => {
-                tracing::debug!(%error, "cannot look at the users of MongoDB");
-                None
-            }
-            Err(_) => None,
-        }
-    }
-
-    async fn look_at_account(
-        &self,
-        system: &Client,
-        primary: &str,
-        account: Account,
-    ) -> Result<AccountState, ActionError> {
-        let answer = system
-            .database("admin")
-            .run_command(doc! { "usersInfo": { "user": self.account_name(account), "db": "admin" } })
-            .await?;
-        let Some(user) = answer
-            .get_array("users")
-            .ok()
-            .and_then(|users| users.first()?.as_document())
-        else {
-            return Ok(AccountState::Absent);
-        };
-        if !same_roles(user, &self.roles(account)) {
-            return Ok(AccountState::Differs);
-        }
-        let login = self.connect(
-            primary,
-            credential(self.account_name(account), "admin", self.password(account)),
-        )?;
-        let outcome = login.database("admin").run_command(doc! { "ping": 1 }).await;
-        login.shutdown().immediate(true).await;
-        match outcome {
-            Ok(_) => Ok(AccountState::AsWanted),
-            Err(error) if is_refused(&error) => Ok(AccountState::Differs),
-            Err(error) => Err(error.into()),
-        }
-    }
-
     async fn initiate(&self, host: &str) -> Result<(), ActionError> {
         let members: Vec<Bson> = (0_i32..)
             .zip(self.desired.wanted())
@@ -171,20 +120,6 @@ impl<'a> Members<'a> {
             .await;
         client.shutdown().immediate(true).await;
         ignore(outcome, ALREADY_INITIALIZED)
-    }
-
-    async fn write_account(&self, command: &str, primary: &str, account: Account) -> Result<(), ActionError> {
-        let command = doc! {
-            command: self.account_name(account),
-            "pwd": self.password(account).expose_secret(),
-            "roles": self.roles(account),
-            "mechanisms": ["SCRAM-SHA-256"],
-            "writeConcern": { "w": "majority", "wtimeout": 4000 },
-        };
-        let client = self.connect(primary, self.system())?;
-        let outcome = client.database("admin").run_command(command).await;
-        client.shutdown().immediate(true).await;
-        ignore(outcome, USER_ALREADY_EXISTS)
     }
 
     /// Changes the configuration of the set. The server takes one change at a time, and none before most of the members have
@@ -293,32 +228,6 @@ impl<'a> Members<'a> {
         let key: String = self.desired.keyfile.expose_secret().split_whitespace().collect();
         credential("__system", "local", &SecretString::from(key))
     }
-
-    const fn password(&self, account: Account) -> &SecretString {
-        match account {
-            Account::Admin => &self.desired.admin_password,
-            Account::App => &self.desired.app.password,
-        }
-    }
-
-    pub(super) fn account_name(&self, account: Account) -> &str {
-        match account {
-            Account::Admin => names::MONGODB_ADMIN,
-            Account::App => &self.desired.app.username,
-        }
-    }
-
-    pub(super) fn roles(&self, account: Account) -> Vec<Bson> {
-        let database = self.desired.database.as_str();
-        let roles = match account {
-            Account::Admin => vec![("root", "admin")],
-            Account::App => vec![("readWrite", database), ("dbAdmin", database)],
-        };
-        roles
-            .into_iter()
-            .map(|(role, database)| Bson::Document(doc! { "role": role, "db": database }))
-            .collect()
-    }
 }
 
 impl ReplicaSet for Members<'_> {
@@ -334,10 +243,7 @@ impl ReplicaSet for Members<'_> {
             .iter()
             .find(|member| matches!(member.state, MemberState::Configured(_, Role::Primary)));
         let accounts = match primary {
-            Some(_) if self.desired.users_are_known => Some(Accounts {
-                admin: AccountState::AsWanted,
-                app: AccountState::AsWanted,
-            }),
+            Some(_) if self.desired.users_are_known => Some(Accounts::AS_WANTED),
             Some(primary) => self.observe_accounts(&primary.host).await,
             None => None,
         };
@@ -354,6 +260,9 @@ impl ReplicaSet for Members<'_> {
                 Action::UpdateAccount { primary, account } => {
                     self.write_account("updateUser", primary, *account).await
                 }
+                Action::CreateRole { primary } => self.write_role("createRole", primary).await,
+                Action::UpdateRole { primary } => self.write_role("updateRole", primary).await,
+                Action::IndexAuditLog { primary } => self.index_audit_log(primary).await,
                 Action::AddMember { primary, host } => {
                     self.reconfigure(primary, |configuration| add(configuration, host))
                         .await

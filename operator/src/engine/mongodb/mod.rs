@@ -1,4 +1,5 @@
-//! MongoDB: a replica set that is initiated once, its users, and its members when they become more or fewer.
+//! MongoDB: a replica set that is initiated once, its users with their role, the indexes of the audit log, and its members when
+//! they become more or fewer.
 //!
 //! The operator logs in to each member as the internal user `__system` with the key file, the only login that works on
 //! a member without users, and speaks to each member directly, because a replica set that is not initiated has no
@@ -8,14 +9,17 @@
 //!
 //! * after initiating: the members have a configuration, so nothing is initiated again;
 //! * after creating a user: the user exists with the password of the Secret, so it is left alone;
+//! * after creating the role, or the indexes of the audit log: both are as they should be, and the user that needs them follows;
 //! * after adding a member or taking one out: the configuration that the primary has is what counts, and the next member
 //!   follows when the set is whole again.
 
+mod accounts;
 mod answers;
 mod decide;
 mod finding;
 mod logins;
 mod members;
+mod rights;
 mod roster;
 #[cfg(test)]
 mod scaling;
@@ -29,6 +33,7 @@ pub use finding::Finding;
 use flickrhub_job::config::Login;
 use flickrhub_job::connection::trust::Trust;
 pub use members::{ActionError, Members};
+pub use rights::Rights;
 use secrecy::SecretString;
 
 use super::roster::Roster;
@@ -77,19 +82,22 @@ pub struct Desired {
     pub admin_password: SecretString,
     /// The application's user.
     pub app: Login,
+    /// What it may do.
+    pub rights: Rights,
     /// The authorities by which the members are known; without any, there is no TLS.
     pub trust: Option<Trust>,
     /// How soon another primary takes over.
     pub timing: Timing,
     /// What it takes to be ready.
     pub standard: Standard,
-    /// Whether the users were found as they should be a short time ago, and need not be looked at.
+    /// Whether the users, their role and the audit log's indexes were found as they should be a short time ago, and need
+    /// not be looked at.
     pub users_are_known: bool,
 }
 
 impl Desired {
     /// What a hub wants.
-    pub fn of(hub: &ValidatedHub, secrets: &MongoDbSecrets, size: Size) -> Self {
+    pub fn of(hub: &ValidatedHub, secrets: &MongoDbSecrets, size: Size, rights: Rights) -> Self {
         Self {
             hosts: hub
                 .names
@@ -103,6 +111,7 @@ impl Desired {
             keyfile: secrets.keyfile.clone(),
             admin_password: secrets.admin_password.clone(),
             app: secrets.app.clone(),
+            rights,
             trust: hub.trust.clone(),
             timing: Timing::SWIFT,
             standard: Standard::of(hub.was_ready(Part::MongoDb)),

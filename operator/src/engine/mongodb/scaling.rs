@@ -85,10 +85,6 @@ impl Simulated {
             };
             MemberState::Configured(configuration.clone(), role)
         };
-        let accounts = Accounts {
-            admin: AccountState::AsWanted,
-            app: AccountState::AsWanted,
-        };
         Observed {
             members: (0..pods)
                 .map(|index| Member {
@@ -96,7 +92,7 @@ impl Simulated {
                     state: state(index),
                 })
                 .collect(),
-            accounts: self.primary.map(|_| accounts),
+            accounts: self.primary.map(|_| Accounts::AS_WANTED),
         }
     }
 
@@ -157,6 +153,7 @@ fn desired(pods: usize, kept: usize) -> Desired {
             username: "flickrhub".to_owned(),
             password: SecretString::from("app"),
         },
+        rights: Rights::OwnRole,
         timing: Timing::SWIFT,
         trust: None,
         standard: Standard::Serving,

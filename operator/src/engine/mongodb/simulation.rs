@@ -20,6 +20,7 @@ fn desired(standard: Standard) -> Desired {
             username: "flickrhub".to_owned(),
             password: SecretString::from("app"),
         },
+        rights: Rights::OwnRole,
         timing: Timing::SWIFT,
         trust: None,
         standard,
@@ -58,10 +59,7 @@ fn observed(states: [MemberState; 3], accounts: Option<Accounts>) -> Observed {
     }
 }
 
-const AS_WANTED: Option<Accounts> = Some(Accounts {
-    admin: AccountState::AsWanted,
-    app: AccountState::AsWanted,
-});
+const AS_WANTED: Option<Accounts> = Some(Accounts::AS_WANTED);
 
 fn reason(decision: Decision<Action, Finding>) -> (&'static str, bool) {
     match decision {
@@ -193,7 +191,13 @@ fn each_state_has_its_finding() {
 
 #[test]
 fn users_are_created_as_soon_as_there_is_a_primary() {
-    let accounts = |admin, app| Some(Accounts { admin, app });
+    let accounts = |admin, app| {
+        Some(Accounts {
+            admin,
+            app,
+            ..Accounts::AS_WANTED
+        })
+    };
     let starting = |accounts| {
         let states = [configured(Role::Primary), other("STARTUP2"), other("STARTUP2")];
         decide(&observed(states, accounts), &desired(Standard::Complete))
@@ -212,6 +216,63 @@ fn users_are_created_as_soon_as_there_is_a_primary() {
             primary: primary(),
             account: Account::App
         })
+    );
+}
+
+#[test]
+fn the_role_comes_before_its_user_and_the_log_of_a_new_hub_before_whoever_writes_it() {
+    let starting = |accounts| {
+        let states = [configured(Role::Primary), other("STARTUP2"), other("STARTUP2")];
+        decide(&observed(states, Some(accounts)), &desired(Standard::Complete))
+    };
+    let primary = || HOSTS[0].to_owned();
+    let new = Accounts {
+        admin: AccountState::AsWanted,
+        role: AccountState::Absent,
+        app: AccountState::Absent,
+        audit_log_is_indexed: false,
+    };
+    assert_eq!(
+        starting(new),
+        Decision::Act(Action::IndexAuditLog { primary: primary() })
+    );
+    let new = Accounts {
+        audit_log_is_indexed: true,
+        ..new
+    };
+    assert_eq!(
+        starting(new),
+        Decision::Act(Action::CreateRole { primary: primary() })
+    );
+    let of_before = Accounts {
+        role: AccountState::Differs,
+        app: AccountState::Differs,
+        ..Accounts::AS_WANTED
+    };
+    assert_eq!(
+        starting(of_before),
+        Decision::Act(Action::UpdateRole { primary: primary() })
+    );
+}
+
+#[test]
+fn the_log_of_a_hub_that_works_is_put_in_order_while_it_works() {
+    let accounts = Accounts {
+        audit_log_is_indexed: false,
+        ..Accounts::AS_WANTED
+    };
+    let states = [
+        configured(Role::Primary),
+        configured(Role::Secondary),
+        MemberState::Unreachable("down".to_owned()),
+    ];
+    let decision = decide(&observed(states, Some(accounts)), &desired(Standard::Serving));
+    assert!(
+        matches!(
+            decision,
+            Decision::Heal(Action::IndexAuditLog { .. }, Finding::Degraded { .. })
+        ),
+        "{decision:?}"
     );
 }
 
@@ -312,10 +373,30 @@ impl Simulated {
             Action::SetTiming { .. } => panic!("the wanted timing is set again"),
             Action::CreateAccount { account, .. } | Action::UpdateAccount { account, .. } => {
                 assert!(self.primary().is_some(), "users are written on a primary");
+                let accounts = &mut self.accounts;
                 match account {
-                    Account::Admin => self.accounts.admin = AccountState::AsWanted,
-                    Account::App => self.accounts.app = AccountState::AsWanted,
+                    Account::Admin => accounts.admin = AccountState::AsWanted,
+                    Account::App => {
+                        assert_eq!(
+                            accounts.role,
+                            AccountState::AsWanted,
+                            "a user is given a role that is not there"
+                        );
+                        assert!(
+                            accounts.app != AccountState::Absent || accounts.audit_log_is_indexed,
+                            "a log is written whose entries do not expire"
+                        );
+                        accounts.app = AccountState::AsWanted;
+                    }
                 }
+            }
+            Action::CreateRole { .. } | Action::UpdateRole { .. } => {
+                assert!(self.primary().is_some(), "a role is written on a primary");
+                self.accounts.role = AccountState::AsWanted;
+            }
+            Action::IndexAuditLog { .. } => {
+                assert!(self.primary().is_some(), "indexes are made on a primary");
+                self.accounts.audit_log_is_indexed = true;
             }
         }
     }
@@ -333,7 +414,7 @@ impl Simulated {
 
     fn tick(&mut self, standard: Standard, fate: Fate) -> Decision<Action, Finding> {
         let decision = decide(&self.observe(), &desired(standard));
-        if let (Decision::Act(action), Fate::Done) = (&decision, fate) {
+        if let (Decision::Act(action) | Decision::Heal(action, _), Fate::Done) = (&decision, fate) {
             self.perform(action);
         }
         self.heartbeat();
@@ -357,7 +438,7 @@ proptest! {
     #[test]
     fn whatever_happens_a_set_is_initiated_at_most_once_and_ends_healthy(
         disks in prop::array::uniform3(disk()),
-        accounts in (account_state(), account_state()),
+        accounts in (account_state(), account_state(), account_state(), any::<bool>()),
         schedule in prop::collection::vec((prop::array::uniform3(any::<bool>()), any::<bool>()), 0..30),
         was_ready in any::<bool>(),
     ) {
@@ -365,7 +446,12 @@ proptest! {
         let mut set = Simulated {
             disks,
             up: [true; 3],
-            accounts: Accounts { admin: accounts.0, app: accounts.1 },
+            accounts: Accounts {
+                admin: accounts.0,
+                role: accounts.1,
+                app: accounts.2,
+                audit_log_is_indexed: accounts.3,
+            },
             initiations: 0,
         };
         for (up, done) in schedule {

@@ -5,6 +5,7 @@
 
 use std::time::Duration;
 
+use flickrhub_job::store::CollectionName;
 use futures::TryStreamExt as _;
 use mongodb::bson::{Bson, Document, doc};
 use mongodb::options::{CollectionOptions, ReadConcern};
@@ -41,12 +42,12 @@ pub enum Field {
 }
 
 const USERS: Place = Place {
-    collection: "users",
+    collection: CollectionName::Users.name(),
     context: "_id",
     fields: &[Field::At("token"), Field::At("token_secret")],
 };
 const CLIENTS: Place = Place {
-    collection: "clients",
+    collection: CollectionName::Clients.name(),
     context: "_id",
     fields: &[
         Field::At("webhook_secret"),
@@ -59,7 +60,7 @@ const CLIENTS: Place = Place {
 };
 /// They live for an hour, and are exchanged all the same: one rule for everything.
 const OAUTH_REQUESTS: Place = Place {
-    collection: "oauth_requests",
+    collection: CollectionName::OauthRequests.name(),
     context: "client_id",
     fields: &[Field::At("secret")],
 };
