@@ -1,5 +1,6 @@
 //! What the processes tell about themselves: logs, traces, metrics and health.
 
+mod hurried_stream;
 pub mod lifecycle;
 mod logging;
 pub mod metrics;

@@ -132,6 +132,9 @@ mod tests {
     use std::sync::atomic::AtomicUsize;
 
     use super::*;
+    use crate::config::{RabbitConfig, RedisConfig};
+    use crate::connection::rabbitmq::Rabbit;
+    use crate::connection::redis::Redis;
 
     fn with_redis_down() -> Readiness {
         Readiness::new()
@@ -170,6 +173,49 @@ mod tests {
         });
         join_all((0..100).map(|_| readiness.failing())).await;
         assert!(asked.load(Ordering::Relaxed) < 10);
+    }
+
+    #[tokio::test]
+    async fn what_the_clients_of_the_data_tier_say_is_not_told() {
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let password = std::env::temp_dir().join(format!("flickrhub-readiness-{}", std::process::id()));
+        std::fs::write(&password, "hunter2").unwrap_or_else(|error| panic!("{error}"));
+        // Where nobody listens.
+        let rabbit: RabbitConfig = serde_json::from_value(json!({
+            "hosts": ["127.0.0.1:1"], "vhost": "/", "username": "flickrhub", "passwordFile": &password,
+            "quorumGroupSize": 1,
+        }))
+        .unwrap_or_else(|error| panic!("{error}"));
+        let redis: RedisConfig = serde_json::from_value(json!({
+            "sentinels": ["127.0.0.1:1"], "masterName": "flickrhub", "passwordFile": &password, "keyPrefix": "fh:",
+        }))
+        .unwrap_or_else(|error| panic!("{error}"));
+        let readiness = Readiness::new()
+            .with("rabbitmq", move || {
+                let config = rabbit.clone();
+                async move {
+                    Rabbit::connect(&config)
+                        .await
+                        .map(|_| ())
+                        .map_err(CheckFailed::new)
+                }
+            })
+            .with("redis", move || {
+                let config = redis.clone();
+                async move {
+                    Redis::connect(&config)
+                        .await
+                        .map(|_| ())
+                        .map_err(CheckFailed::new)
+                }
+            });
+        let answer = report(&readiness.failing().await);
+        let body = axum::body::to_bytes(answer.into_body(), 4096).await;
+        let body: Option<serde_json::Value> = body.ok().and_then(|body| serde_json::from_slice(&body).ok());
+        assert_eq!(
+            body,
+            Some(json!({"status": "not ready", "failing": ["rabbitmq", "redis"]}))
+        );
     }
 
     #[test]

@@ -1,7 +1,8 @@
 //! The port for metrics and health, apart from the API's, so that it is open to the cluster and not to clients.
 //!
 //! It is served over TLS where there is a certificate. Handshakes go on beside each other, bounded in number and time, so
-//! that nobody who can reach the port keeps the kubelet from asking.
+//! that nobody who can reach the port keeps the kubelet from asking. A connection whose client is slow to ask, or to take its
+//! answer, is given up ([`HURRY`]).
 
 use std::io;
 use std::net::SocketAddr;
@@ -22,6 +23,7 @@ use tokio_rustls::server::TlsStream;
 use tracing::{debug, error, warn};
 
 use super::Readiness;
+use super::hurried_stream::{HurriedListener, Hurry};
 use crate::config::TlsFiles;
 use crate::serving_certificate::ServingCertificate;
 
@@ -31,6 +33,11 @@ pub const METRICS_PORT: u16 = 9090;
 const HANDSHAKE_WITHIN: Duration = Duration::from_secs(3);
 /// Handshakes at the same time; the next client waits.
 const MAX_HANDSHAKES: usize = 64;
+/// How long a client has for a request with its answer. Prometheus asks again on the same connection after 30 or 60 s.
+const HURRY: Hurry = Hurry {
+    first: Duration::from_secs(15),
+    later: Duration::from_secs(75),
+};
 /// The pause after an accept that failed; most likely the file descriptors are used up.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
@@ -46,7 +53,7 @@ pub async fn serve(
     tls: Option<&TlsFiles>,
 ) -> io::Result<()> {
     let Some(files) = tls else {
-        let listener = TcpListener::bind(address).await?;
+        let listener = HurriedListener::new(TcpListener::bind(address).await?, HURRY);
         return axum::serve(listener, routes(registry, readiness)).await;
     };
     let certificate = ServingCertificate::load(files).map_err(io::Error::other)?;
@@ -68,7 +75,7 @@ pub async fn serve_secured(
 ) -> io::Result<()> {
     let acceptor = certificate.acceptor().map_err(io::Error::other)?;
     let listener = SecuredListener::new(TcpListener::bind(address).await?, acceptor);
-    axum::serve(listener, routes(registry, readiness)).await
+    axum::serve(HurriedListener::new(listener, HURRY), routes(registry, readiness)).await
 }
 
 fn routes(registry: Registry, readiness: Readiness) -> Router {
@@ -151,6 +158,8 @@ impl Listener for SecuredListener {
 #[cfg(test)]
 #[expect(clippy::expect_used, reason = "a test fails by panicking")]
 mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
     use super::*;
     use crate::serving_certificate::tests::{another, files, write};
 
@@ -202,5 +211,69 @@ mod tests {
         assert!(stranger.send().await.is_err(), "another authority");
         let plain = client(&certificate).get(format!("http://localhost:{port}/metrics"));
         assert!(plain.send().await.is_err(), "not plain");
+        let mut plain = TcpStream::connect(address).await.expect("a connection");
+        let asked = plain
+            .write_all(b"GET /metrics HTTP/1.1\r\nhost: hub\r\n\r\n")
+            .await;
+        asked.expect("sent");
+        let said = until_it_ends(&mut plain).await;
+        // An alert of TLS (RFC 8446, section 6) has seven bytes and says which kind of message was not understood.
+        assert!(
+            said.len() <= 7 && said.first().is_none_or(|kind| *kind == 21),
+            "{said:?}"
+        );
+    }
+
+    /// What the server says until it closes the connection.
+    async fn until_it_ends(stream: &mut TcpStream) -> Vec<u8> {
+        let mut said = Vec::new();
+        // A reset ends it as well.
+        let _ = timeout(Duration::from_secs(10), stream.read_to_end(&mut said))
+            .await
+            .expect("it is closed");
+        said
+    }
+
+    #[tokio::test]
+    async fn slow_clients_lose_their_connections_and_others_are_served_meanwhile() {
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let hurry = Hurry {
+            first: Duration::from_secs(1),
+            later: Duration::from_secs(1),
+        };
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let address = listener.local_addr().expect("an address");
+        let app = routes(Registry::new(), Readiness::new());
+        tokio::spawn(async move { axum::serve(HurriedListener::new(listener, hurry), app).await });
+
+        let mut slow = Vec::new();
+        for said in ["", "GET /metrics HTTP/1.1\r\nhost: hub\r\nx: "] {
+            let mut stream = TcpStream::connect(address).await.expect("a connection");
+            stream.write_all(said.as_bytes()).await.expect("sent");
+            let (mut reader, mut writer) = stream.into_split();
+            tokio::spawn(async move {
+                while !said.is_empty() && writer.write_all(b"y").await.is_ok() {
+                    tokio::time::sleep(Duration::from_millis(50)).await;
+                }
+                // Held open until the server closes it.
+                std::future::pending::<()>().await;
+            });
+            slow.push(tokio::spawn(async move {
+                let mut said = Vec::new();
+                let _ = reader.read_to_end(&mut said).await;
+                said
+            }));
+        }
+        let client = reqwest::Client::new();
+        for path in ["metrics", "healthz", "readyz"] {
+            let answer = client.get(format!("http://{address}/{path}")).send().await;
+            assert_eq!(answer.expect("an answer").status(), 200, "{path}");
+        }
+        for connection in slow {
+            let said = timeout(Duration::from_secs(10), connection)
+                .await
+                .expect("it is closed");
+            assert_eq!(said.expect("it was read"), b"", "without an answer");
+        }
     }
 }
