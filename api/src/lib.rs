@@ -25,6 +25,7 @@
 //! | [`callback_endpoint`] | callback addresses that are refused because they are disabled |
 //! | [`cursor`] | pages of a list |
 //! | [`prefer`] | how long a client is willing to wait |
+//! | [`patience`] | how long a client is waited for |
 //! | [`seats`] | how many requests may last |
 //! | [`data_tier`] | MongoDB, Redis and Vault as the API uses them |
 //! | [`state`] | what handlers can reach |
@@ -48,6 +49,7 @@ pub mod idempotency;
 pub mod middleware;
 pub mod openapi;
 pub mod order;
+pub mod patience;
 pub mod prefer;
 pub mod problem;
 pub mod rate_limit;

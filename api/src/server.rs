@@ -52,10 +52,16 @@ pub const FLICKR_TIMEOUTS: Timeouts = Timeouts {
 pub fn app(state: AppState) -> Result<Router, serde_json::Error> {
     let document: Arc<str> = openapi::text()?.into();
     let (api, _) = routes::documented(openapi::preamble()).split_for_parts();
-    Ok(api
+    let routes = api
         .merge(routes::docs::router(document))
         .fallback(async || Problem::RouteNotFound)
-        .method_not_allowed_fallback(async || Problem::MethodNotAllowed)
+        .method_not_allowed_fallback(async || Problem::MethodNotAllowed);
+    Ok(surrounded(routes, state))
+}
+
+/// The routes behind every middleware.
+fn surrounded(routes: Router<AppState>, state: AppState) -> Router {
+    routes
         // The last one is the outermost.
         .layer(from_fn_with_state(state.clone(), wait))
         .layer(from_fn(body))
@@ -66,7 +72,7 @@ pub fn app(state: AppState) -> Result<Router, serde_json::Error> {
         .layer(from_fn_with_state(state.clone(), audit))
         .layer(from_fn_with_state(state.clone(), trace))
         .layer(from_fn_with_state(state.clone(), draining))
-        .with_state(state))
+        .with_state(state)
 }
 
 /// What answers a client for whose connection there is no place.
@@ -139,6 +145,7 @@ async fn serve_at(
         app: app(state.clone()).map_err(io::Error::other)?,
         full: full(state.clone()),
         places: Places::new(state.config.api.max_connections, state.metrics.clone()),
+        patience: state.patience,
     };
     tracing::info!(address = %listener.local_addr()?, tls = secured.is_some(), "serving");
     let (closing, mut closed) = watch::channel(false);

@@ -16,7 +16,6 @@ use flickrhub_job::telemetry::{Metrics, Readiness};
 use flickrhub_job::vault::TransitKey;
 use jiff::Timestamp;
 use secrecy::SecretString;
-use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::Instrument;
@@ -24,11 +23,14 @@ use tracing::Instrument;
 use crate::audit::{AuditLog, AuditSink};
 use crate::auth::{Authenticator, KeyDirectory, StoredKey};
 use crate::data_tier::{DataTier, dependencies, readiness};
+use crate::patience::Patience;
 use crate::problem::Problem;
 use crate::seats::Seats;
 
 /// The most photos that are received at the same time: each takes up to 4 MiB of memory.
 const MAX_UPLOADS: usize = 32;
+/// Of these, the most of one client: a photo may take as long as its sender is slow, and others are to be served meanwhile.
+const MAX_UPLOADS_OF_CLIENT: usize = 24;
 
 /// The most requests that wait for a job at the same time. Each costs a connection and some kilobytes, and a look into
 /// MongoDB every five seconds; beyond them requests are answered at once.
@@ -60,12 +62,14 @@ pub struct Shared {
     pub flickr: FlickrClient,
     /// The instruments.
     pub metrics: Metrics,
+    /// How long a client is waited for.
+    pub patience: Patience,
     /// Whether requests are to be sent here.
     pub readiness: Readiness,
     /// Whether the parts of the data tier answer.
     pub dependencies: Readiness,
-    /// One permit for each photo that is received at the same time.
-    pub uploads: Arc<Semaphore>,
+    /// One place for each photo that is received at the same time.
+    pub uploads: Seats,
     /// One place for each request that waits for a job to end.
     pub waits: Seats,
     /// One place for each stream of events.
@@ -74,6 +78,26 @@ pub struct Shared {
     pub stopping: CancellationToken,
     data: DataTierSlot,
     tasks: TaskTracker,
+}
+
+/// What a state is made of.
+pub struct Parts {
+    /// The configuration.
+    pub config: Config,
+    /// What users and clients may ask of the hub.
+    pub limits: LiveLimits,
+    /// The client of Flickr's OAuth endpoints.
+    pub flickr: FlickrClient,
+    /// The instruments.
+    pub metrics: Metrics,
+    /// The data tier, which may still be connecting.
+    pub data: DataTierSlot,
+    /// Where API keys are looked up.
+    pub keys: Arc<dyn KeyDirectory>,
+    /// Where the audit log is written.
+    pub audit: Arc<dyn AuditSink>,
+    /// How long a client is waited for.
+    pub patience: Patience,
 }
 
 impl Deref for AppState {
@@ -95,17 +119,42 @@ impl AppState {
         data: DataTierSlot,
         keys: Arc<dyn KeyDirectory>,
     ) -> Self {
-        Self(Arc::new(Shared {
-            callback_policy: AddressPolicy::new(config.callbacks.allowed_networks.clone()),
-            authenticator: Authenticator::new(keys),
-            audit: AuditLog::new(Arc::new(data.clone()), metrics.audit_entries.clone()),
+        Self::of(Parts {
+            audit: Arc::new(data.clone()),
+            patience: Patience::default(),
             config,
             limits,
             flickr,
             metrics,
+            data,
+            keys,
+        })
+    }
+
+    /// A state of these parts. Must be called within a Tokio runtime.
+    pub fn of(parts: Parts) -> Self {
+        let Parts {
+            config,
+            limits,
+            flickr,
+            metrics,
+            data,
+            keys,
+            audit,
+            patience,
+        } = parts;
+        Self(Arc::new(Shared {
+            callback_policy: AddressPolicy::new(config.callbacks.allowed_networks.clone()),
+            authenticator: Authenticator::new(keys),
+            audit: AuditLog::new(audit, metrics.audit_entries.clone()),
+            config,
+            limits,
+            flickr,
+            metrics,
+            patience,
             readiness: readiness(&data),
             dependencies: dependencies(&data),
-            uploads: Arc::new(Semaphore::new(MAX_UPLOADS)),
+            uploads: Seats::new(MAX_UPLOADS, MAX_UPLOADS_OF_CLIENT),
             waits: Seats::new(MAX_WAITS, MAX_WAITS_OF_CLIENT),
             streams: Seats::new(MAX_STREAMS, MAX_STREAMS_OF_CLIENT),
             stopping: CancellationToken::new(),

@@ -1,7 +1,6 @@
 //! A JSON body.
 
 use std::error::Error;
-use std::time::Duration;
 
 use axum::body::Body;
 use axum::extract::{FromRequest, OptionalFromRequest, Request};
@@ -11,15 +10,14 @@ use http_body_util::{BodyExt, LengthLimitError, Limited};
 use hyper::body::Body as _;
 use serde::de::DeserializeOwned;
 use serde_json::error::Category;
+use tokio::time::Instant;
 
 use super::MediaType;
 use crate::auth::signature::digest::is_mismatch;
+use crate::patience::Patience;
 use crate::problem::Problem;
 use crate::state::AppState;
 use crate::validate::Argument;
-
-/// How long the next piece of a body may take. The time limit of the request bounds the whole.
-const IDLE: Duration = Duration::from_secs(10);
 
 /// A JSON body of the shape `T`, at most as long as the configuration allows.
 #[derive(Debug)]
@@ -38,7 +36,7 @@ impl<T: DeserializeOwned> FromRequest<AppState> for JsonBody<T> {
         if declared.is_some_and(|length| length > limit) {
             return Err(Problem::BodyTooLarge { limit, field: None });
         }
-        let bytes = read(request.into_body(), limit, IDLE).await?;
+        let bytes = read(request.into_body(), limit, state.patience).await?;
         parse_json(&bytes).map(Self)
     }
 }
@@ -57,15 +55,23 @@ impl<T: DeserializeOwned> OptionalFromRequest<AppState> for JsonBody<T> {
     }
 }
 
-/// The whole body, unless it is longer than `limit` bytes or nothing comes for `idle`.
-async fn read(body: Body, limit: u64, idle: Duration) -> Result<Bytes, Problem> {
+/// The whole body, unless it is longer than `limit` bytes, or its client is slower than there is patience for.
+async fn read(body: Body, limit: u64, patience: Patience) -> Result<Bytes, Problem> {
     let mut body = Limited::new(body, usize::try_from(limit).unwrap_or(usize::MAX));
+    let deadline = Instant::now() + patience.body;
     let mut first = Bytes::new();
     let mut rest = BytesMut::new();
-    while let Some(frame) = tokio::time::timeout(idle, body.frame())
-        .await
-        .map_err(|_| Problem::BodyIncomplete)?
-    {
+    loop {
+        let now = Instant::now();
+        // What is ready comes through a time limit that is over.
+        if now >= deadline {
+            return Err(Problem::BodyIncomplete);
+        }
+        let until = deadline.min(now + patience.body_piece);
+        let next = tokio::time::timeout_at(until, body.frame()).await;
+        let Some(frame) = next.map_err(|_| Problem::BodyIncomplete)? else {
+            break;
+        };
         let frame = frame.map_err(|error| problem_of_body(error.as_ref(), limit))?;
         match frame.into_data() {
             // Most bodies come in one piece, which is then not copied.
@@ -167,6 +173,8 @@ fn finding<'a>(text: &'a str, path: &'a str) -> (&'a str, String) {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use serde::Deserialize;
 
     use super::*;
@@ -260,20 +268,38 @@ mod tests {
             let pieces = (0..count).map(|_| Ok::<_, std::io::Error>(Bytes::from_static(b"abc")));
             Body::from_stream(futures::stream::iter(pieces))
         };
-        assert_eq!(read(body(1), 9, IDLE).await, Ok(Bytes::from_static(b"abc")));
-        assert_eq!(read(body(3), 9, IDLE).await, Ok(Bytes::from_static(b"abcabcabc")));
+        let read = async |count| read(body(count), 9, Patience::default()).await;
+        assert_eq!(read(1).await, Ok(Bytes::from_static(b"abc")));
+        assert_eq!(read(3).await, Ok(Bytes::from_static(b"abcabcabc")));
         let too_large = Problem::BodyTooLarge {
             limit: 9,
             field: None,
         };
-        assert_eq!(read(body(4), 9, IDLE).await, Err(too_large));
+        assert_eq!(read(4).await, Err(too_large));
     }
 
     #[tokio::test]
     async fn a_body_that_stands_still_is_given_up() {
         let body = Body::from_stream(futures::stream::pending::<Result<Bytes, std::io::Error>>());
+        let patience = Patience {
+            body_piece: Duration::from_millis(10),
+            ..Patience::default()
+        };
+        assert_eq!(read(body, 9, patience).await, Err(Problem::BodyIncomplete));
+    }
+
+    #[tokio::test]
+    async fn a_body_that_drips_is_given_up_in_the_end() {
+        let drip = futures::stream::unfold((), |()| async {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+            Some((Ok::<_, std::io::Error>(Bytes::from_static(b"a")), ()))
+        });
+        let patience = Patience {
+            body: Duration::from_millis(50),
+            ..Patience::default()
+        };
         assert_eq!(
-            read(body, 9, Duration::from_millis(10)).await,
+            read(Body::from_stream(drip), u64::MAX, patience).await,
             Err(Problem::BodyIncomplete)
         );
     }

@@ -140,7 +140,7 @@ kinds! {
     Problem::QueueFull { .. } => "queue_full", SERVICE_UNAVAILABLE, "The queue is full",
         "The queue holds `limits.bufferPerQueue` jobs that are not finished. `Retry-After` estimates when one will be.";
     Problem::TooManyUploads => "too_many_uploads", SERVICE_UNAVAILABLE, "Too many photos are being received",
-        "This process receives as many photos as it has memory for. Nothing was stored; try again after `Retry-After`.";
+        "This process receives as many photos as it has memory for, or as many of this client as leave room to others. Nothing was stored; try again after `Retry-After`.";
     Problem::TooManyConnections => "too_many_connections", SERVICE_UNAVAILABLE, "Too many connections are open",
         "This process has `api.maxConnections` connections open. Use connections again, and close those that are not needed. Over TLS the connection is closed without an answer instead.";
     Problem::AuthorisationUnknown => "authorisation_unknown", NOT_FOUND,

@@ -135,7 +135,7 @@ pub enum Problem {
         /// Whether the request has an idempotency key, so that it can be sent again without a second effect.
         repeatable: bool,
     },
-    /// This process receives as many photos as it has memory for.
+    /// This process receives as many photos as it has memory for, or as many as one client may send.
     TooManyUploads,
     /// This process has as many connections open as it may have.
     TooManyConnections,

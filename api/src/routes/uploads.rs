@@ -176,15 +176,16 @@ async fn run(
 ) -> Result<Accepted, Problem> {
     let limit = state.config.api.max_upload_bytes;
     check_headers(request.headers(), limit)?;
-    let permit = Arc::clone(&state.uploads)
-        .try_acquire_owned()
-        .map_err(|_| Problem::TooManyUploads)?;
+    let seat = state
+        .uploads
+        .take(&sender.caller.client_id)
+        .ok_or(Problem::TooManyUploads)?;
     let work = state.clone();
     // When the client goes away, reading the form fails, and what was stored is deleted.
     state
         .to_the_end(async move {
             let answer = receive_and_accept(&work, sender, kind, request).await;
-            drop(permit);
+            drop(seat);
             Ok(Accepted::new(&work, answer?).await)
         })
         .await
@@ -209,7 +210,8 @@ async fn receive_and_accept(
         key: sender.key.as_ref(),
     };
     let limit = state.config.api.max_upload_bytes;
-    let received = receive(request, UploadFields::new(kind), &admission, limit).await?;
+    let (fields, idle) = (UploadFields::new(kind), state.patience.photo_piece);
+    let received = receive(request, fields, &admission, limit, idle).await?;
     fail_point!("accept/after-photo");
     let photo = received.photo.clone();
     let outcome = order_and_accept(state, sender, (queue, method), received).await;

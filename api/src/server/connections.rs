@@ -4,10 +4,11 @@
 //!
 //! | what it is slow with | time |
 //! | --- | --- |
-//! | the headers of the first request on a connection | [`FIRST_HEADERS_WITHIN`] |
-//! | the headers of a later one, counted from the answer before | [`HEADERS_WITHIN`] |
+//! | the handshake of TLS | [`Patience::first_headers`] |
+//! | the headers of the first request on a connection | the same again |
+//! | the headers of a later one, counted from the answer before | [`Patience::headers`] |
 //! | the body | see [`crate::extract`] and [`crate::upload`] |
-//! | taking the answer, or a piece of it | [`ANSWER_PROGRESS`] |
+//! | taking the answer, or a piece of it | [`Patience::answer`] |
 //!
 //! There may be so many connections and no more ([`super::places`]). Whoever comes then is told so over plain HTTP, and over
 //! TLS is closed: a handshake costs more than an answer.
@@ -36,18 +37,12 @@ use tower::ServiceExt;
 use super::places::{Places, Port};
 use super::stream::ImpatientStream;
 use crate::address::Peer;
+use crate::patience::Patience;
 
-/// How long the headers of the next request may take. Longer than an ingress keeps an unused connection (60 s), so that
-/// it is never the server that closes one on which a request is already on its way.
-const HEADERS_WITHIN: Duration = Duration::from_secs(75);
-/// How long the headers of the first request may take.
-const FIRST_HEADERS_WITHIN: Duration = Duration::from_secs(15);
 /// The most headers of a request.
 const MAX_HEADERS: usize = 100;
 /// The most bytes that the headers of a request may have.
 const MAX_HEADER_BYTES: usize = 64 * 1024;
-/// How long an answer may make no progress.
-const ANSWER_PROGRESS: Duration = Duration::from_secs(30);
 /// How long whoever is one too many has to ask and to hear so.
 const TURNED_AWAY_WITHIN: Duration = Duration::from_secs(2);
 /// The pause after an accept that failed; most likely the file descriptors are used up.
@@ -78,6 +73,8 @@ pub(super) struct Answers {
     pub(super) full: Router,
     /// The places for connections.
     pub(super) places: Places,
+    /// How long clients are waited for.
+    pub(super) patience: Patience,
 }
 
 /// Accepts until `stop` resolves, then waits until every connection has answered the request it is in.
@@ -87,7 +84,12 @@ pub(super) async fn serve(
     answers: Answers,
     stop: impl Future<Output = ()>,
 ) {
-    let Answers { app, full, places } = answers;
+    let Answers {
+        app,
+        full,
+        places,
+        patience,
+    } = answers;
     let connections = TaskTracker::new();
     let (closing, closed) = watch::channel(false);
     let mut stop = pin!(stop);
@@ -97,7 +99,7 @@ pub(super) async fn serve(
                 Ok((stream, address)) => {
                     let peer = Peer(address.ip());
                     if let Some(place) = places.take(Port::Http) {
-                        let connection = connection(stream, peer, app.clone(), closed.clone());
+                        let connection = connection(stream, peer, app.clone(), patience, closed.clone());
                         connections.spawn(kept(place, connection));
                     } else if let Some(place) = places.turn_away() {
                         connections.spawn(kept(place, turned_away(stream, full.clone())));
@@ -109,7 +111,8 @@ pub(super) async fn serve(
                 Ok((stream, address, acceptor)) => {
                     let peer = Peer(address.ip());
                     if let Some(place) = places.take(Port::Https) {
-                        let connection = secured_connection(stream, acceptor, peer, app.clone(), closed.clone());
+                        let connection =
+                            secured_connection(stream, acceptor, peer, app.clone(), patience, closed.clone());
                         connections.spawn(kept(place, connection));
                     }
                 }
@@ -159,27 +162,34 @@ async fn secured_connection(
     acceptor: TlsAcceptor,
     peer: Peer,
     app: Router,
+    patience: Patience,
     mut closed: watch::Receiver<bool>,
 ) {
     let _ = stream.set_nodelay(true);
     let shaken = tokio::select! {
-        shaken = timeout(FIRST_HEADERS_WITHIN, acceptor.accept(stream)) => shaken,
+        shaken = timeout(patience.first_headers, acceptor.accept(stream)) => shaken,
         () = told(&mut closed) => return,
     };
     match shaken {
-        Ok(Ok(stream)) => answer(stream, peer, app, closed).await,
+        Ok(Ok(stream)) => answer(stream, peer, app, patience, closed).await,
         Ok(Err(error)) => tracing::debug!(%error, "a client did not agree on TLS"),
         Err(_) => tracing::debug!("a connection brought no request"),
     }
 }
 
-async fn connection(stream: TcpStream, peer: Peer, app: Router, closed: watch::Receiver<bool>) {
+async fn connection(
+    stream: TcpStream,
+    peer: Peer,
+    app: Router,
+    patience: Patience,
+    closed: watch::Receiver<bool>,
+) {
     // Answers are small and wanted at once; without it the connection works too.
     let _ = stream.set_nodelay(true);
-    answer(stream, peer, app, closed).await;
+    answer(stream, peer, app, patience, closed).await;
 }
 
-async fn answer<S>(stream: S, peer: Peer, app: Router, mut closed: watch::Receiver<bool>)
+async fn answer<S>(stream: S, peer: Peer, app: Router, patience: Patience, mut closed: watch::Receiver<bool>)
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
@@ -191,21 +201,23 @@ where
     });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
-        .header_read_timeout(HEADERS_WITHIN)
+        .header_read_timeout(patience.headers)
         .max_headers(MAX_HEADERS)
         .max_buf_size(MAX_HEADER_BYTES)
         .serve_connection(
-            TokioIo::new(ImpatientStream::new(stream, ANSWER_PROGRESS)),
+            TokioIo::new(ImpatientStream::new(stream, patience.answer)),
             service,
         );
     let mut connection = pin!(connection);
-    let mut first_request = pin!(tokio::time::sleep(FIRST_HEADERS_WITHIN));
+    let mut first_request = pin!(tokio::time::sleep(patience.first_headers));
+    let mut ending = false;
     let outcome = loop {
         tokio::select! {
             outcome = connection.as_mut() => break outcome,
-            () = told(&mut closed) => {
+            // Whoever has begun its first request then has the rest of the time for it, and no more.
+            () = told(&mut closed), if !ending => {
+                ending = true;
                 connection.as_mut().graceful_shutdown();
-                break connection.await;
             }
             () = &mut first_request, if !begun.load(Ordering::Relaxed) && !first_request.is_elapsed() => {
                 if !begun.load(Ordering::Relaxed) {

@@ -18,8 +18,6 @@ use crate::auth::signature::digest::is_mismatch;
 use crate::problem::Problem;
 use crate::validate::PHOTO_PART;
 
-/// How long the next piece may take.
-pub(super) const IDLE: Duration = Duration::from_secs(30);
 /// How long the whole body may take: 100 MB at 28 kB/s.
 const OVERALL: Duration = Duration::from_hours(1);
 /// What may come between two parts: the headers of a part, in pieces that may also hold the beginning of its content.
@@ -142,6 +140,8 @@ mod tests {
 
     use super::*;
     use crate::auth::signature::digest::DigestMismatch;
+
+    const IDLE: Duration = Duration::from_secs(30);
 
     /// How many bytes come through a gate for `total` bytes, and why it closed.
     async fn through(total: u64, pieces: Vec<io::Result<Bytes>>, progress: bool) -> (usize, Option<Problem>) {

@@ -13,7 +13,7 @@ use flickrhub_job::store::{BodyStore, BodyWriter};
 use sha2::{Digest, Sha256};
 
 use super::UploadAdmission;
-use super::gate::{Gate, IDLE};
+use super::gate::Gate;
 use crate::extract::MediaType;
 use crate::idempotency::hexadecimal;
 use crate::problem::Problem;
@@ -73,7 +73,8 @@ const fn largest_body(limit: u64) -> u64 {
     limit.saturating_add(BESIDE_PHOTO)
 }
 
-/// Receives a form and stores its photo, of at most `limit` bytes, if `admission` says that there is a use for it.
+/// Receives a form and stores its photo, of at most `limit` bytes, if `admission` says that there is a use for it. The next
+/// piece of it may take `idle`.
 ///
 /// # Errors
 /// What is wrong with the form. What was stored of the photo is deleted then; where that fails, or the process dies, the
@@ -83,9 +84,10 @@ pub async fn receive(
     fields: UploadFields,
     admission: &UploadAdmission<'_>,
     limit: u64,
+    idle: Duration,
 ) -> Result<Received, Problem> {
     let bodies = &admission.data.bodies;
-    let gate = Gate::new(largest_body(limit), limit, IDLE);
+    let gate = Gate::new(largest_body(limit), limit, idle);
     let (head, body) = request.into_parts();
     let request = Request::from_parts(head, HttpBody::from_stream(gate.watch(body).await));
     let form = Multipart::from_request(request, &())

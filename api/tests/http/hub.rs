@@ -4,8 +4,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use flickrhub_api::data_tier::DataTier;
+use flickrhub_api::patience::Patience;
 use flickrhub_api::server::{FLICKR_TIMEOUTS, serve_on};
-use flickrhub_api::state::{AppState, DataTierSlot};
+use flickrhub_api::state::{AppState, DataTierSlot, Parts};
 use flickrhub_flickr::{Endpoints, FlickrClient};
 use flickrhub_flickr_mock::{MockFlickr, MockHandle};
 use flickrhub_job::budget::BudgetSettings;
@@ -106,6 +107,11 @@ impl Answer {
 impl Hub {
     /// A hub with the configuration of the test environment, changed by `change`.
     pub async fn start(change: impl FnOnce(&mut Config)) -> Self {
+        Self::start_with(Patience::default(), change).await
+    }
+
+    /// The same, with so much patience for its clients.
+    pub async fn start_with(patience: Patience, change: impl FnOnce(&mut Config)) -> Self {
         let _ = rustls::crypto::ring::default_provider().install_default();
         let path =
             std::env::var("FLICKRHUB_TEST_CONFIG").expect("FLICKRHUB_TEST_CONFIG names a configuration");
@@ -150,14 +156,16 @@ impl Hub {
         let jobs = JobStore::open(&database, config.retention_days).await.unwrap();
         let users = UserStore::open(&database).await.unwrap();
         let clients = ClientStore::open(&database).await.unwrap();
-        let state = AppState::new(
+        let state = AppState::of(Parts {
             config,
-            limits.clone(),
-            flickr_client,
-            Metrics::new().unwrap(),
-            data.clone(),
-            Arc::new(data.clone()),
-        );
+            limits: limits.clone(),
+            flickr: flickr_client,
+            metrics: Metrics::new().unwrap(),
+            keys: Arc::new(data.clone()),
+            audit: Arc::new(data.clone()),
+            data,
+            patience,
+        });
         tokio::spawn(serve_on(listener, state.clone(), std::future::pending()));
 
         let mut hub = Self {

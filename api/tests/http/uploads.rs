@@ -1,7 +1,10 @@
 //! Photos are stored before their job is accepted, and not at all when it is not.
 
+use std::time::Duration;
+
+use flickrhub_api::patience::Patience;
 use flickrhub_job::store::BodyStore;
-use futures::stream;
+use futures::{StreamExt, stream};
 use reqwest::Body;
 use reqwest::multipart::{Form, Part};
 use uuid::Uuid;
@@ -283,4 +286,60 @@ async fn an_upload_that_is_sent_again_is_one_job_and_leaves_one_photo() {
     assert_eq!((other.status, other.code()), (422, "idempotency_key_reused"));
     assert_eq!(hub.stored_jobs().await.len(), 1);
     assert_eq!(hub.stored_files(&name).await, 1);
+}
+
+#[tokio::test]
+#[ignore = "needs the data tier: make test"]
+async fn what_is_no_form_is_told_so() {
+    let hub = start().await;
+    for (content_type, body) in [
+        ("multipart/form-data", "--x--"),
+        ("multipart/form-data; boundary=x", "user_id=1"),
+        (
+            "multipart/form-data; boundary=x",
+            "--x\r\nContent-Disposition: form-data\r\n\r\n1@N01\r\n--x--\r\n",
+        ),
+    ] {
+        let request = hub
+            .request("POST /api/v1/uploads")
+            .header("Content-Type", content_type)
+            .body(body);
+        let answer = Answer::of(request.send().await.unwrap()).await;
+        assert_eq!(
+            (answer.status, answer.code()),
+            (400, "invalid_multipart"),
+            "{content_type} {body}"
+        );
+    }
+    assert_eq!(hub.stored_jobs().await, []);
+    hub.no_piece_is_left().await;
+}
+
+#[tokio::test]
+#[ignore = "needs the data tier: make test"]
+async fn a_photo_that_stands_still_is_given_up_and_others_are_received_meanwhile() {
+    let patience = Patience {
+        photo_piece: Duration::from_secs(2),
+        ..Patience::default()
+    };
+    let hub = Hub::start_with(patience, |config| config.api.max_upload_bytes = LIMIT as u64).await;
+    let user_id = hub.add_user("write").await;
+    let name = format!("{}.jpg", Uuid::now_v7());
+    let form = |photo: Part| Form::new().text("user_id", user_id.clone()).part("photo", photo);
+    let beginning = stream::iter([Ok::<_, std::io::Error>(jpeg(400_000))]);
+    let standing = Part::stream(Body::wrap_stream(beginning.chain(stream::pending())))
+        .file_name(name.clone())
+        .mime_str("image/jpeg")
+        .unwrap();
+    let slow = send(&hub, "/api/v1/uploads", form(standing));
+    let other = async {
+        let whole = photo(jpeg(1000), &format!("{}.jpg", Uuid::now_v7()), "image/jpeg");
+        send(&hub, "/api/v1/uploads", form(whole)).await
+    };
+    let both = async { tokio::join!(slow, other) };
+    let (slow, other) = tokio::time::timeout(Duration::from_secs(20), both).await.unwrap();
+    assert_eq!((slow.status, slow.code()), (408, "body_incomplete"));
+    assert_eq!(other.status, 202, "{other:?}");
+    assert_eq!(hub.stored_files(&name).await, 0);
+    hub.no_piece_is_left().await;
 }

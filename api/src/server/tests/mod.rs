@@ -3,6 +3,7 @@
 mod faults;
 mod refusals;
 mod signatures;
+mod slowness;
 mod stopping;
 mod surroundings;
 
@@ -23,7 +24,8 @@ use tower::ServiceExt;
 use super::{FLICKR_TIMEOUTS, app};
 use crate::auth::StoredKey;
 use crate::auth::fixture::{Directory, key};
-use crate::state::{AppState, DataTierSlot};
+use crate::patience::Patience;
+use crate::state::{AppState, DataTierSlot, Parts};
 
 /// The key `reader` may read jobs, the key `writer` may do everything; the secret of both is `secret`, and both sign.
 fn directory() -> Directory {
@@ -64,18 +66,26 @@ fn state() -> AppState {
 }
 
 fn state_of(config: Config) -> AppState {
+    AppState::of(parts(config))
+}
+
+/// What the state of a test is made of that changes nothing of it.
+fn parts(config: Config) -> Parts {
     let _ = rustls::crypto::ring::default_provider().install_default();
     let endpoints = Endpoints::flickr().unwrap_or_else(|error| panic!("{error}"));
     let flickr = FlickrClient::new(endpoints, FLICKR_TIMEOUTS).unwrap_or_else(|error| panic!("{error}"));
     let metrics = Metrics::new().unwrap_or_else(|error| panic!("{error}"));
-    AppState::new(
+    let data = DataTierSlot::default();
+    Parts {
         config,
-        Limits::default().into(),
+        limits: Limits::default().into(),
         flickr,
         metrics,
-        DataTierSlot::default(),
-        Arc::new(directory()),
-    )
+        keys: Arc::new(directory()),
+        audit: Arc::new(data.clone()),
+        data,
+        patience: Patience::default(),
+    }
 }
 
 struct Answer {

@@ -197,14 +197,18 @@ async fn a_bad_request_is_refused_before_anything_is_asked_of_the_data_tier() {
 #[tokio::test]
 async fn an_upload_too_many_is_told_when_to_come_back() {
     let state = state();
-    let permits = u32::try_from(state.uploads.available_permits()).unwrap_or(u32::MAX);
-    let busy = state.uploads.clone().acquire_many_owned(permits).await;
+    let take = |client| std::iter::from_fn(|| state.uploads.take(client)).collect::<Vec<_>>();
+    let of_another = take("another");
     let form = [("Content-Type", "multipart/form-data; boundary=x")];
     let upload = || request("POST /api/v1/uploads", "writer", &form, "");
     let answer = ask_of(state.clone(), upload()).await;
+    assert_eq!(answer.code(), "unavailable", "one client leaves room to others");
+    let own = take("client");
+    assert!(!of_another.is_empty() && !own.is_empty());
+    let answer = ask_of(state.clone(), upload()).await;
     assert_eq!((answer.status, answer.code()), (503, "too_many_uploads"));
     assert_eq!(answer.header(RETRY_AFTER), "10");
-    drop(busy);
+    drop(own);
     assert_eq!(ask_of(state, upload()).await.code(), "unavailable");
 }
 
