@@ -13,6 +13,8 @@
 //! | somebody without a credential sends many requests | one address has an entry a second, the rest are counted |
 
 mod classify;
+#[cfg(test)]
+pub(crate) mod fixture;
 mod writer;
 
 pub use classify::{Answer, event_of};

@@ -1,60 +1,8 @@
-use std::sync::atomic::AtomicBool;
-use std::sync::{Mutex, PoisonError};
-
-use flickrhub_job::audit::{AuditEvent, ChainCheck};
-use flickrhub_job::store::AUDIT_RETENTION;
+use flickrhub_job::audit::AuditEvent;
 use prometheus::{IntCounterVec, Opts};
 
+use super::fixture::Memory;
 use super::*;
-
-/// Keeps what it is given, unless it is away.
-#[derive(Default)]
-struct Memory {
-    entries: Mutex<Vec<SealedEntry>>,
-    away: AtomicBool,
-    heads: Vec<Head>,
-}
-
-#[async_trait]
-impl AuditSink for Memory {
-    async fn append(&self, entries: &[SealedEntry]) -> Result<(), Option<StoreError>> {
-        if self.away.load(Ordering::Relaxed) {
-            return Err(None);
-        }
-        let mut kept = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
-        kept.extend_from_slice(entries);
-        Ok(())
-    }
-
-    async fn heads(&self, _: Timestamp) -> Result<Vec<Head>, Option<StoreError>> {
-        Ok(self.heads.clone())
-    }
-}
-
-impl Memory {
-    fn events(&self) -> Vec<AuditEvent> {
-        let entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
-        entries.iter().map(|sealed| sealed.entry.event).collect()
-    }
-
-    fn notes(&self) -> Vec<String> {
-        let entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
-        entries
-            .iter()
-            .filter_map(|sealed| sealed.entry.note.clone())
-            .collect()
-    }
-
-    fn faults(&self) -> usize {
-        let entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
-        let chain = entries.first().map(|sealed| sealed.chain).unwrap_or_default();
-        let mut check = ChainCheck::new(chain, AUDIT_RETENTION, Timestamp::now());
-        for sealed in entries.iter() {
-            check.read(sealed);
-        }
-        check.faults.len()
-    }
-}
 
 fn counter() -> IntCounterVec {
     IntCounterVec::new(Opts::new("a", "a"), &["outcome"]).unwrap_or_else(|error| panic!("{error}"))

@@ -1,5 +1,6 @@
 //! The whole router without a data tier: everything that is decided before one is asked.
 
+mod addresses;
 mod faults;
 mod refusals;
 mod signatures;
