@@ -374,7 +374,7 @@ async fn step<T>(
 
 /// What Flickr's answer means for the client: a token or verifier that Flickr does not take is the user's refusal, and
 /// everything else is between Flickr and this hub.
-fn flickr_problem(error: &FlickrError) -> Problem {
+pub(crate) fn flickr_problem(error: &FlickrError) -> Problem {
     use flickrhub_flickr::OAuthProblem as P;
     let refused = matches!(
         error.failure(),

@@ -2,6 +2,7 @@
 
 mod addresses;
 mod faults;
+mod leaks;
 mod refusals;
 mod signatures;
 mod slowness;
