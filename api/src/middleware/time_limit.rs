@@ -14,7 +14,12 @@ pub const TIME_LIMIT: Duration = Duration::from_secs(30);
 /// Gives the request [`TIME_LIMIT`]. What it has begun and must finish goes on
 /// ([`crate::state::AppState::to_the_end`]).
 pub async fn time_limit(request: Request, next: Next) -> Response {
-    match tokio::time::timeout(TIME_LIMIT, next.run(request)).await {
+    within(TIME_LIMIT, request, next).await
+}
+
+/// Gives the request so much time.
+pub(crate) async fn within(limit: Duration, request: Request, next: Next) -> Response {
+    match tokio::time::timeout(limit, next.run(request)).await {
         Ok(response) => response,
         Err(_) => Problem::Timeout.into_response(),
     }

@@ -80,6 +80,22 @@ async fn a_secret_is_told_once_and_the_one_before_it_stays_valid_for_a_while() {
 
 #[tokio::test]
 #[ignore = "needs the data tier: make test"]
+async fn of_two_that_replace_a_secret_at_once_one_is_told_that_it_came_too_late() {
+    let hub = hub().await;
+    for _ in 0..20 {
+        let answers = futures::future::join_all((0..8).map(|_| hub.ask(ROTATE))).await;
+        assert!(answers.iter().any(|answer| answer.status == 200), "{answers:?}");
+        let late = answers.iter().find(|answer| answer.status != 200);
+        let Some(late) = late else { continue };
+        assert_eq!((late.status, late.code()), (409, "secret_rotated_meanwhile"));
+        assert_eq!(late.body["secret"], Value::Null);
+        return;
+    }
+    panic!("every one of them replaced it");
+}
+
+#[tokio::test]
+#[ignore = "needs the data tier: make test"]
 async fn only_a_client_with_the_scope_replaces_its_secret() {
     let mut hub = hub().await;
     (_, hub.api_key) = hub.add_client(&["jobs:read", "jobs:write"]).await;

@@ -3,6 +3,7 @@
 mod addresses;
 mod faults;
 mod leaks;
+mod problems;
 mod refusals;
 mod signatures;
 mod slowness;
