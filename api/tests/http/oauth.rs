@@ -214,6 +214,40 @@ async fn what_a_user_grants_to_one_client_is_no_grant_to_another() {
 
 #[tokio::test]
 #[ignore = "needs the data tier: make test"]
+async fn whoever_finishes_an_authorisation_it_is_that_of_the_client_that_began_it() {
+    let mut hub = Hub::start(|_| {}).await;
+    let owner = (hub.client_id.clone(), hub.api_key.clone());
+    for (scopes, username) in [(&ALL_SCOPES[..], "hornets"), (&["admin"][..], "cicadas")] {
+        let read = json!({"permission": "read"});
+        let address = visit_flickr(&hub, &read, username, "").await;
+        let unfinished = visit_flickr(&hub, &read, username, "").await;
+        (hub.client_id, hub.api_key) = hub.add_client(scopes).await;
+        // A stolen token without its verifier is of no use, and is used up by the try.
+        let (token, _) = unfinished.split_once("&oauth_verifier=").unwrap();
+        let guess = hub
+            .client
+            .get(format!("{token}&oauth_verifier=guess"))
+            .bearer_auth(&hub.api_key);
+        let refused = Answer::of(guess.send().await.unwrap()).await;
+        assert_eq!((refused.status, refused.code()), (403, "authorisation_refused"));
+        assert_eq!(browse(&hub, &unfinished).await.code(), "authorisation_unknown");
+
+        let finish = hub.client.get(&address).bearer_auth(&hub.api_key);
+        let finished = Answer::of(finish.send().await.unwrap()).await;
+        assert_eq!(finished.status, 200, "{finished:?}");
+        let user_id = finished.body["user_id"].as_str().unwrap();
+        let user = hub.users.get(user_id).await.unwrap().unwrap();
+        assert_eq!(user.grant_of(&owner.0), Some("read"));
+        assert_eq!(user.grant_of(&hub.client_id), None);
+        assert_eq!(hub.users_of_client().await, 0);
+        let job = json!({"user_id": user_id, "method": "flickr.test.login"});
+        assert_eq!(hub.send("POST /api/v1/jobs", &job).await.code(), "unknown_user");
+        (hub.client_id, hub.api_key) = owner.clone();
+    }
+}
+
+#[tokio::test]
+#[ignore = "needs the data tier: make test"]
 async fn one_clients_authorisation_is_not_anothers() {
     let mut hub = Hub::start(|_| {}).await;
     let user_id = hub.add_user("read").await;
