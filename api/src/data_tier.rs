@@ -276,5 +276,15 @@ mod tests {
             assert_eq!(problem(reason).retry_after(), Some(wait), "{reason:?}");
         }
         assert_eq!(problem(Reason::Rebuilding), Problem::Unavailable);
+        // The wait is exact, to the millisecond, and is not cut off to seconds.
+        let wait = Duration::from_millis(36_001);
+        let busy = Refused {
+            reason: Reason::AppBudget,
+            wait,
+        };
+        assert_eq!(
+            Problem::from(PermitError::from(busy)).retry_after_seconds(),
+            Some(37)
+        );
     }
 }

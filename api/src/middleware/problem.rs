@@ -38,8 +38,8 @@ pub async fn problem(request: Request, next: Next) -> Response {
 
 fn add_headers(problem: &Problem, headers: &mut HeaderMap) {
     headers.insert(CONTENT_TYPE, PROBLEM_JSON);
-    if let Some(wait) = problem.retry_after() {
-        headers.insert(RETRY_AFTER, HeaderValue::from(wait.as_secs().max(1)));
+    if let Some(seconds) = problem.retry_after_seconds() {
+        headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
     }
     if let Some(quotas) = problem.quotas() {
         rate_limit::add(quotas, headers);

@@ -361,6 +361,12 @@ impl Problem {
         }
     }
 
+    /// The same in whole seconds, as clients are told: rounded up, so that who waits as told does not come too early.
+    pub fn retry_after_seconds(&self) -> Option<u64> {
+        let seconds = |wait: Duration| wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
+        self.retry_after().map(|wait| seconds(wait).max(1))
+    }
+
     /// What is left of the rates, for the headers `RateLimit` and `RateLimit-Policy`.
     pub const fn quotas(&self) -> Option<&Quotas> {
         match self {
@@ -447,5 +453,24 @@ mod tests {
             assert!(matches!(problem.status().as_u16(), 429 | 503), "{problem:?}");
             assert!(problem.retry_after().is_some(), "{problem:?}");
         }
+    }
+
+    #[test]
+    fn a_wait_is_told_in_whole_seconds_of_which_none_is_too_short() {
+        let told = |milliseconds| {
+            let retry_after = Duration::from_millis(milliseconds);
+            Problem::FlickrBusy { retry_after }.retry_after_seconds()
+        };
+        for (milliseconds, seconds) in [
+            (0, 1),
+            (500, 1),
+            (1000, 1),
+            (1001, 2),
+            (36_999, 37),
+            (300_000, 300),
+        ] {
+            assert_eq!(told(milliseconds), Some(seconds), "{milliseconds} ms");
+        }
+        assert_eq!(Problem::Internal.retry_after_seconds(), None);
     }
 }

@@ -359,6 +359,29 @@ mod tests {
             }
         }
 
+        /// Who is refused by an open circuit is told for how long, in whole seconds.
+        #[test]
+        fn who_waits_as_told_may_send_a_request(
+            steps in prop::collection::vec((0..40_000_u64, any::<bool>(), 0..100_u32, prop::option::of(0..90_000_u64)), 1..100),
+        ) {
+            let config = BreakerConfig::default();
+            let (mut breaker, mut now) = (Breaker::default(), NOW);
+            for (pause, probe, jitter, limited) in steps {
+                now += pause;
+                breaker.take_in(now, Ended { probe, limited, ..failed(20) }, jitter, &config);
+                let Stance::Open(until) = breaker.stance(now) else {
+                    continue;
+                };
+                let told = (until - now).div_ceil(1_000) * 1_000;
+                prop_assert_eq!(breaker.clone().let_through(now + told, &config), Some(true));
+                prop_assert_eq!(breaker.let_through(until - 1, &config), None);
+                if probe {
+                    now += told;
+                    breaker.let_through(now, &config);
+                }
+            }
+        }
+
         #[test]
         fn it_never_stays_shut_for_ever(
             steps in prop::collection::vec((0..40_000_u64, any::<bool>(), any::<bool>()), 1..200),
