@@ -28,6 +28,11 @@ async fn a_cached_answer_completes_a_job_at_once() {
     let hub = Hub::start(|_| {}).await;
     let user_id = hub.add_user("read").await;
     keep(&hub.cache(), &user_id).await;
+    let hits = || {
+        let lookups = &hub.state.metrics.cache_lookups;
+        ["hit", "miss", "bypass"].map(|outcome| lookups.with_label_values(&[outcome]).get())
+    };
+    assert_eq!(hits(), [0; 3]);
 
     let mut with_callback = job(&user_id);
     with_callback["callback_url"] = json!("https://example.com/hook");
@@ -44,6 +49,8 @@ async fn a_cached_answer_completes_a_job_at_once() {
         .header("cache-control", "no-cache");
     let anew = Answer::of(anew.json(&job(&user_id)).send().await.unwrap()).await;
     assert_eq!((anew.status, &anew.body["state"]), (202, &json!("queued")));
+    // What is not answered here is counted by the worker that looks for it.
+    assert_eq!(hits(), [1, 0, 0]);
 }
 
 #[tokio::test]

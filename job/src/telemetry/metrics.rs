@@ -57,7 +57,8 @@ pub struct Metrics {
     pub redeliveries: IntCounterVec,
     /// `flickrhub_lane_jobs{queue, kind}`: kind is `queued`, `delayed`, `inflight` or `reserved`.
     pub lane_jobs: IntGaugeVec,
-    /// `flickrhub_cache_lookups_total{outcome}`: outcome is `hit`, `miss`, `stale`, `stale_served`, `bypass` or `error`.
+    /// `flickrhub_cache_lookups_total{outcome}`: outcome is `hit`, `miss`, `stale`, `stale_served`, `bypass` or `error`. Each look
+    /// counts as one of them.
     pub cache_lookups: IntCounterVec,
     /// `cache_hit_rate`: the share of hits among the lookups of this process, 0 to 1, about over the last hundred.
     cache_hit_rate: Gauge,
@@ -345,6 +346,30 @@ mod tests {
             assert!(text.contains(line), "{line} is missing in\n{text}");
         }
         assert!(text.contains("process_resident_memory_bytes"));
+    }
+
+    #[test]
+    fn the_hit_rate_is_the_share_of_lookups_that_the_cache_answered() {
+        let metrics = Metrics::new().unwrap();
+        let look = |outcomes: &[&str], times: usize| {
+            for outcome in outcomes.iter().cycle().take(times) {
+                metrics.record_cache_lookup(outcome);
+            }
+            metrics.cache_hit_rate.get()
+        };
+        assert!(look(&["hit"], 1_000) > 0.99);
+        // What Flickr had to be asked for is a miss, whether or not an old answer was there.
+        assert!(look(&["miss", "stale"], 1_000) < 0.01);
+        // An old answer that is given saves a call as a fresh one does.
+        assert!(look(&["stale_served"], 1_000) > 0.99);
+        let half = look(&["hit", "miss"], 1_000);
+        assert!((0.45..0.55).contains(&half), "{half}");
+        // Neither who wants none nor a Redis that is away says anything about the cache.
+        let same = look(&["bypass", "error"], 1_000);
+        assert!((same - half).abs() < f64::EPSILON, "{same}");
+        let counted = ["hit", "miss", "stale", "stale_served", "bypass", "error"]
+            .map(|outcome| metrics.cache_lookups.with_label_values(&[outcome]).get());
+        assert_eq!(counted, [1_500, 1_000, 500, 1_000, 500, 500]);
     }
 
     #[test]

@@ -59,15 +59,11 @@ impl Runner {
                 Outcome::Done(cached.result)
             }
             Ok(TakeOff::Lead(generation, old)) => {
-                let looked = match (&old, job.no_cache) {
-                    (_, true) => "bypass",
-                    (Some(_), false) => "stale",
-                    (None, false) => "miss",
-                };
-                self.metrics.record_cache_lookup(looked);
                 let outcome = call.await;
                 self.land(&key, &flight, &generation, &outcome).await;
-                self.or_stale(outcome, old)
+                let (outcome, looked) = or_stale(outcome, old, job.no_cache);
+                self.metrics.record_cache_lookup(looked);
+                outcome
             }
             Ok(TakeOff::Wait) => Outcome::Failed(being_fetched()),
             Err(error) => {
@@ -88,26 +84,28 @@ impl Runner {
         }
     }
 
-    /// An answer that is not fresh is better than none while Flickr cannot be asked (as `stale-if-error` of RFC 5861).
-    fn or_stale(&self, outcome: Outcome, old: Option<Cached>) -> Outcome {
-        match (outcome, old) {
-            (Outcome::Failed(failure), Some(old)) if failure.kind != FailureKind::Permanent => {
-                self.metrics.record_cache_lookup("stale_served");
-                tracing::info!(
-                    error_code = failure.error.code,
-                    age_seconds = old.age.as_secs(),
-                    "Flickr cannot be asked; an older answer is given"
-                );
-                Outcome::Done(old.result)
-            }
-            (outcome, _) => outcome,
-        }
-    }
-
     async fn forget_answers_of(&self, job: &Job) {
         if let Err(error) = self.cache.invalidate(Invalidation::User(&job.user_id)).await {
             tracing::warn!(%error, "cached answers of the user stay until they age out");
         }
+    }
+}
+
+/// An answer that is not fresh is better than none while Flickr cannot be asked (as `stale-if-error` of RFC 5861). With what
+/// the look for an answer came to, as it is counted: once, when it is known.
+fn or_stale(outcome: Outcome, old: Option<Cached>, anew: bool) -> (Outcome, &'static str) {
+    match (outcome, old) {
+        (outcome, _) if anew => (outcome, "bypass"),
+        (Outcome::Failed(failure), Some(old)) if failure.kind != FailureKind::Permanent => {
+            tracing::info!(
+                error_code = failure.error.code,
+                age_seconds = old.age.as_secs(),
+                "Flickr cannot be asked; an older answer is given"
+            );
+            (Outcome::Done(old.result), "stale_served")
+        }
+        (outcome, Some(_)) => (outcome, "stale"),
+        (outcome, None) => (outcome, "miss"),
     }
 }
 
@@ -154,9 +152,56 @@ fn being_fetched() -> Failure {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::Value;
+    use serde_json::{Value, json};
 
     use super::*;
+
+    fn failed(kind: FailureKind) -> Outcome {
+        Outcome::Failed(Failure {
+            kind,
+            ..being_fetched()
+        })
+    }
+
+    fn old() -> Cached {
+        Cached {
+            result: json!("old"),
+            age: Duration::from_secs(90),
+        }
+    }
+
+    #[test]
+    fn an_old_answer_is_given_while_flickr_cannot_be_asked_and_not_in_place_of_its_last_word() {
+        let given = (Outcome::Done(json!("old")), "stale_served");
+        for kind in [
+            FailureKind::Transient,
+            FailureKind::Unknown,
+            FailureKind::NotMade,
+            FailureKind::CutShort,
+            FailureKind::NotYet,
+        ] {
+            assert_eq!(or_stale(failed(kind), Some(old()), false), given, "{kind:?}");
+        }
+        let refused = failed(FailureKind::Permanent);
+        assert_eq!(or_stale(refused.clone(), Some(old()), false), (refused, "stale"));
+        let cancelled = Outcome::Cancelled { called: true };
+        assert_eq!(
+            or_stale(cancelled.clone(), Some(old()), false),
+            (cancelled, "stale")
+        );
+    }
+
+    #[test]
+    fn what_flickr_answers_is_given_and_a_look_is_counted_once_as_what_it_came_to() {
+        let answer = || Outcome::Done(json!("new"));
+        assert_eq!(or_stale(answer(), Some(old()), false), (answer(), "stale"));
+        assert_eq!(or_stale(answer(), None, false), (answer(), "miss"));
+        assert_eq!(or_stale(answer(), None, true), (answer(), "bypass"));
+        let away = failed(FailureKind::Transient);
+        assert_eq!(or_stale(away.clone(), None, false), (away.clone(), "miss"));
+        // Who wants none of what is kept gets none, whatever there is.
+        assert_eq!(or_stale(away.clone(), Some(old()), true), (away, "bypass"));
+    }
 
     #[test]
     fn only_what_acts_makes_cached_answers_invalid() {
@@ -168,11 +213,7 @@ mod tests {
             (FailureKind::Transient, false),
             (FailureKind::NotMade, false),
         ] {
-            let failed = Outcome::Failed(Failure {
-                kind,
-                ..being_fetched()
-            });
-            assert_eq!(may_have_acted(&failed), acted, "{kind:?}");
+            assert_eq!(may_have_acted(&failed(kind)), acted, "{kind:?}");
         }
     }
 }

@@ -62,3 +62,37 @@ async fn a_client_can_ask_for_an_answer_of_flickrs_own() {
     assert_eq!(hub.calls(SEARCH).len(), 2, "what it brought was kept");
     hub.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs the data tier: make test"]
+async fn an_answer_that_has_aged_is_given_while_flickr_is_away_and_replaced_when_it_is_back() {
+    const OUTCOMES: [&str; 4] = ["hit", "miss", "stale", "stale_served"];
+    let _turn = TURN.lock().await;
+    let hub = Hub::start().await;
+    let before = Hub::cache_lookups(OUTCOMES);
+    let ask = || hub.job(SEARCH, &[("text", "bees")]);
+    let first = hub.run(&ask()).await;
+    hub.age_answer(&first).await;
+    let away = Kind::HttpStatus {
+        status: 503,
+        retry_after: None,
+    };
+    hub.flickr.add_fault(Rule::new(SEARCH, away));
+    let meanwhile = hub.run(&ask()).await;
+    assert_eq!(meanwhile.state, JobState::Succeeded, "{:?}", meanwhile.error);
+    assert_eq!((meanwhile.tries, &meanwhile.result), (1, &first.result));
+    hub.flickr.clear_faults();
+    // It was not renewed by that, so Flickr is asked again, and from then on it is fresh.
+    for _ in 0..2 {
+        assert_eq!(hub.run(&ask()).await.state, JobState::Succeeded);
+    }
+    assert_eq!(hub.calls(SEARCH).len(), 3);
+    let after = Hub::cache_lookups(OUTCOMES);
+    let counted: Vec<u64> = after
+        .iter()
+        .zip(before)
+        .map(|(after, before)| after - before)
+        .collect();
+    assert_eq!(counted, [1, 1, 1, 1]);
+    hub.stop().await;
+}

@@ -9,7 +9,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use flickrhub_flickr_mock::{Entry, MockFlickr, MockHandle, Permission};
 use flickrhub_job::budget::{BudgetSettings, FlickrBudget};
-use flickrhub_job::cache::{AnswerCache, CachePolicy};
+use flickrhub_job::cache::{AnswerCache, CacheKey, CachePolicy};
 use flickrhub_job::callback::{AddressPolicy, CallbackClient};
 use flickrhub_job::config::{Config, FlickrApp, FlickrEndpoints, QueueConfig};
 use flickrhub_job::connection::mongodb as mongo;
@@ -283,6 +283,18 @@ impl Hub {
             forget.arg(format!("{}:{key}", self.client_id));
         }
         self.redis.run::<()>(&forget).await.unwrap();
+    }
+
+    /// Lets the kept answer to the question of a job age: it is fresh no more, and kept for times without Flickr.
+    pub(crate) async fn age_answer(&self, job: &Job) {
+        let mut age = redis::cmd("HSET");
+        age.arg(format!("{}:cache:{}", self.client_id, CacheKey::from(job)));
+        self.redis.run::<()>(age.arg("fresh").arg(0)).await.unwrap();
+    }
+
+    /// How many looks for an answer came to each of these.
+    pub(crate) fn cache_lookups<const N: usize>(outcomes: [&str; N]) -> [u64; N] {
+        outcomes.map(|outcome| metrics().cache_lookups.with_label_values(&[outcome]).get())
     }
 
     /// A webhook secret of the hub's client, as it is stored.
