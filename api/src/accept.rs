@@ -16,6 +16,11 @@
 //! A job with an idempotency key is never taken out again: another request with the key may have found it meanwhile and told
 //! its client that it was accepted. Its client is told that the outcome is unknown, and learns it by the same request.
 //!
+//! Jobs of a batch go through these steps together ([`accept_all`]): the next step begins when the last of them has done the
+//! one before, and all that are admitted are inserted by one command, which the majority acknowledges once. What the table
+//! says holds for each of them: the server refuses documents one by one, and if the command fails as a whole, each job is
+//! taken out again, or left where it has a key, as a single one is.
+//!
 //! Idempotency does not depend on Redis. If the marks are lost, a repetition is admitted like a new request, fails at the
 //! index, gives back what its admission took, and is answered from the job that has the key. At worst it is refused by
 //! a limit, as a new request would be.
@@ -30,6 +35,7 @@ use flickrhub_job::model::{Idempotency, Job};
 use flickrhub_job::queue::Queue;
 use flickrhub_job::store::{self, StoreError, as_accepted, idempotency_left};
 use flickrhub_job::telemetry::lifecycle;
+use futures::future::join_all;
 use jiff::Timestamp;
 
 use crate::authorisation::permission_for;
@@ -96,44 +102,106 @@ pub fn class_of(queue: Queue, method: &str) -> RequestClass {
 /// # Errors
 /// When a limit or its idempotency key is against it, or the data tier fails before the job is stored.
 pub async fn accept(state: &AppState, job: Job) -> Result<Receipt, NotAccepted> {
-    let data = state.data()?;
-    let class = class_of(job.queue, &job.method);
-    let limits = AdmissionLimits::of(&state.limits.get(), class);
-    let entry = LaneEntry::from(&job);
-    for _ in 0..ROUNDS {
-        let attempt = Attempt {
+    let outcome = accept_all(state, vec![job]).await.pop();
+    outcome.unwrap_or_else(|| Err(Problem::Internal.into()))
+}
+
+/// [`accept`] for many jobs together, which cost one commit; what became of each, in the same order.
+pub async fn accept_all(state: &AppState, jobs: Vec<Job>) -> Vec<Result<Receipt, NotAccepted>> {
+    let conclusions = match state.data() {
+        Ok(data) => conclude_all(state, data, &jobs).await,
+        Err(problem) => jobs.iter().map(|_| Err(problem.clone().into())).collect(),
+    };
+    let receipt = |(job, conclusion): (Job, Result<Conclusion, NotAccepted>)| {
+        conclusion.map(|conclusion| {
+            let job = conclusion.job.map_or(job, |other| *other);
+            if !conclusion.replayed {
+                report(state, &job);
+            }
+            Receipt {
+                job,
+                replayed: conclusion.replayed,
+                quotas: Some(conclusion.quotas),
+            }
+        })
+    };
+    jobs.into_iter().zip(conclusions).map(receipt).collect()
+}
+
+/// What became of a job that is not refused.
+struct Conclusion {
+    /// The job, where it is another one than was submitted, or ended already.
+    job: Option<Box<Job>>,
+    replayed: bool,
+    quotas: Quotas,
+}
+
+async fn conclude_all(
+    state: &AppState,
+    data: &DataTier,
+    jobs: &[Job],
+) -> Vec<Result<Conclusion, NotAccepted>> {
+    let limits = state.limits.get();
+    let entries: Vec<_> = jobs.iter().map(LaneEntry::from).collect();
+    let mut attempts = Vec::with_capacity(jobs.len());
+    for (job, entry) in jobs.iter().zip(&entries) {
+        let class = class_of(job.queue, &job.method);
+        attempts.push(Attempt {
             state,
             data,
-            job: &job,
+            job,
+            limits: AdmissionLimits::of(&limits, class),
             submission: Submission {
-                entry: &entry,
+                entry,
                 client_id: &job.client_id,
                 class,
                 idempotency: job.idempotency.as_ref(),
             },
-        };
-        let (outcome, quotas) = attempt.run(&limits).await?;
-        match outcome {
-            Outcome::Accepted(done) => {
-                let job = done.map_or(job, |done| *done);
-                report(state, &job);
-                return Ok(Receipt {
-                    job,
-                    replayed: false,
-                    quotas: Some(quotas),
-                });
-            }
-            Outcome::Replayed(first) => {
-                return Ok(Receipt {
-                    job: as_accepted(*first),
-                    replayed: true,
-                    quotas: Some(quotas),
-                });
-            }
-            Outcome::KeyRanOut => {}
+        });
+    }
+    let mut conclusions: Vec<Option<_>> = attempts.iter().map(|_| None).collect();
+    for _ in 0..ROUNDS {
+        let open = attempts.iter().zip(&conclusions);
+        let open: Vec<_> = open
+            .filter(|(_, conclusion)| conclusion.is_none())
+            .map(|(attempt, _)| attempt)
+            .collect();
+        if open.is_empty() {
+            break;
+        }
+        let mut round = attempt_all(data, &open).await.into_iter();
+        for conclusion in conclusions.iter_mut().filter(|conclusion| conclusion.is_none()) {
+            *conclusion = round.next().flatten();
         }
     }
-    Err(Problem::IdempotencyKeyInFlight.into())
+    let conclusions = conclusions.into_iter();
+    conclusions
+        .map(|conclusion| conclusion.unwrap_or_else(|| Err(Problem::IdempotencyKeyInFlight.into())))
+        .collect()
+}
+
+/// One attempt for each job; `None` for one whose key did not hold any more, and which is to be tried again.
+async fn attempt_all(
+    data: &DataTier,
+    attempts: &[&Attempt<'_>],
+) -> Vec<Option<Result<Conclusion, NotAccepted>>> {
+    let admissions = join_all(attempts.iter().map(|attempt| attempt.admit())).await;
+    let mut to_insert = Vec::new();
+    for (attempt, admission) in attempts.iter().zip(&admissions) {
+        if let Ok((Step::Insert { done, .. }, _)) = admission {
+            to_insert.push(done.as_deref().unwrap_or(attempt.job));
+        }
+    }
+    let mut insertions = data.jobs.insert_many(to_insert).await.into_iter();
+    let mut ends = Vec::with_capacity(attempts.len());
+    for (attempt, admission) in attempts.iter().zip(admissions) {
+        let inserted = match &admission {
+            Ok((Step::Insert { .. }, _)) => insertions.next().unwrap_or(Err(StoreError::Interrupted)),
+            _ => Ok(()),
+        };
+        ends.push(attempt.conclude(admission, inserted));
+    }
+    join_all(ends).await
 }
 
 /// Counts and logs a job that is stored now.
@@ -175,41 +243,93 @@ enum Outcome {
     KeyRanOut,
 }
 
+/// What follows from an admission.
+enum Step {
+    /// Nothing.
+    End(Outcome),
+    /// The job is to be stored, as `done` where its answer is cached.
+    Insert {
+        admitted: Admitted,
+        done: Option<Box<Job>>,
+    },
+}
+
 /// One attempt to have a job accepted.
 struct Attempt<'a> {
     state: &'a AppState,
     data: &'a DataTier,
     job: &'a Job,
+    limits: AdmissionLimits,
     submission: Submission<'a>,
 }
 
 impl Attempt<'_> {
-    async fn run(&self, limits: &AdmissionLimits) -> Result<(Outcome, Quotas), NotAccepted> {
+    /// Step 1.
+    async fn admit(&self) -> Result<(Step, Quotas), NotAccepted> {
         fail_point!("accept/before-admit");
-        let (admission, quotas) = self.data.lanes.admit(&self.submission, limits).await?;
-        let outcome = match (admission, self.submission.idempotency) {
-            (Admission::Admitted(admitted), _) => self.store(admitted).await?,
+        let (admission, quotas) = self.data.lanes.admit(&self.submission, &self.limits).await?;
+        let step = match (admission, self.submission.idempotency) {
+            (Admission::Admitted(admitted), _) => {
+                fail_point!("accept/after-admit");
+                let done = cached::finished(self.data, &self.state.metrics, self.job).await;
+                Step::Insert {
+                    admitted,
+                    done: done.map(Box::new),
+                }
+            }
             (Admission::Repeated { payload, job_id }, Some(idempotency)) => {
                 if payload != idempotency.payload {
                     return Err(Problem::IdempotencyKeyReused.into());
                 }
                 match self.data.jobs.get(job_id).await? {
-                    Some(first) if holds(&first, idempotency) => Outcome::Replayed(Box::new(first)),
+                    Some(first) if holds(&first, idempotency) => {
+                        Step::End(Outcome::Replayed(Box::new(first)))
+                    }
                     _ => {
                         self.data.lanes.forget(idempotency).await?;
-                        Outcome::KeyRanOut
+                        Step::End(Outcome::KeyRanOut)
                     }
                 }
             }
             (other, _) => return Err(refusal(&other, quotas).unwrap_or(Problem::Internal).into()),
         };
-        Ok((outcome, quotas))
+        Ok((step, quotas))
     }
 
-    async fn store(&self, admitted: Admitted) -> Result<Outcome, NotAccepted> {
-        fail_point!("accept/after-admit");
-        let done = cached::finished(self.data, &self.state.metrics, self.job).await;
-        let inserted = self.data.jobs.insert(done.as_ref().unwrap_or(self.job)).await;
+    /// What follows, once it is known how step 2 went where there was one; `None` where the key did not hold any more.
+    async fn conclude(
+        &self,
+        admission: Result<(Step, Quotas), NotAccepted>,
+        inserted: Result<(), StoreError>,
+    ) -> Option<Result<Conclusion, NotAccepted>> {
+        let (step, quotas) = match admission {
+            Ok(admission) => admission,
+            Err(refusal) => return Some(Err(refusal)),
+        };
+        let outcome = match step {
+            Step::End(outcome) => Ok(outcome),
+            Step::Insert { admitted, done } => self.stored(admitted, done, inserted).await,
+        };
+        let (job, replayed) = match outcome {
+            Ok(Outcome::Accepted(done)) => (done, false),
+            Ok(Outcome::Replayed(first)) => (Some(Box::new(as_accepted(*first))), true),
+            Ok(Outcome::KeyRanOut) => return None,
+            Err(refusal) => return Some(Err(refusal)),
+        };
+        Some(Ok(Conclusion {
+            job,
+            replayed,
+            quotas,
+        }))
+    }
+
+    /// Step 3, or what has to be done where step 2 failed.
+    async fn stored(
+        &self,
+        admitted: Admitted,
+        done: Option<Box<Job>>,
+        inserted: Result<(), StoreError>,
+    ) -> Result<Outcome, NotAccepted> {
         match (inserted, &self.job.idempotency) {
             (Ok(()), _) => {
                 fail_point!(
@@ -218,7 +338,7 @@ impl Attempt<'_> {
                 );
                 self.settle(done.is_some()).await;
                 fail_point!("accept/after-push");
-                Ok(Outcome::Accepted(done.map(Box::new)))
+                Ok(Outcome::Accepted(done))
             }
             (Err(StoreError::Duplicate { .. }), Some(idempotency)) => {
                 self.give_way(admitted, idempotency).await
@@ -339,70 +459,4 @@ pub fn now() -> Timestamp {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::time::Duration;
-
-    use flickrhub_job::lane::Quota;
-
-    use super::*;
-
-    #[test]
-    fn methods_are_limited_by_what_they_do() {
-        for (queue, method, class) in [
-            (Queue::Rest, "flickr.photos.search", RequestClass::Read),
-            (Queue::Rest, "flickr.photos.getInfo", RequestClass::Read),
-            (Queue::Rest, "flickr.photos.setTags", RequestClass::Write),
-            (Queue::Rest, "flickr.photos.delete", RequestClass::Write),
-            (Queue::Rest, "flickr.from.the.future", RequestClass::Write),
-            (Queue::Upload, "upload", RequestClass::Upload),
-            (Queue::Replace, "replace", RequestClass::Upload),
-        ] {
-            assert_eq!(class_of(queue, method), class, "{method}");
-        }
-    }
-
-    #[test]
-    fn every_refusal_says_when_to_come_back() {
-        let retry_after = Duration::from_secs(7);
-        let quotas = Quotas(
-            [Policy::Client, Policy::User, Policy::Class(RequestClass::Read)].map(|policy| Quota {
-                policy,
-                limit: 1,
-                remaining: 0,
-                reset: 7,
-            }),
-        );
-        let full = |policy| Admission::WindowFull { policy, retry_after };
-        for (admission, status, code) in [
-            (
-                Admission::UserBusy {
-                    pending: 1000,
-                    retry_after,
-                },
-                429,
-                "too_many_pending",
-            ),
-            (Admission::QueueFull { retry_after }, 503, "queue_full"),
-            (full(Policy::Client), 429, "client_rate_exceeded"),
-            (full(Policy::User), 429, "user_rate_exceeded"),
-            (
-                full(Policy::Class(RequestClass::Read)),
-                429,
-                "class_rate_exceeded",
-            ),
-        ] {
-            let problem = refusal(&admission, quotas);
-            let facts = problem.as_ref().map(|problem| {
-                (
-                    problem.status().as_u16(),
-                    problem.code(),
-                    problem.retry_after(),
-                    problem.quotas().is_some(),
-                )
-            });
-            assert_eq!(facts, Some((status, code, Some(retry_after), status == 429)));
-        }
-        let in_flight = refusal(&Admission::InFlight, quotas);
-        assert!(in_flight.is_some_and(|problem| problem.retry_after().is_some()));
-    }
-}
+mod tests;

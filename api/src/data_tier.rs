@@ -17,7 +17,7 @@ use flickrhub_job::store::{
     AuditStore, BodyStore, ClientStore, DeliveryStore, EndpointStore, JobStore, OauthRequestStore,
     StoreError, UserStore,
 };
-use flickrhub_job::telemetry::{CheckFailed, Readiness};
+use flickrhub_job::telemetry::{CheckFailed, Metrics, Readiness};
 use flickrhub_job::vault::{Component, Vault, VaultError};
 use mongodb::Database;
 
@@ -86,11 +86,11 @@ pub enum DataTierError {
 }
 
 impl DataTier {
-    /// Connects to every part and creates what is missing (indexes).
+    /// Connects to every part and creates what is missing (indexes); counts in `metrics`.
     ///
     /// # Errors
     /// When a part is not there or refuses us.
-    pub async fn connect(config: &Config) -> Result<Self, DataTierError> {
+    pub async fn connect(config: &Config, metrics: &Metrics) -> Result<Self, DataTierError> {
         let database = connection::mongodb::connect(&config.mongodb).await?;
         let redis = Redis::connect(&config.redis).await?;
         let vault = Vault::connect(&config.vault, Component::Api).await?;
@@ -98,7 +98,9 @@ impl DataTier {
         Ok(Self {
             circuits: CircuitWatch::new(budget.clone()),
             budget,
-            jobs: JobStore::open(&database, config.retention_days).await?,
+            jobs: JobStore::open(&database, config.retention_days)
+                .await?
+                .counted_in(metrics),
             users: UserStore::open(&database).await?,
             clients: ClientStore::open(&database).await?,
             endpoints: EndpointStore::open(&database).await?,
@@ -139,10 +141,10 @@ impl DataTier {
     }
 
     /// Connects, however long that takes. Each failure is logged: in a new hub the parts come up one after the other.
-    pub async fn connect_patiently(config: &Config) -> Self {
+    pub async fn connect_patiently(config: &Config, metrics: &Metrics) -> Self {
         let mut pause = FIRST_PAUSE;
         loop {
-            match Self::connect(config).await {
+            match Self::connect(config, metrics).await {
                 Ok(data) => return data,
                 Err(error) => {
                     tracing::warn!(%error, pause_ms = pause.as_millis(), "the data tier is not there yet");

@@ -163,7 +163,7 @@ async fn serve(arguments: &Arguments) -> Result<(), Fatal> {
     let tls = state.config.metrics.tls.clone();
     let metrics = telemetry::serve(arguments.metrics_listen, registry, readiness, tls.as_ref());
     let connect = async {
-        data.fill(DataTier::connect_patiently(&state.config).await);
+        data.fill(DataTier::connect_patiently(&state.config, &state.metrics).await);
         tracing::info!("connected to the data tier");
         std::future::pending::<()>().await;
     };

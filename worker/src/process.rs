@@ -101,7 +101,7 @@ async fn run_jobs(
     let runner = Runner {
         queue,
         settings,
-        store: stores.jobs.for_worker(&own_name()),
+        store: stores.jobs.for_worker(&own_name()).counted_in(&metrics),
         users: stores.users,
         bodies: stores.bodies,
         lanes: Lanes::new(redis.clone(), key_prefix),
@@ -136,7 +136,7 @@ async fn dispatch(
         budget_settings: BudgetSettings::of(&config, &limits.get()),
         limits,
         queues: config.queues,
-        store: stores.jobs,
+        store: stores.jobs.counted_in(&metrics),
         bodies: stores.bodies,
         lanes: Lanes::new(redis.clone(), &config.redis.key_prefix),
         redis,

@@ -1,7 +1,8 @@
 //! `/api/v1/jobs/batch`: many jobs in one request.
 //!
 //! Each job is validated, admitted and answered by itself, as if it had come alone. What they share is the work: the
-//! users are looked up once, the admissions travel together, and the jobs are stored by one commit.
+//! users are looked up once, the admissions travel together, and the jobs are stored by one commit, which the majority
+//! acknowledges once.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -11,7 +12,7 @@ use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use flickrhub_job::lane::Quotas;
-use flickrhub_job::model::TraceContext;
+use flickrhub_job::model::{Job, TraceContext};
 use flickrhub_job::queue::Queue;
 use flickrhub_job::store::User;
 use flickrhub_job::view::JobView;
@@ -20,7 +21,7 @@ use futures::stream::{self, StreamExt};
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use crate::accept::{NotAccepted, Receipt, accept, now};
+use crate::accept::{NotAccepted, Receipt, accept_all, now};
 use crate::auth::{Authorised, Caller, JobsWrite};
 use crate::authorisation::{permitted, user_of_client};
 use crate::cached::wants_no_cache;
@@ -142,7 +143,8 @@ impl Batch {
             .collect();
         let users = self.users(&valid).await;
         let jobs = valid.into_iter().enumerate();
-        let outcomes = join_all(jobs.map(|(index, job)| self.submit(index, job, &users))).await;
+        let jobs = join_all(jobs.map(|(index, job)| self.job(index, job, &users))).await;
+        let outcomes = self.accept(jobs).await;
         let quotas = outcomes.iter().filter_map(left).min_by_key(|quotas| {
             let tightest = quotas.tightest();
             (tightest.remaining, std::cmp::Reverse(tightest.reset))
@@ -171,12 +173,29 @@ impl Batch {
         look_ups.buffer_unordered(LOOK_UPS).collect().await
     }
 
-    async fn submit(
+    /// The jobs that are good are taken on together.
+    async fn accept(&self, jobs: Vec<Result<Job, Problem>>) -> Vec<Result<Receipt, Problem>> {
+        let mut good = Vec::with_capacity(jobs.len());
+        let mut checked = Vec::with_capacity(jobs.len());
+        for job in jobs {
+            checked.push(job.map(|job| good.push(job)));
+        }
+        let mut accepted = accept_all(&self.state, good).await.into_iter();
+        let outcome = |checked: Result<(), Problem>| {
+            checked?;
+            let outcome = accepted.next().unwrap_or_else(|| Err(Problem::Internal.into()));
+            outcome.map_err(|NotAccepted { problem, .. }| problem)
+        };
+        checked.into_iter().map(outcome).collect()
+    }
+
+    /// The job of an item, if nothing but a limit can be against it.
+    async fn job(
         &self,
         index: usize,
         job: Result<ValidJob, Problem>,
         users: &LookedUp,
-    ) -> Result<Receipt, Problem> {
+    ) -> Result<Job, Problem> {
         let job = job?;
         let user = users.get(&job.user_id).ok_or(Problem::Internal)?.as_ref();
         let user = Arc::clone(user.map_err(Clone::clone)?);
@@ -201,9 +220,7 @@ impl Batch {
         let limits = self.state.limits.get();
         let mut job = order.into_job(&self.caller, self.trace.clone(), now(), &limits, idempotency);
         job.no_cache = self.no_cache;
-        accept(&self.state, job)
-            .await
-            .map_err(|NotAccepted { problem, .. }| problem)
+        Ok(job)
     }
 
     fn result(&self, index: usize, outcome: Result<Receipt, Problem>) -> BatchResult {
@@ -226,7 +243,7 @@ impl Batch {
                 job: None,
                 idempotent_replayed: false,
                 problem: Some(problem.document(&self.trace.trace_id)),
-                retry_after: problem.retry_after().map(|time| time.as_secs().max(1)),
+                retry_after: problem.retry_after_seconds(),
             },
         }
     }

@@ -2,6 +2,8 @@
 
 use std::time::Instant;
 
+use flickrhub_job::queue::Queue;
+use futures::future::join_all;
 use serde_json::{Value, json};
 
 use crate::hub::{Answer, Hub};
@@ -101,12 +103,17 @@ async fn a_thousand_jobs_are_accepted_in_one_request_and_no_more() {
     let hub = Hub::start(|_| {}).await;
     let user = hub.add_user("read").await;
     let jobs: Vec<_> = (0..1000).map(|photo| job(&user, photo)).collect();
-    let started = Instant::now();
+    let (started, [commits, stored]) = (Instant::now(), hub.insertions());
     let answer = hub
         .send("POST /api/v1/jobs/batch", &json!({ "jobs": jobs }))
         .await;
     println!("1000 jobs in {} ms", started.elapsed().as_millis());
     assert_eq!(statuses(&answer), [202; 1000]);
+    assert_eq!(
+        hub.insertions(),
+        [commits + 1, stored + 1000],
+        "one command, which the majority acknowledges once"
+    );
     let jobs: Vec<_> = (0..1001).map(|photo| job(&user, photo)).collect();
     for jobs in [json!([]), json!(jobs)] {
         let refused = hub
@@ -117,4 +124,65 @@ async fn a_thousand_jobs_are_accepted_in_one_request_and_no_more() {
             (422, "batch_size", vec!["jobs"])
         );
     }
+}
+
+#[tokio::test]
+#[ignore = "needs the data tier: make test"]
+async fn a_batch_stays_one_commit_while_others_submit() {
+    let hub = Hub::start(|_| {}).await;
+    let user = hub.add_user("read").await;
+    let [commits, stored] = hub.insertions();
+    let singles = (0..40).map(|photo| {
+        let body = job(&user, 1000 + photo);
+        let hub = &hub;
+        async move { hub.send("POST /api/v1/jobs", &body).await.status }
+    });
+    let jobs: Vec<_> = (0..500).map(|photo| job(&user, photo)).collect();
+    let body = json!({ "jobs": jobs });
+    let (singles, batch) = tokio::join!(join_all(singles), hub.send("POST /api/v1/jobs/batch", &body));
+    assert_eq!(singles, [202; 40]);
+    assert_eq!(statuses(&batch), [202; 500]);
+    let [commits_now, stored_now] = hub.insertions();
+    assert_eq!(stored_now - stored, 540);
+    // The worst case is each single job by itself, and the batch.
+    assert!(commits_now - commits <= 41, "{commits_now} of {commits}");
+}
+
+/// What Redis forgets of idempotency, the index of MongoDB knows, also of some documents of many.
+#[tokio::test]
+#[ignore = "needs the data tier: make test"]
+async fn duplicates_in_a_commit_are_told_apart_item_by_item() {
+    let hub = Hub::start(|_| {}).await;
+    let user = hub.add_user("read").await;
+    let send = async |photos: &[usize]| {
+        let jobs: Vec<_> = photos.iter().map(|photo| job(&user, *photo)).collect();
+        let request = hub
+            .request("POST /api/v1/jobs/batch")
+            .header("Idempotency-Key", "b");
+        Answer::of(request.json(&json!({ "jobs": jobs })).send().await.unwrap()).await
+    };
+    let first = send(&[0, 1, 2, 3]).await;
+    assert_eq!(statuses(&first), [202; 4]);
+    for stored in hub.stored_jobs().await {
+        hub.lanes.forget(&stored.idempotency.unwrap()).await.unwrap();
+    }
+    let [commits, stored] = hub.insertions();
+    // The third asks for something else under its key, and the last was not there before.
+    let again = send(&[0, 1, 7, 3, 4]).await;
+    assert_eq!(statuses(&again), [202, 202, 422, 202, 202]);
+    assert_eq!(hub.insertions(), [commits + 1, stored + 5]);
+    assert_eq!(
+        again.body["results"][2]["problem"]["code"],
+        "idempotency_key_reused"
+    );
+    for index in [0, 1, 3] {
+        let (before, after) = (&first.body["results"][index], &again.body["results"][index]);
+        assert_eq!(before["job"], after["job"]);
+        assert_eq!(after["idempotent_replayed"], true);
+    }
+    assert_eq!(again.body["results"][4]["idempotent_replayed"], Value::Null);
+    assert_eq!(hub.stored_jobs().await.len(), 5);
+    // What was not stored has given its place back.
+    let depth = hub.lanes.depth(Queue::Rest).await.unwrap();
+    assert_eq!((depth.queued, depth.reserved), (5, 0));
 }

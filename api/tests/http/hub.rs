@@ -143,7 +143,8 @@ impl Hub {
         let endpoints = Endpoints::under(&Url::parse(&flickr.origin()).unwrap()).unwrap();
         let flickr_client = FlickrClient::new(endpoints, FLICKR_TIMEOUTS).unwrap();
         let data = DataTierSlot::default();
-        let tier = DataTier::connect(&config).await.unwrap();
+        let metrics = Metrics::new().unwrap();
+        let tier = DataTier::connect(&config, &metrics).await.unwrap();
         let (vault, cache, lanes) = (tier.vault.clone(), tier.cache.clone(), tier.lanes.clone());
         let limits = LiveLimits::from(Limits::default());
         // As a dispatcher does: until then Flickr is not called.
@@ -160,7 +161,7 @@ impl Hub {
             config,
             limits: limits.clone(),
             flickr: flickr_client,
-            metrics: Metrics::new().unwrap(),
+            metrics,
             keys: Arc::new(data.clone()),
             audit: Arc::new(data.clone()),
             data,
@@ -196,6 +197,13 @@ impl Hub {
         let mut limits = Limits::clone(&self.limits.get());
         change(&mut limits);
         self.limits.set(limits);
+    }
+
+    /// How many commits have stored jobs, and how many jobs they stored.
+    pub fn insertions(&self) -> [u64; 2] {
+        let metrics = &self.state.metrics;
+        [&metrics.group_commits, &metrics.group_commit_operations]
+            .map(|counter| counter.with_label_values(&["insert"]).get())
     }
 
     /// A new client with these scopes: its id and its API key.

@@ -5,6 +5,9 @@
 //! own outcome. While commits are under way the next one collects; nobody waits for a timer, and a caller who finds nothing
 //! under way is on its way at once.
 //!
+//! What a caller hands in together is a batch, and stays together: one commit has all of it, unless it is larger than a
+//! commit may be. So the caller of a thousand operations waits for one acknowledgement, whoever comes at the same time.
+//!
 //! Nothing here is kept when the process dies, and nothing is promised before the [`Executor`] has answered:
 //!
 //! | the process dies | then |
@@ -13,7 +16,7 @@
 //! | while the commit is under way | it may have happened; its caller was told nothing, as with a single write whose answer is lost |
 //! | after the answer | the majority has it |
 //!
-//! A caller that goes away takes only its own operation along, if the commit has not begun, and nothing otherwise: the
+//! A caller that goes away takes only its own operations along, if the commit has not begun, and nothing otherwise: the
 //! commit runs in a task of its own, so it is never cut off in the middle. A commit that fails as a whole fails for each of
 //! its callers as a single write would; one that panics leaves them with [`StoreError::Interrupted`], and the next goes on.
 
@@ -21,9 +24,10 @@ use std::collections::VecDeque;
 use std::fmt;
 use std::future::Future;
 use std::panic::AssertUnwindSafe;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use futures::FutureExt;
+use prometheus::IntCounterVec;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
 use super::StoreError;
@@ -64,6 +68,26 @@ pub(super) struct Limits {
     pub(super) held_bytes: usize,
 }
 
+/// Counts what is committed, whatever comes of it, by what it writes.
+pub(super) struct Counters {
+    /// Commits.
+    pub(super) commits: IntCounterVec,
+    /// Their operations.
+    pub(super) operations: IntCounterVec,
+    /// The label of both.
+    pub(super) write: &'static str,
+}
+
+impl Counters {
+    fn count(&self, operations: usize) {
+        let operations = u64::try_from(operations).unwrap_or(u64::MAX);
+        self.commits.with_label_values(&[self.write]).inc();
+        self.operations
+            .with_label_values(&[self.write])
+            .inc_by(operations);
+    }
+}
+
 /// Takes operations of many callers and commits them in groups. Cheap to clone.
 pub(super) struct GroupCommit<E: Executor> {
     shared: Arc<Shared<E>>,
@@ -74,6 +98,7 @@ struct Shared<E: Executor> {
     limits: Limits,
     room: Arc<Semaphore>,
     queue: Mutex<Queue<E>>,
+    counters: OnceLock<Counters>,
 }
 
 struct Queue<E: Executor> {
@@ -84,15 +109,16 @@ struct Queue<E: Executor> {
     starting: bool,
 }
 
+/// A batch, and who waits for it.
 struct Waiting<E: Executor> {
-    operation: E::Operation,
+    batch: Vec<E::Operation>,
     bytes: usize,
-    outcome: oneshot::Sender<Result<E::Answer, StoreError>>,
-    /// Given back with the outcome.
+    outcomes: oneshot::Sender<Vec<Outcome<E>>>,
+    /// Given back with the outcomes.
     room: OwnedSemaphorePermit,
 }
 
-type Outcome<E> = oneshot::Receiver<Result<<E as Executor>::Answer, StoreError>>;
+type Outcome<E> = Result<<E as Executor>::Answer, StoreError>;
 
 impl<E: Executor> GroupCommit<E> {
     pub(super) fn new(executor: E, limits: Limits) -> Self {
@@ -105,54 +131,44 @@ impl<E: Executor> GroupCommit<E> {
                 committers: 0,
                 starting: false,
             }),
+            counters: OnceLock::new(),
         };
         Self {
             shared: Arc::new(shared),
         }
     }
 
-    /// Commits the operation with whatever else is to be committed now.
-    pub(super) async fn submit(&self, operation: E::Operation) -> Result<E::Answer, StoreError> {
-        let room = self.shared.room_for(&operation).await?;
-        let (waiting, outcome) = waiting(operation, room);
-        self.shared.enqueue([waiting]);
-        heard(outcome).await
+    /// Counts commits from now on; the first counters that it is given stay.
+    pub(super) fn counted_in(&self, counters: Counters) {
+        let _ = self.shared.counters.set(counters);
     }
 
-    /// Commits the operations together, as far as the limits allow; their outcomes in the same order.
+    /// Commits the operation with whatever else is to be committed now.
+    pub(super) async fn submit(&self, operation: E::Operation) -> Outcome<E> {
+        let waiting = self.shared.enqueue(vec![operation]).await?;
+        let outcome = heard::<E>(waiting, 1).await.pop();
+        outcome.unwrap_or(Err(StoreError::Interrupted))
+    }
+
+    /// Commits the operations as one batch, or as few as the limits allow; their outcomes in the same order.
     pub(super) async fn submit_all(
         &self,
         operations: impl IntoIterator<Item = E::Operation>,
-    ) -> Vec<Result<E::Answer, StoreError>> {
+    ) -> Vec<Outcome<E>> {
+        let mut batches = Vec::new();
+        for batch in batches_of::<E>(operations, self.shared.limits) {
+            let count = batch.len();
+            // Room for it comes back from those before it, which are on their way.
+            batches.push((count, self.shared.enqueue(batch).await));
+        }
         let mut outcomes = Vec::new();
-        let mut collected = Vec::new();
-        for operation in operations {
-            let room = if let Some(room) = self.shared.free_room_for(&operation) {
-                room
-            } else {
-                // Room comes back only from operations that are on their way.
-                self.shared.enqueue(std::mem::take(&mut collected));
-                match self.shared.room_for(&operation).await {
-                    Ok(room) => room,
-                    Err(error) => {
-                        outcomes.push(Err(error));
-                        continue;
-                    }
-                }
-            };
-            let (waiting, outcome) = waiting(operation, room);
-            collected.push(waiting);
-            outcomes.push(Ok(outcome));
+        for (count, waiting) in batches {
+            match waiting {
+                Ok(waiting) => outcomes.append(&mut heard::<E>(waiting, count).await),
+                Err(error) => outcomes.extend(all_failed::<E>(count, &error)),
+            }
         }
-        self.shared.enqueue(collected);
-        let mut answers = Vec::with_capacity(outcomes.len());
-        for outcome in outcomes {
-            answers.push(match outcome {
-                Ok(outcome) => heard(outcome).await,
-                Err(error) => Err(error),
-            });
-        }
-        answers
+        outcomes
     }
 }
 
@@ -178,28 +194,35 @@ impl<E: Executor> Shared<E> {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn units_of(&self, operation: &E::Operation) -> u32 {
-        // An operation larger than all the room takes all of it.
-        let units = units(E::bytes(operation)).min(units(self.limits.held_bytes));
-        u32::try_from(units).unwrap_or(u32::MAX)
+    /// How much room the batch takes.
+    fn units_of(&self, batch: &[E::Operation]) -> u32 {
+        let of_batch = batch.iter().map(|operation| units(E::bytes(operation)));
+        let of_batch = of_batch.fold(0, usize::saturating_add);
+        // A batch larger than all the room takes all of it.
+        u32::try_from(of_batch.min(units(self.limits.held_bytes))).unwrap_or(u32::MAX)
     }
 
-    async fn room_for(&self, operation: &E::Operation) -> Result<OwnedSemaphorePermit, StoreError> {
-        let units = self.units_of(operation);
-        // It is never closed.
+    /// Puts the batch in the queue as soon as there is room for it.
+    async fn enqueue(
+        self: &Arc<Self>,
+        batch: Vec<E::Operation>,
+    ) -> Result<oneshot::Receiver<Vec<Outcome<E>>>, StoreError> {
+        let units = self.units_of(&batch);
         let room = Arc::clone(&self.room).acquire_many_owned(units).await;
-        room.map_err(|_| StoreError::Interrupted)
-    }
-
-    fn free_room_for(&self, operation: &E::Operation) -> Option<OwnedSemaphorePermit> {
-        let units = self.units_of(operation);
-        Arc::clone(&self.room).try_acquire_many_owned(units).ok()
-    }
-
-    fn enqueue(self: &Arc<Self>, waiting: impl IntoIterator<Item = Waiting<E>>) {
+        // It is never closed.
+        let room = room.map_err(|_| StoreError::Interrupted)?;
+        let (sender, outcomes) = oneshot::channel();
+        let bytes = batch.iter().map(E::bytes);
+        let waiting = Waiting {
+            bytes: bytes.fold(0, usize::saturating_add),
+            batch,
+            outcomes: sender,
+            room,
+        };
         let mut queue = self.lock();
-        queue.waiting.extend(waiting);
+        queue.waiting.push_back(waiting);
         self.start_if_useful(&mut queue);
+        Ok(outcomes)
     }
 
     /// Starts another committer, if somebody waits and none is about to take them along.
@@ -224,22 +247,24 @@ impl<E: Executor> Shared<E> {
         }
     }
 
-    /// The next operations to commit; without any, this committer ends.
+    /// The next batches to commit; without any, this committer ends.
     fn next_group(self: &Arc<Self>, queue: &mut Queue<E>) -> Option<Vec<Waiting<E>>> {
         let mut group = Vec::new();
-        let mut bytes = 0_usize;
+        let (mut operations, mut bytes) = (0_usize, 0_usize);
         while let Some(next) = queue.waiting.pop_front() {
-            if next.outcome.is_closed() {
+            if next.outcomes.is_closed() {
                 // Its caller has gone.
                 continue;
             }
+            operations = operations.saturating_add(next.batch.len());
             bytes = bytes.saturating_add(next.bytes);
-            if !group.is_empty() && bytes > self.limits.bytes {
+            let fits = operations <= self.limits.operations && bytes <= self.limits.bytes;
+            if !group.is_empty() && !fits {
                 queue.waiting.push_front(next);
                 break;
             }
             group.push(next);
-            if group.len() >= self.limits.operations {
+            if operations >= self.limits.operations {
                 break;
             }
         }
@@ -252,24 +277,28 @@ impl<E: Executor> Shared<E> {
     }
 
     async fn commit(&self, group: Vec<Waiting<E>>) {
-        let mut operations = Vec::with_capacity(group.len());
+        let mut operations = Vec::new();
         let mut callers = Vec::with_capacity(group.len());
         for waiting in group {
-            operations.push(waiting.operation);
-            callers.push((waiting.outcome, waiting.room));
+            callers.push((waiting.outcomes, waiting.batch.len(), waiting.room));
+            operations.extend(waiting.batch);
+        }
+        if let Some(counters) = self.counters.get() {
+            counters.count(operations.len());
         }
         let commit = AssertUnwindSafe(self.executor.commit(operations)).catch_unwind();
         // Who is left without an outcome hears that from its dropped sender. The panic itself is logged by its hook.
         match commit.await {
             Ok(Ok(outcomes)) => {
-                for ((caller, _room), outcome) in callers.into_iter().zip(outcomes) {
-                    // A caller that has gone does not want it.
-                    let _ = caller.send(outcome);
+                let mut outcomes = outcomes.into_iter();
+                for (caller, count, _room) in callers {
+                    // A caller that has gone does not want them.
+                    let _ = caller.send(outcomes.by_ref().take(count).collect());
                 }
             }
             Ok(Err(error)) => {
-                for (caller, _room) in callers {
-                    let _ = caller.send(Err(error.clone()));
+                for (caller, count, _room) in callers {
+                    let _ = caller.send(all_failed::<E>(count, &error).collect());
                 }
             }
             Err(_panic) => {}
@@ -277,19 +306,38 @@ impl<E: Executor> Shared<E> {
     }
 }
 
-fn waiting<E: Executor>(operation: E::Operation, room: OwnedSemaphorePermit) -> (Waiting<E>, Outcome<E>) {
-    let (sender, outcome) = oneshot::channel();
-    let waiting = Waiting {
-        bytes: E::bytes(&operation),
-        operation,
-        outcome: sender,
-        room,
-    };
-    (waiting, outcome)
+/// The operations in their order, cut where the limits of a commit ask for it.
+fn batches_of<E: Executor>(
+    operations: impl IntoIterator<Item = E::Operation>,
+    limits: Limits,
+) -> Vec<Vec<E::Operation>> {
+    let mut batches: Vec<Vec<E::Operation>> = Vec::new();
+    let mut bytes = 0_usize;
+    for operation in operations {
+        let of_operation = E::bytes(&operation);
+        bytes = bytes.saturating_add(of_operation);
+        match batches.last_mut() {
+            Some(batch) if batch.len() < limits.operations && bytes <= limits.bytes => {
+                batch.push(operation);
+            }
+            _ => {
+                bytes = of_operation;
+                batches.push(vec![operation]);
+            }
+        }
+    }
+    batches
 }
 
-async fn heard<T>(outcome: oneshot::Receiver<Result<T, StoreError>>) -> Result<T, StoreError> {
-    outcome.await.unwrap_or(Err(StoreError::Interrupted))
+/// The outcomes of a batch of `count` operations, once they are there.
+async fn heard<E: Executor>(waiting: oneshot::Receiver<Vec<Outcome<E>>>, count: usize) -> Vec<Outcome<E>> {
+    let mut outcomes = waiting.await.unwrap_or_default();
+    outcomes.resize_with(count, || Err(StoreError::Interrupted));
+    outcomes
+}
+
+fn all_failed<E: Executor>(count: usize, error: &StoreError) -> impl Iterator<Item = Outcome<E>> {
+    (0..count).map(|_| Err(error.clone()))
 }
 
 /// Room is counted in units of [`LEAST_BYTES`].

@@ -14,13 +14,14 @@ use super::attempt_end::Ends;
 use super::claim::Claims;
 use super::collections::CollectionName;
 use super::error::within;
-use super::group_commit::GroupCommit;
+use super::group_commit::{Counters, GroupCommit};
 use super::insertion::{self, Insertion};
 use super::time::{now, to_bson};
 use super::transition::Clock;
 use super::unread::readable;
 use super::{StoreError, id, index, statement};
 use crate::model::{Job, JobId, JobState};
+use crate::telemetry::Metrics;
 
 /// Writes wait for the primary alone, and reads see what it has, whether the majority has it or not.
 fn primary_alone() -> CollectionOptions {
@@ -86,6 +87,20 @@ impl JobStore {
         }
     }
 
+    /// The same store, with its group commits counted in `metrics`; of several, the first.
+    #[must_use]
+    pub fn counted_in(self, metrics: &Metrics) -> Self {
+        let counters = |write| Counters {
+            commits: metrics.group_commits.clone(),
+            operations: metrics.group_commit_operations.clone(),
+            write,
+        };
+        self.insertion.counted_in(counters("insert"));
+        self.claims.counted_in(counters("claim"));
+        self.ends.counted_in(counters("end"));
+        self
+    }
+
     /// Stores a new job, in one command with those that are stored at the same time. After this returns, the job survives the
     /// loss of any one process, pod or node.
     ///
@@ -99,9 +114,13 @@ impl JobStore {
         self.insertion.submit(self.document(job)?).await
     }
 
-    /// [`JobStore::insert`] for many jobs together; their outcomes in the same order.
-    pub async fn insert_many(&self, jobs: &[Job]) -> Vec<Result<(), StoreError>> {
-        let (mut documents, mut unstorable) = (Vec::with_capacity(jobs.len()), Vec::new());
+    /// [`JobStore::insert`] for many jobs together: one command, and one acknowledgement by the majority, for up to 1,000 jobs of
+    /// 12 MiB. Their outcomes are in the same order: one that is refused is no trouble of the others.
+    pub async fn insert_many<'a>(
+        &self,
+        jobs: impl IntoIterator<Item = &'a Job>,
+    ) -> Vec<Result<(), StoreError>> {
+        let (mut documents, mut unstorable) = (Vec::new(), Vec::new());
         for job in jobs {
             match self.document(job) {
                 Ok(document) => {

@@ -76,6 +76,12 @@ pub struct Metrics {
     /// `flickrhub_callback_try_duration_seconds{outcome}`: one try to deliver a callback, by what it came to
     /// ([`TryOutcome`](crate::callback::TryOutcome)).
     pub callback_try_duration: HistogramVec,
+    /// `flickrhub_group_commits_total{write}`: commands to MongoDB that wrote for all who were waiting; write is `insert`,
+    /// `claim` or `end`.
+    pub group_commits: IntCounterVec,
+    /// `flickrhub_group_commit_operations_total{write}`: the writes of jobs that these carried; by the commands, it is how many
+    /// share one.
+    pub group_commit_operations: IntCounterVec,
     /// `flickrhub_audit_entries_total{outcome}`: entries of the audit log; outcome is `written`, `left_out` where one sender
     /// had too many, or `lost` where the queue was full.
     pub audit_entries: IntCounterVec,
@@ -200,6 +206,16 @@ impl Metrics {
                 &CALLBACK_BUCKETS,
                 &["outcome"],
             )?,
+            group_commits: counter(
+                "flickrhub_group_commits_total",
+                "Commands that wrote to MongoDB for all who were waiting, by what was written.",
+                &["write"],
+            )?,
+            group_commit_operations: counter(
+                "flickrhub_group_commit_operations_total",
+                "Writes of jobs that group commits carried.",
+                &["write"],
+            )?,
             audit_entries: counter(
                 "flickrhub_audit_entries_total",
                 "Entries of the audit log, by what became of them.",
@@ -321,6 +337,11 @@ mod tests {
         metrics.api_connections.with_label_values(&["https"]).set(3);
         metrics.api_connections_refused.with_label_values(&["http"]).inc();
         metrics.callbacks.with_label_values(&["delivered"]).inc();
+        metrics.group_commits.with_label_values(&["insert"]).inc();
+        metrics
+            .group_commit_operations
+            .with_label_values(&["insert"])
+            .inc_by(1000);
         metrics.permits.with_label_values(&["main", "granted"]).inc();
         metrics.breaker_state.with_label_values(&["main", "rest"]).set(2);
         metrics
@@ -339,6 +360,8 @@ mod tests {
             r#"flickrhub_api_connections{port="https"} 3"#,
             r#"flickrhub_api_connections_refused_total{port="http"} 1"#,
             r#"flickrhub_callbacks_total{outcome="delivered"} 1"#,
+            r#"flickrhub_group_commits_total{write="insert"} 1"#,
+            r#"flickrhub_group_commit_operations_total{write="insert"} 1000"#,
             r#"flickrhub_permits_total{app="main",outcome="granted"} 1"#,
             r#"flickrhub_breaker_state{app="main",endpoint="rest"} 2"#,
             r#"flickrhub_callback_try_duration_seconds_count{outcome="timeout"} 1"#,

@@ -11,6 +11,7 @@ use proptest::prelude::*;
 use tokio::task::{JoinHandle, yield_now};
 
 use super::*;
+use crate::telemetry::Metrics;
 
 /// What becomes of an operation.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -187,6 +188,57 @@ async fn a_group_keeps_to_its_limits() {
 }
 
 #[tokio::test]
+async fn what_comes_together_is_committed_together_whoever_comes_before_and_after() {
+    let (committer, recorder) = committer(limits());
+    let metrics = Metrics::new().expect("names that differ");
+    let (commits, operations) = (&metrics.group_commits, &metrics.group_commit_operations);
+    committer.counted_in(Counters {
+        commits: commits.clone(),
+        operations: operations.clone(),
+        write: "insert",
+    });
+    let first = spawn(&committer, fine(0));
+    settle().await;
+    // With those who came before there is no room for all of the batch, so it waits for the next commit and is whole.
+    let before: Vec<_> = (1..=30).map(|number| spawn(&committer, fine(number))).collect();
+    settle().await;
+    let batch = spawn_all(&committer, (100..200).map(fine).collect());
+    settle().await;
+    let after = spawn(&committer, fine(31));
+    settle().await;
+    recorder.let_end(4);
+    let outcomes = batch.await.expect("no panic");
+    let answers: Vec<u32> = outcomes
+        .into_iter()
+        .map(|outcome| outcome.expect("committed"))
+        .collect();
+    assert_eq!(answers, (100..200).collect::<Vec<_>>());
+    for caller in before.into_iter().chain([first, after]) {
+        caller.await.expect("no panic").expect("committed");
+    }
+    let groups = recorder.groups();
+    assert_eq!(groups.iter().map(Vec::len).collect::<Vec<_>>(), [1, 30, 100, 1]);
+    assert_eq!(groups[2], answers);
+    let counted = [commits, operations].map(|counter| counter.with_label_values(&["insert"]).get());
+    assert_eq!(counted, [4, 132]);
+}
+
+#[tokio::test]
+async fn a_batch_larger_than_a_commit_takes_as_few_as_there_can_be() {
+    let (committer, recorder) = committer(limits());
+    recorder.let_end(10);
+    let outcomes = committer.submit_all((0..250).map(fine)).await;
+    let answers: Vec<u32> = outcomes
+        .into_iter()
+        .map(|outcome| outcome.expect("committed"))
+        .collect();
+    assert_eq!(answers, (0..250).collect::<Vec<_>>());
+    let sizes: Vec<usize> = recorder.groups().iter().map(Vec::len).collect();
+    assert_eq!(sizes, [100, 100, 50]);
+    assert!(committer.submit_all([]).await.is_empty());
+}
+
+#[tokio::test]
 async fn no_more_commits_are_under_way_than_allowed() {
     let (committer, recorder) = committer(Limits {
         commits: 3,
@@ -277,10 +329,10 @@ async fn who_finds_no_room_waits_for_it() {
     assert_eq!(committer.shared.room.available_permits(), 2);
 }
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 enum Step {
-    /// A caller comes with an operation.
-    Submit { bytes: usize, kind: Kind },
+    /// A caller comes with operations.
+    Submit(Vec<(usize, Kind)>),
     /// A caller, counted from the first, goes away.
     GoAway(usize),
     /// One commit under way may end.
@@ -292,7 +344,7 @@ enum Step {
 fn step() -> impl Strategy<Value = Step> {
     let kind = prop_oneof![8 => Just(Kind::Fine), 2 => Just(Kind::Bad), 1 => Just(Kind::Broken), 1 => Just(Kind::Bug)];
     prop_oneof![
-        6 => (1_usize..40_000, kind).prop_map(|(bytes, kind)| Step::Submit { bytes, kind }),
+        6 => prop::collection::vec((1_usize..40_000, kind), 1..5).prop_map(Step::Submit),
         1 => (0_usize..60).prop_map(Step::GoAway),
         2 => Just(Step::LetEnd),
         3 => (1_usize..8).prop_map(Step::GoOn),
@@ -310,13 +362,18 @@ proptest! {
         let limits = Limits { commits, operations, bytes: 64_000, held_bytes: room * LEAST_BYTES };
         runtime.block_on(async {
             let (committer, recorder) = committer(limits);
-            let mut callers: Vec<(Kind, Caller)> = Vec::new();
+            let mut callers = Vec::new();
             let mut gone = BTreeSet::new();
+            let mut numbers = 0..;
             for step in steps {
                 match step {
-                    Step::Submit { bytes, kind } => {
-                        let number = u32::try_from(callers.len()).expect("few");
-                        callers.push((kind, spawn(&committer, Operation { number, bytes, kind })));
+                    Step::Submit(wanted) => {
+                        let batch: Vec<Operation> = wanted
+                            .into_iter()
+                            .zip(&mut numbers)
+                            .map(|((bytes, kind), number)| Operation { number, bytes, kind })
+                            .collect();
+                        callers.push((batch.clone(), spawn_all(&committer, batch)));
                     }
                     Step::GoAway(caller) => if let Some((_, task)) = callers.get(caller) {
                         task.abort();
@@ -330,18 +387,26 @@ proptest! {
                 prop_assert!(recorder.under_way() <= commits);
             }
             recorder.let_end(1_000);
-            for (number, (kind, caller)) in callers.into_iter().enumerate() {
-                let Ok(outcome) = caller.await else {
-                    prop_assert!(gone.contains(&number));
+            for (caller, (batch, task)) in callers.into_iter().enumerate() {
+                let Ok(outcomes) = task.await else {
+                    prop_assert!(gone.contains(&caller));
                     continue;
                 };
-                match outcome {
-                    Ok(answer) => {
-                        prop_assert_eq!(usize::try_from(answer).ok(), Some(number));
-                        prop_assert_eq!(kind, Kind::Fine);
+                prop_assert_eq!(outcomes.len(), batch.len());
+                for (operation, outcome) in batch.iter().zip(outcomes) {
+                    match outcome {
+                        Ok(answer) => {
+                            prop_assert_eq!(answer, operation.number);
+                            prop_assert_eq!(operation.kind, Kind::Fine);
+                        }
+                        Err(StoreError::Unstorable(_)) => prop_assert_eq!(operation.kind, Kind::Bad),
+                        Err(error) => prop_assert!(error.is_transient()),
                     }
-                    Err(StoreError::Unstorable(_)) => prop_assert_eq!(kind, Kind::Bad),
-                    Err(error) => prop_assert!(error.is_transient()),
+                }
+                let bytes: usize = batch.iter().map(|operation| operation.bytes).sum();
+                if batch.len() <= operations && bytes <= limits.bytes {
+                    let has = |group: &&Vec<u32>| batch.iter().any(|operation| group.contains(&operation.number));
+                    prop_assert_eq!(recorder.groups().iter().filter(has).count(), 1, "{:?} was torn", batch);
                 }
             }
             settle().await;
