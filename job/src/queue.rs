@@ -53,6 +53,13 @@ impl Queue {
         }
     }
 
+    /// The queue of the jobs of this method: `upload` and `replace` have their own, and what Flickr's REST endpoint takes is in
+    /// one.
+    pub fn of_method(method: &str) -> Self {
+        let own = |queue: &Self| queue.has_body() && queue.short_name() == method;
+        Self::ALL.into_iter().find(own).unwrap_or(Self::Rest)
+    }
+
     /// Whether a job of this queue carries a photo.
     pub const fn has_body(self) -> bool {
         matches!(self, Self::Upload | Self::Replace)
@@ -95,6 +102,18 @@ mod tests {
                 serde_json::to_value(queue).ok(),
                 Some(serde_json::Value::from(queue.name()))
             );
+        }
+    }
+
+    #[test]
+    fn every_method_has_one_queue() {
+        for (method, queue) in [
+            ("flickr.photos.search", Queue::Rest),
+            ("rest", Queue::Rest),
+            ("upload", Queue::Upload),
+            ("replace", Queue::Replace),
+        ] {
+            assert_eq!(Queue::of_method(method), queue, "{method}");
         }
     }
 

@@ -155,6 +155,8 @@ pub async fn read(
     params(
         ("state" = Option<JobState>, Query, description = "In this state only."),
         ("queue" = Option<Queue>, Query, description = "Of this queue only; the short names do too."),
+        ("method" = Option<String>, Query, description = "Of this method of Flickr only, or `upload` or `replace`.",
+            example = "flickr.photos.search"),
         ("user_id" = Option<String>, Query, description = "Of this user (NSID) only."),
         ("created_after" = Option<String>, Query, description = "Accepted at this time or later (RFC 3339).", format = DateTime),
         ("created_before" = Option<String>, Query, description = "Accepted before this time (RFC 3339).", format = DateTime),
@@ -179,6 +181,7 @@ pub async fn list(
         user_id: query.user_id,
         state: query.state,
         queue: query.queue,
+        method: query.method,
         created_after: query.created_after,
         created_before: query.created_before,
         before: query.cursor.map(|cursor| cursor.0),

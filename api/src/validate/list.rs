@@ -1,5 +1,6 @@
 //! The query of the list of jobs.
 
+use flickrhub_flickr::Method;
 use flickrhub_job::model::JobState;
 use flickrhub_job::queue::Queue;
 use jiff::Timestamp;
@@ -21,6 +22,8 @@ pub struct ListQuery {
     pub state: Option<JobState>,
     /// Of this queue only.
     pub queue: Option<Queue>,
+    /// Of this method only; `upload` and `replace` are some too.
+    pub method: Option<String>,
     /// Of this user only.
     pub user_id: Option<String>,
     /// Accepted at this time or later only.
@@ -43,17 +46,19 @@ impl ListQuery {
         let mut parsed = Self {
             state: None,
             queue: None,
+            method: None,
             user_id: None,
             created_after: None,
             created_before: None,
             cursor: None,
             limit: DEFAULT_LIMIT,
         };
-        let names = "state, queue, user_id, created_after, created_before, cursor and limit";
+        let names = "state, queue, method, user_id, created_after, created_before, cursor and limit";
         findings.each_parameter(query, names, |name, value, findings| {
             match name {
                 "state" => parsed.state = findings.check(name, state(&value)),
                 "queue" => parsed.queue = findings.check(name, queue(&value)),
+                "method" => parsed.method = findings.check(name, method(value.into_owned())),
                 "user_id" => parsed.user_id = findings.check(name, user_id(value.into_owned())),
                 "created_after" => parsed.created_after = findings.check(name, time(&value)),
                 "created_before" => parsed.created_before = findings.check(name, time(&value)),
@@ -84,6 +89,15 @@ fn state(text: &str) -> Result<JobState, String> {
 
 pub(super) fn queue(text: &str) -> Result<Queue, &'static str> {
     text.parse().map_err(|_| "is one of rest, upload, replace")
+}
+
+/// Whatever a job can be of.
+fn method(name: String) -> Result<String, &'static str> {
+    if Queue::of_method(&name) != Queue::Rest || Method::lookup(&name).is_some() {
+        Ok(name)
+    } else {
+        Err("is a method of Flickr, upload or replace")
+    }
 }
 
 pub(super) fn limit(text: &str) -> Result<u32, String> {
@@ -117,7 +131,7 @@ mod tests {
     fn every_filter_is_read() {
         let cursor = Cursor(JobId::new());
         let query = format!(
-            "state=dead&queue=rest&user_id=12%40N01&cursor={cursor}&limit=100\
+            "state=dead&queue=rest&method=flickr.photos.search&user_id=12%40N01&cursor={cursor}&limit=100\
              &created_after=1970-01-01T01:00:00%2B01:00&created_before=1970-01-01T00:00:01Z"
         );
         assert_eq!(
@@ -125,6 +139,7 @@ mod tests {
             Ok(ListQuery {
                 state: Some(JobState::Dead),
                 queue: Some(Queue::Rest),
+                method: Some("flickr.photos.search".to_owned()),
                 user_id: Some("12@N01".to_owned()),
                 created_after: Some(Timestamp::UNIX_EPOCH),
                 created_before: Some(Timestamp::constant(1, 0)),
@@ -133,6 +148,10 @@ mod tests {
             })
         );
         assert_eq!(ListQuery::parse("").map(|query| query.limit), Ok(DEFAULT_LIMIT));
+        for method in ["upload", "replace", "flickr.photos.getInfo"] {
+            let query = ListQuery::parse(&format!("method={method}"));
+            assert_eq!(query.map(|query| query.method), Ok(Some(method.to_owned())));
+        }
     }
 
     #[test]
@@ -145,6 +164,9 @@ mod tests {
             ("limit=ten", vec!["limit"]),
             ("cursor=abc", vec!["cursor"]),
             ("user_id=me", vec!["user_id"]),
+            ("method=photos.search", vec!["method"]),
+            ("method=rest", vec!["method"]),
+            ("method=", vec!["method"]),
             ("page=2", vec!["page"]),
             ("created_after=yesterday", vec!["created_after"]),
             ("created_before=2027-01-01", vec!["created_before"]),

@@ -25,6 +25,12 @@ pub(super) fn jobs() -> Vec<IndexModel> {
             doc! { "client_id": 1, "queue": 1, "_id": -1 },
             IndexOptions::default(),
         ),
+        // Which method it calls does not change either, and says which queue it is in.
+        named(
+            "client_method_newest",
+            doc! { "client_id": 1, "method": 1, "_id": -1 },
+            IndexOptions::default(),
+        ),
         named(
             "user_newest",
             doc! { "user_id": 1, "_id": -1 },

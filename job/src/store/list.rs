@@ -35,6 +35,8 @@ pub struct JobFilter {
     pub state: Option<JobState>,
     /// Only the jobs of this queue.
     pub queue: Option<Queue>,
+    /// Only the jobs that call this method, or `upload` or `replace`.
+    pub method: Option<String>,
     /// Only jobs accepted at this time or later.
     pub created_after: Option<Timestamp>,
     /// Only jobs accepted before this time.
@@ -60,6 +62,9 @@ impl JobStore {
     /// # Errors
     /// Also when one of the jobs cannot be read: a page with a gap would pass for the whole.
     pub async fn list(&self, filter: &JobFilter) -> Result<JobList, StoreError> {
+        if filter.matches_nothing() {
+            return Ok(JobList::default());
+        }
         let limit = filter.limit.max(1);
         let jobs = self.jobs.clone_with_type::<RawDocumentBuf>();
         let find = jobs
@@ -105,7 +110,14 @@ impl Room {
 }
 
 impl JobFilter {
-    /// The filter as MongoDB reads it.
+    /// Whether no job can be as asked for, because the method is one of another queue. MongoDB would look at every job of the
+    /// method to find that out.
+    pub fn matches_nothing(&self) -> bool {
+        let of_method = self.method.as_deref().map(Queue::of_method);
+        matches!((of_method, self.queue), (Some(one), Some(other)) if one != other)
+    }
+
+    /// The filter as MongoDB reads it, where it does not [match nothing](JobFilter::matches_nothing).
     pub fn document(&self) -> Document {
         let mut document = doc! { "client_id": &self.client_id };
         if let Some(user_id) = &self.user_id {
@@ -118,10 +130,12 @@ impl JobFilter {
                 document.insert("finished_at", Bson::Null);
             }
         }
-        // Naming every queue lets the index that begins with client and queue serve, merged in the order of ids.
-        match self.queue {
-            Some(queue) => document.insert("queue", queue.name()),
-            None => document.insert(
+        match (&self.method, self.queue) {
+            // It says what the queue is, and has an index of its own.
+            (Some(method), _) => document.insert("method", method),
+            (None, Some(queue)) => document.insert("queue", queue.name()),
+            // Naming every queue lets the index that begins with client and queue serve, merged in the order of ids.
+            (None, None) => document.insert(
                 "queue",
                 doc! { "$in": Bson::from(Queue::ALL.map(Queue::name).as_slice()) },
             ),
@@ -185,6 +199,34 @@ mod tests {
     fn large_jobs_end_a_page_sooner() {
         assert_eq!(page(100, &[5 * 1024 * 1024; 10]), 2);
         assert_eq!(page(100, &[16 * 1024 * 1024; 10]), 1);
+    }
+
+    #[test]
+    fn a_method_stands_for_its_queue_and_no_job_has_that_of_another() {
+        let of = |method: &str, queue| JobFilter {
+            method: Some(method.to_owned()),
+            queue,
+            ..JobFilter::default()
+        };
+        let (call, upload) = ("flickr.photos.search", "upload");
+        for filter in [
+            of(call, None),
+            of(call, Some(Queue::Rest)),
+            of(upload, Some(Queue::Upload)),
+        ] {
+            assert!(!filter.matches_nothing(), "{filter:?}");
+            let document = filter.document();
+            assert_eq!(document.get_str("method").ok(), filter.method.as_deref());
+            assert!(!document.contains_key("queue"), "{document}");
+        }
+        for filter in [of(call, Some(Queue::Upload)), of(upload, Some(Queue::Rest))] {
+            assert!(filter.matches_nothing(), "{filter:?}");
+        }
+        let of_queue = JobFilter {
+            queue: Some(Queue::Rest),
+            ..JobFilter::default()
+        };
+        assert!(!of_queue.matches_nothing() && !JobFilter::default().matches_nothing());
     }
 
     #[test]

@@ -55,6 +55,7 @@ async fn every_filter_is_answered_from_an_index_and_looks_at_little_more_than_it
         let rare = Job {
             user_id: "1@N01".to_owned(),
             queue: Queue::Replace,
+            method: "replace".to_owned(),
             ..job()
         };
         store.insert(&rare).await.expect("stored");
@@ -71,13 +72,22 @@ async fn every_filter_is_answered_from_an_index_and_looks_at_little_more_than_it
     let late = Some(Timestamp::now() + SignedDuration::from_hours(1));
     for user_id in [None, user] {
         for state in JobState::ALL.map(Some).into_iter().chain([None]) {
-            for queue in [None, Some(Queue::Rest), Some(Queue::Replace)] {
+            for (queue, method) in [
+                (None, None),
+                (Some(Queue::Rest), None),
+                (Some(Queue::Replace), None),
+                (None, Some("flickr.photos.search")),
+                (Some(Queue::Rest), Some("flickr.photos.search")),
+                (None, Some("flickr.photos.getInfo")),
+                (None, Some("replace")),
+            ] {
                 for created_after in [None, late] {
                     let filter = JobFilter {
                         client_id: "acme".to_owned(),
                         user_id: user_id.clone(),
                         state,
                         queue,
+                        method: method.map(str::to_owned),
                         created_after,
                         before: Some(JobId::new()),
                         limit: 50,
@@ -97,6 +107,60 @@ async fn every_filter_is_answered_from_an_index_and_looks_at_little_more_than_it
             }
         }
     }
+    drop_database(database).await;
+}
+
+#[tokio::test]
+#[ignore = "needs the data tier: make test"]
+async fn the_jobs_of_a_method_are_listed_page_by_page_without_those_of_others() {
+    let (database, store) = store().await;
+    let mut expected = Vec::new();
+    for number in 0..30 {
+        let method = [
+            "flickr.photos.search",
+            "flickr.photos.getInfo",
+            "flickr.photos.getSizes",
+        ][number % 3];
+        let job = Job {
+            method: method.to_owned(),
+            ..job()
+        };
+        store.insert(&job).await.expect("stored");
+        if number % 3 == 1 {
+            expected.push(job.id);
+        }
+    }
+    expected.reverse();
+    let mut filter = JobFilter {
+        client_id: "acme".to_owned(),
+        method: Some("flickr.photos.getInfo".to_owned()),
+        limit: 4,
+        ..JobFilter::default()
+    };
+    let mut pages = Vec::new();
+    loop {
+        let page = store.list(&filter).await.expect("MongoDB answers");
+        filter.before = page.jobs.last().map(|job| job.job_id);
+        pages.push(page.jobs.iter().map(|job| job.job_id).collect::<Vec<_>>());
+        if !page.more {
+            break;
+        }
+        // One that comes during the walk is newer than its first page.
+        let newer = Job {
+            method: "flickr.photos.getInfo".to_owned(),
+            ..job()
+        };
+        store.insert(&newer).await.expect("stored");
+    }
+    assert_eq!(pages.iter().map(Vec::len).collect::<Vec<_>>(), [4, 4, 2]);
+    assert_eq!(pages.concat(), expected);
+    let of_another_queue = JobFilter {
+        queue: Some(Queue::Upload),
+        before: None,
+        ..filter
+    };
+    let none = store.list(&of_another_queue).await.expect("it need not be asked");
+    assert!(none.jobs.is_empty() && !none.more);
     drop_database(database).await;
 }
 
