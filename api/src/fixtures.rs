@@ -1,10 +1,12 @@
-//! Jobs for the unit tests of the routes.
+//! Jobs and budgets for the unit tests of the routes.
 
 use std::collections::BTreeMap;
 
+use flickrhub_job::budget::{BudgetState, CircuitState, CircuitView, Endpoint, Standing};
 use flickrhub_job::limits::Limits;
 use flickrhub_job::model::{Job, TraceContext};
 use flickrhub_job::queue::Queue;
+use jiff::Timestamp;
 
 use crate::accept::now;
 use crate::auth::Caller;
@@ -32,4 +34,30 @@ pub(crate) fn job() -> Job {
         traceparent: String::new(),
     };
     order.into_job(&caller, trace, now(), &Limits::default(), None)
+}
+
+/// An application that has used 1,200 requests and whose REST circuit is in this state, and a user who has used none.
+pub(crate) fn standing(rest: CircuitState) -> Standing {
+    let circuit = |endpoint, state| CircuitView {
+        endpoint,
+        state,
+        until: (state != CircuitState::Closed).then(|| Timestamp::constant(1_798_761_610, 0)),
+    };
+    Standing {
+        whole: true,
+        app: BudgetState {
+            limit: 3600,
+            used: 1200,
+            frees_at: Some(Timestamp::constant(1_798_761_600, 0)),
+        },
+        circuits: [
+            circuit(Endpoint::Rest, rest),
+            circuit(Endpoint::Upload, CircuitState::Closed),
+        ],
+        user: BudgetState {
+            limit: 3500,
+            used: 0,
+            frees_at: None,
+        },
+    }
 }

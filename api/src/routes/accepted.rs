@@ -63,3 +63,41 @@ impl IntoResponse for Accepted {
         response
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use axum::http::HeaderMap;
+    use flickrhub_job::model::JobState;
+
+    use super::*;
+    use crate::fixtures::job;
+
+    fn answer(state: JobState, replayed: bool, circuit: Option<&str>) -> (u16, HeaderMap) {
+        let mut job = job();
+        job.state = state;
+        let accepted = Accepted {
+            receipt: Receipt {
+                job,
+                replayed,
+                quotas: None,
+            },
+            circuit: circuit.map(str::to_owned),
+        };
+        let response = accepted.into_response();
+        (response.status().as_u16(), response.headers().clone())
+    }
+
+    #[test]
+    fn word_of_an_open_circuit_is_a_header_of_the_202() {
+        let open = "open; until=\"2027-01-01T00:00:00Z\"";
+        let (status, headers) = answer(JobState::Queued, false, Some(open));
+        assert_eq!(status, 202);
+        assert_eq!(headers["flickrhub-circuit"], open);
+        assert!(headers.contains_key(LOCATION) && !headers.contains_key(IDEMPOTENT_REPLAYED));
+        let (status, headers) = answer(JobState::Queued, true, None);
+        assert_eq!(status, 202);
+        assert!(!headers.contains_key(CIRCUIT));
+        assert_eq!(headers[IDEMPOTENT_REPLAYED], "true");
+        assert_eq!(answer(JobState::Succeeded, false, None).0, 200);
+    }
+}

@@ -162,7 +162,40 @@ fn asked_user(query: &str) -> Result<Option<String>, Problem> {
 
 #[cfg(test)]
 mod tests {
+    use flickrhub_job::budget::CircuitState;
+    use serde_json::json;
+
     use super::*;
+    use crate::fixtures::standing;
+
+    #[test]
+    fn it_tells_what_is_used_when_that_frees_and_which_circuit_is_open() {
+        let standing = standing(CircuitState::Open);
+        let usage = Usage {
+            user: Some(UserUsage {
+                user_id: "1@N01".to_owned(),
+                app: "main".to_owned(),
+                budget: standing.user.into(),
+            }),
+            apps: vec![app_usage("main", &standing)],
+        };
+        let told = serde_json::to_value(usage).unwrap_or_default();
+        let expected = json!({
+            "user": {
+                "user_id": "1@N01", "app": "main",
+                "budget": {"limit": 3500, "used": 0, "resets_at": null},
+            },
+            "apps": [{
+                "name": "main",
+                "budget": {"limit": 3600, "used": 1200, "resets_at": "2027-01-01T00:00:00Z"},
+                "circuits": [
+                    {"endpoint": "rest", "state": "open", "until": "2027-01-01T00:00:10Z"},
+                    {"endpoint": "upload", "state": "closed", "until": null},
+                ],
+            }],
+        });
+        assert_eq!(told, expected);
+    }
 
     #[test]
     fn a_user_may_be_named_once_and_nothing_else() {

@@ -17,3 +17,4 @@ mod jobs;
 mod oauth;
 mod progress;
 mod uploads;
+mod usage;

@@ -46,6 +46,9 @@ use url::Url;
 /// 32 bytes of base64.
 pub(crate) const WEBHOOK_SECRET: &str = "whsec_MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=";
 
+/// Jobs that the worker of a queue runs at a time.
+pub(crate) const CONCURRENCY: u32 = 4;
+
 /// How long a test waits for what has to happen; recovery alone begins 45 s after its start.
 const PATIENCE: Duration = Duration::from_secs(90);
 
@@ -467,7 +470,7 @@ fn point_at(config: &mut Config, flickr: &MockHandle, folder: &Path, apps: &[Str
         .allowed_networks
         .push("127.0.0.0/8".parse().unwrap());
     let settings = QueueConfig {
-        concurrency: 4,
+        concurrency: CONCURRENCY,
         prefetch: 8,
         window: 16,
         max_attempts: 3,

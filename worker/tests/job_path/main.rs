@@ -11,6 +11,7 @@
 )]
 
 mod budgets;
+mod bulkheads;
 mod cache;
 mod callbacks;
 mod hub;

@@ -83,7 +83,7 @@ async fn a_bad_request_is_refused_before_anything_is_asked_of_the_data_tier() {
     let long = format!(r#"{{"user_id":"{}"}}"#, "1".repeat(3000));
     let form = [("Content-Type", "multipart/form-data; boundary=x")];
     let large = [form[0], ("Content-Length", "99000000")];
-    let rows: [Row<'_>; 19] = [
+    let rows: [Row<'_>; 24] = [
         ("POST /api/v1/jobs", &[], good, 415, "unsupported_media_type", &[]),
         (
             "POST /api/v1/jobs",
@@ -129,6 +129,30 @@ async fn a_bad_request_is_refused_before_anything_is_asked_of_the_data_tier() {
             "invalid_request",
             &["limit", "page"],
         ),
+        (
+            "GET /api/v1/jobs?method=photos.search&queue=x",
+            &[],
+            "",
+            422,
+            "invalid_request",
+            &["method", "queue"],
+        ),
+        (
+            "GET /api/v1/usage?user=1@N01",
+            &[],
+            "",
+            422,
+            "invalid_request",
+            &["user"],
+        ),
+        (
+            "GET /api/v1/usage?user_id=1@N01&user_id=2@N01",
+            &[],
+            "",
+            422,
+            "invalid_request",
+            &["user_id"],
+        ),
         ("DELETE /api/v1/jobs/1", &[], "", 422, "invalid_request", &["id"]),
         (
             "POST /api/v1/oauth/start",
@@ -156,6 +180,22 @@ async fn a_bad_request_is_refused_before_anything_is_asked_of_the_data_tier() {
         ),
         // A good request gets as far as the data tier, which is not there.
         ("POST /api/v1/jobs", &JSON, good, 503, "unavailable", &[]),
+        (
+            "GET /api/v1/jobs?method=upload&queue=upload",
+            &[],
+            "",
+            503,
+            "unavailable",
+            &[],
+        ),
+        (
+            "GET /api/v1/usage?user_id=1@N01",
+            &[],
+            "",
+            503,
+            "unavailable",
+            &[],
+        ),
         ("POST /api/v1/uploads", &form, "", 503, "unavailable", &[]),
         (
             "POST /api/v1/uploads",
