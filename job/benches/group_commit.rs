@@ -194,7 +194,7 @@ impl Meter {
                 "{}",
                 json!({
                     "bench": "group_commit", "metric": metric, "value": value, "unit": unit,
-                    "step": step, "way": way, "connections": callers,
+                    "labels": { "step": step, "way": way, "callers": callers },
                 })
             );
         }

@@ -11,6 +11,7 @@ use flickrhub_job::sliding_log::SCRIPT;
 use proptest::prelude::*;
 use proptest::test_runner::{Config as RunnerConfig, TestCaseError, TestRunner};
 use redis::Script;
+use serde_json::json;
 use uuid::Uuid;
 
 const HOUR: i64 = 3_600_000;
@@ -196,4 +197,47 @@ async fn a_log_does_not_grow_with_events_that_are_over() {
     let left: i64 = redis.run(redis::cmd("PTTL").arg(&key)).await.unwrap();
     assert!((HOUR - 60_000..=HOUR).contains(&left), "{left} ms");
     redis.run::<()>(redis::cmd("DEL").arg(key)).await.unwrap();
+}
+
+/// Adds so many events at once.
+const ADD_MANY: &str = r"
+log_add(log_read(KEYS[1], tonumber(ARGV[1]), tonumber(ARGV[2])), tonumber(ARGV[3]))
+";
+
+#[tokio::test]
+#[ignore = "needs the data tier: make test"]
+async fn the_log_of_a_user_with_a_full_hour_is_as_long_as_documented() {
+    const LIMIT: i64 = 3_500;
+    let redis = connect().await;
+    let script = Script::new(&format!("{SCRIPT}{ADD_MANY}"));
+    // Bursts of so many, evenly over the hour.
+    for burst in [1, 7, 100, LIMIT] {
+        let key = format!("fh-test-{}:full", Uuid::now_v7().simple());
+        let (mut longest, mut most) = (0, 0);
+        for number in 0..2 * LIMIT / burst {
+            let mut call = script.key(&key);
+            call.arg(START + number * HOUR * burst / LIMIT)
+                .arg(HOUR)
+                .arg(burst);
+            redis.script::<()>(&call).await.unwrap();
+            let length: usize = redis.run(redis::cmd("STRLEN").arg(&key)).await.unwrap();
+            let mut usage = redis::cmd("MEMORY");
+            let bytes: usize = redis.run(usage.arg("USAGE").arg(&key)).await.unwrap();
+            (longest, most) = (longest.max(length), most.max(bytes));
+        }
+        println!(
+            "{}",
+            json!({
+                "bench": "engine", "metric": "bytes_of_full_window", "value": most, "unit": "bytes",
+                "labels": { "requests": LIMIT, "burst": burst },
+            })
+        );
+        assert!(
+            longest <= 32 + 7_000 * 5 / 4 + 16,
+            "{longest} bytes, bursts of {burst}"
+        );
+        // The allocator has no size between 8 and 10 KiB.
+        assert!(most <= 10 * 1024 + 256, "{most} bytes, bursts of {burst}");
+        redis.run::<()>(redis::cmd("DEL").arg(key)).await.unwrap();
+    }
 }

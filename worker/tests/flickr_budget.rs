@@ -25,6 +25,7 @@ use futures::future::join_all;
 use futures::stream;
 use jiff::{Timestamp, ToSpan};
 use secrecy::SecretString;
+use serde_json::json;
 use tokio::net::TcpListener;
 use tokio::time::Instant;
 use url::Url;
@@ -164,12 +165,16 @@ async fn flickr_never_sees_more_than_the_budget_and_sees_nearly_all_of_it() {
     // What the scaled margin takes is not what the real one takes: of 3,615 s it is 15.
     let pct = 100.0 * f64::from(u32::try_from(sent).unwrap()) / f64::from(SPANS * LIMIT);
     let projected = pct * 3600.0 / 3615.0;
-    println!(
-        r#"{{"bench":"engine","metric":"budget_over","value":{over},"unit":"requests","labels":{{"of":"app","clock":"real","workers":{WORKERS}}}}}"#
-    );
-    println!(
-        r#"{{"bench":"engine","metric":"budget_use_pct","value":{projected:.3},"unit":"%","labels":{{"of":"app","clock":"real","workers":{WORKERS}}}}}"#
-    );
+    let labels = json!({ "of": "app", "clock": "real", "workers": WORKERS });
+    for (metric, value, unit) in [
+        ("budget_over", json!(over), "requests"),
+        ("budget_use_pct", json!(projected), "%"),
+    ] {
+        let figure = json!({
+            "bench": "engine", "metric": metric, "value": value, "unit": unit, "labels": labels,
+        });
+        println!("{figure}");
+    }
     assert_eq!(over, 0);
     assert!(projected >= 99.0, "{projected} %");
 }

@@ -21,6 +21,7 @@ use jiff::Timestamp;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use scripts::Scripts;
+use serde_json::json;
 use uuid::Uuid;
 
 const APPS: [&str; 2] = ["one", "two"];
@@ -222,12 +223,16 @@ async fn no_hour_is_ever_over_and_nearly_all_of_each_is_used() {
         .filter(|arrival| **arrival >= NOW + HOUR && **arrival < NOW + 3 * HOUR)
         .count();
     let used = 100.0 * f64::from(u32::try_from(steady).unwrap()) / 7200.0;
-    println!(
-        r#"{{"bench":"engine","metric":"budget_over","value":{over},"unit":"requests","labels":{{"of":"app","clock":"simulated"}}}}"#
-    );
-    println!(
-        r#"{{"bench":"engine","metric":"budget_use_pct","value":{used:.3},"unit":"%","labels":{{"of":"app","clock":"simulated"}}}}"#
-    );
+    let labels = json!({ "of": "app", "clock": "simulated" });
+    for (metric, value, unit) in [
+        ("budget_over", json!(over), "requests"),
+        ("budget_use_pct", json!(used), "%"),
+    ] {
+        let figure = json!({
+            "bench": "engine", "metric": metric, "value": value, "unit": unit, "labels": labels,
+        });
+        println!("{figure}");
+    }
     assert_eq!(over, 0, "seed {seed}");
     assert!(used >= 99.0, "{used} % in seed {seed}");
 }

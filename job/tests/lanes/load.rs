@@ -10,6 +10,7 @@ use flickrhub_job::connection::redis::Redis;
 use flickrhub_job::lane::{LaneEntry, Lanes, Released};
 use flickrhub_job::model::{JobId, Priority};
 use futures::{StreamExt, stream};
+use serde_json::{Value, json};
 
 use crate::hub::{QUEUE, entry};
 use crate::{HOUR, connect, keys, lanes, remove};
@@ -22,10 +23,11 @@ const WIDE_OPEN: u32 = 1_000_000;
 /// The lightest should be served 50 times, so that one job more or less is within 2 %.
 const WEIGHTS: [u32; 12] = [1, 1, 2, 2, 3, 3, 5, 5, 7, 7, 10, 10];
 
-fn measured(metric: &str, value: f64, unit: &str, labels: &str) {
-    println!(
-        r#"{{"bench":"engine","metric":"{metric}","value":{value:.3},"unit":"{unit}","labels":{{{labels}}}}}"#
-    );
+fn measured(metric: &str, value: f64, unit: &str, labels: &Value) {
+    let figure = json!({
+        "bench": "engine", "metric": metric, "value": value, "unit": unit, "labels": labels,
+    });
+    println!("{figure}");
 }
 
 fn count(number: usize) -> f64 {
@@ -118,7 +120,7 @@ async fn busy_lanes_share_by_their_weights_whoever_dispatches() {
         100.0 * (count(served[&user(number)]) / expected - 1.0).abs()
     });
     let worst = errors.fold(0.0, f64::max);
-    measured("fairness_max_error_pct", worst, "%", "");
+    measured("fairness_max_error_pct", worst, "%", &json!({}));
     assert!(worst <= 2.0, "{worst} %: {served:?}");
     remove(&redis, &prefix).await;
 }
@@ -146,7 +148,7 @@ async fn a_light_user_waits_at_most_one_window() {
         "light_user_wait_windows",
         f64::from(finished) / f64::from(WINDOW),
         "windows",
-        "",
+        &json!({}),
     );
     assert!(finished <= WINDOW, "{finished} jobs were done before");
     remove(&redis, &prefix).await;
@@ -180,7 +182,7 @@ async fn a_dispatch_costs_little_more_with_a_hundred_times_the_users() {
     let mut costs = Vec::new();
     for users in [1000, 10_000, 100_000] {
         let cost = dispatch_us(&redis, users).await;
-        measured("dispatch_us", cost, "us", &format!(r#""users":{users}"#));
+        measured("dispatch_us", cost, "us", &json!({ "users": users }));
         costs.push(cost);
     }
     // Other tests run at the same time: this is a bound against O(n), and no measurement.
@@ -202,8 +204,12 @@ async fn a_waiting_job_costs_little_memory() {
             bytes += redis.run::<usize>(&usage).await.unwrap();
         }
         let each = count(bytes) / count(JOBS);
-        let labels = format!(r#""jobs_per_user":{}"#, JOBS / users);
-        measured("bytes_per_queued_job", each, "B", &labels);
+        measured(
+            "bytes_per_queued_job",
+            each,
+            "B",
+            &json!({ "jobs_per_user": JOBS / users }),
+        );
         assert!(each <= at_most, "{each} bytes for each job of {users} users");
         remove(&redis, &prefix).await;
     }
