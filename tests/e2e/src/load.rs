@@ -130,7 +130,11 @@ async fn submit_one(gateway: &Gateway, user: &str, deferred: &mut usize) -> Resu
 /// What went wrong, and why: that no answer came says little.
 #[expect(clippy::needless_pass_by_value, reason = "as `map_err` calls it")]
 fn chain(error: reqwest::Error) -> String {
-    let source: Option<&dyn Error> = Some(&error);
-    let causes = std::iter::successors(source, |cause| cause.source());
-    causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text = format!("{text}: {error}");
+        cause = error.source();
+    }
+    text
 }
