@@ -368,7 +368,7 @@ mod tests {
             let (mut breaker, mut now) = (Breaker::default(), NOW);
             for (pause, probe, jitter, limited) in steps {
                 now += pause;
-                breaker.take_in(now, Ended { probe, limited, ..failed(20) }, jitter, &config);
+                breaker.take_in(now, Ended { limited, probe, ..failed(20) }, jitter, &config);
                 let Stance::Open(until) = breaker.stance(now) else {
                     continue;
                 };

@@ -24,7 +24,7 @@ mod tests {
     #[test]
     fn it_is_the_time_in_which_one_job_leaves() {
         assert_eq!(retry_after(10, Duration::from_secs(45)), Duration::from_secs(5));
-        assert_eq!(retry_after(4, Duration::from_secs(60)), Duration::from_secs(20));
+        assert_eq!(retry_after(4, Duration::from_mins(1)), Duration::from_secs(20));
         assert_eq!(retry_after(1000, Duration::from_secs(3)), Duration::from_secs(1));
         assert_eq!(retry_after(1, Duration::from_hours(1)), Duration::from_mins(1));
     }

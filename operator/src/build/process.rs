@@ -303,7 +303,6 @@ fn token_volume(audience: &str) -> Volume {
             audience: Some(audience.to_owned()),
             expiration_seconds: Some(3600),
             path: TOKEN_FILE.to_owned(),
-            ..ServiceAccountTokenProjection::default()
         }),
         ..VolumeProjection::default()
     };

@@ -2,11 +2,8 @@
 
 #![expect(clippy::expect_used, reason = "a test fails by a panic")]
 
-<<<<<<< HEAD
 mod audience;
-=======
 mod audit_log;
->>>>>>> 385641a (Give the processes a role of MongoDB by which the audit log is append-only)
 mod bao;
 mod certificates;
 mod database;

@@ -4,7 +4,7 @@
 //! anybody until it is told an audience, and then no others. A pod keeps what it was made with, and pods that an older version
 //! of the operator made, whose tokens are for the Kubernetes API, may run on for long (see [`crate::consent`]). So roles
 //! demand the audience only when nothing is left that would log in without it: no pod, also none that is about to end, and
-//! no template that pods are made from. (Kubernetes takes an old ReplicaSet away as soon as enough new pods are ready. A
+//! no template that pods are made from. (Kubernetes takes an old `ReplicaSet` away as soon as enough new pods are ready. A
 //! pod that it makes of it in that very moment ends at once, whether it can log in or not.)
 //!
 //! What a role demands is never taken back: not when nobody can tell how pods are, and not while templates are kept. So if

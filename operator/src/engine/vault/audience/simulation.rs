@@ -41,12 +41,12 @@ struct Pod {
     is_ending: bool,
 }
 
-/// A Deployment with the ReplicaSets of both templates, as Kubernetes replaces one by the other: one pod more, none less.
+/// A Deployment with the `ReplicaSets` of both templates, as Kubernetes replaces one by the other: one pod more, none less.
 #[derive(Clone, Debug)]
 struct Process {
     is_new: bool,
     wanted: usize,
-    /// What each ReplicaSet is to have, the older one first.
+    /// What each `ReplicaSet` is to have, the older one first.
     sets: [usize; 2],
     pods: Vec<Pod>,
 }
@@ -96,7 +96,7 @@ impl Process {
         }
     }
 
-    /// One step of the ReplicaSet controller.
+    /// One step of the `ReplicaSet` controller.
     fn replicate(&mut self) {
         for (is_new, wanted) in [false, true].into_iter().zip(self.sets) {
             if self.running(is_new) < wanted {
@@ -254,12 +254,13 @@ impl World {
         }
         let mut hub = fixtures::validated(&fixtures::minimal());
         hub.keeps_templates = turn.keeps;
-        let live = Live::of(
-            PROCESSES
-                .iter()
-                .zip(&self.processes)
-                .map(|((name, _), process)| (Kind::Deployment, (*name).to_owned(), process.deployment(turn.keeps))),
-        );
+        let live = Live::of(PROCESSES.iter().zip(&self.processes).map(|((name, _), process)| {
+            (
+                Kind::Deployment,
+                (*name).to_owned(),
+                process.deployment(turn.keeps),
+            )
+        }));
         go_on(self)?;
         let pods = self.processes.iter().flat_map(|process| &process.pods);
         let mut pods = pods.map(|pod| json!({"spec": spec(pod.is_new), "status": {"phase": "Running"}}));

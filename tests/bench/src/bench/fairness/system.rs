@@ -218,7 +218,7 @@ mod tests {
 
     #[test]
     fn a_light_user_waits_for_what_is_called_between_acceptance_and_call() {
-        let call = |user: &str, time_ms| Call {
+        let call = |user: &str, time_ms: i64| Call {
             user: user.to_owned(),
             argument: time_ms.to_string(),
             time_ms,
