@@ -13,7 +13,7 @@ use crate::names::MONGODB_USER;
 use crate::part::Part;
 use crate::pki;
 use crate::reconcile::read_references;
-use crate::validate::{ValidatedHub, validate};
+use crate::validate::{ValidatedHub, is_service_name, validate};
 
 /// What there is to work with, or why there is nothing.
 pub(super) enum HubState {
@@ -37,6 +37,10 @@ pub(super) struct UsableHub {
 
 /// The hub, once MongoDB and Vault have ever worked: from then on they are tried.
 pub(super) async fn hub_of(ctx: &Context, namespace: &str, name: &str) -> Result<HubState, ClientError> {
+    // What no hub can be named would be a part of the path of the request.
+    if !is_service_name(name) {
+        return Ok(HubState::Gone);
+    }
     let hubs: Api<FlickrHub> = Api::namespaced(ctx.client.clone(), namespace);
     let hub = match hubs.get_opt(name).await? {
         Some(hub) if hub.metadata.deletion_timestamp.is_none() => hub,

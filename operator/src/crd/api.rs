@@ -5,10 +5,7 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{ResourcesSpec, rules};
-
-/// A DNS name as RFC 1123 has it and Kubernetes wants it: lower-case labels, apart by dots.
-const SUBDOMAIN: &str = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$";
+use super::{ResourcesSpec, SUBDOMAIN, rules};
 
 /// The HTTP API.
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize, JsonSchema)]

@@ -86,7 +86,7 @@ pub struct FlickrHubClientSpec {
 ])))]
 pub struct HubRef {
     /// Its name.
-    #[schemars(length(min = 1, max = 40))]
+    #[schemars(length(min = 1, max = 40), regex(pattern = "^[a-z]([-a-z0-9]*[a-z0-9])?$"))]
     pub name: String,
 }
 

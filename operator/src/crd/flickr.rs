@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{BreakerSpec, rules};
+use super::{BreakerSpec, SUBDOMAIN, rules};
 
 /// Flickr and our applications there.
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize, JsonSchema)]
@@ -48,7 +48,7 @@ const fn requests_per_hour() -> u32 {
 #[serde(rename_all = "camelCase")]
 pub struct SecretRef {
     /// The name of the Secret, in the namespace of the hub.
-    #[schemars(length(min = 1, max = 253))]
+    #[schemars(length(min = 1, max = 253), regex(pattern = SUBDOMAIN))]
     pub name: String,
 }
 

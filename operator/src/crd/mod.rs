@@ -192,6 +192,9 @@ pub enum DeletionPolicy {
     Delete,
 }
 
+/// A DNS name as RFC 1123 has it and Kubernetes wants it: lower-case labels, apart by dots.
+const SUBDOMAIN: &str = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$";
+
 /// CEL rules for `x-kubernetes-validations`, each with the message that a refused request shows.
 fn rules<const N: usize>(rules: [(&str, &str); N]) -> Value {
     rules

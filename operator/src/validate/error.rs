@@ -13,6 +13,16 @@ pub enum ValidationError {
         "The name {0:?} cannot be used: create the FlickrHub under a name that starts with a letter, holds only lower-case letters, digits and hyphens, and has at most 40 characters."
     )]
     Name(String),
+    /// Nothing can be named so.
+    #[error(
+        "{field}.name is {name:?}, which is no name of a Secret: it holds only lower-case letters, digits, hyphens and dots, and begins and ends with a letter or digit."
+    )]
+    SecretName {
+        /// The path in the spec.
+        field: String,
+        /// What it says.
+        name: String,
+    },
     /// Not a URL.
     #[error("{field} is {value:?}, which is no http or https URL ({why}): correct it.")]
     Url {
@@ -89,7 +99,8 @@ impl ValidationError {
     pub const fn reason(&self) -> &'static str {
         match self {
             Self::Name(_) => "InvalidName",
-            Self::Url { .. }
+            Self::SecretName { .. }
+            | Self::Url { .. }
             | Self::Network { .. }
             | Self::Quantity { .. }
             | Self::RequestAboveLimit { .. }

@@ -189,6 +189,7 @@ pub fn validate(
         &surroundings.cluster_domain,
     );
     let spec = &hub.spec;
+    references::check_names(spec)?;
     Ok(ValidatedHub {
         uid: hub.uid().unwrap_or_default(),
         generation: hub.metadata.generation.unwrap_or_default(),
@@ -237,7 +238,7 @@ fn ready_generations(hub: &FlickrHub) -> BTreeMap<Part, i64> {
 }
 
 /// Whether names of Services can be made of it (RFC 1035 section 2.3.1) and stay short enough.
-fn is_service_name(name: &str) -> bool {
+pub(crate) fn is_service_name(name: &str) -> bool {
     name.len() <= MAX_HUB_NAME
         && name.starts_with(|c: char| c.is_ascii_lowercase())
         && !name.ends_with('-')

@@ -5,25 +5,71 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use k8s_openapi::api::core::v1::Secret;
 
+use super::ValidationError;
 use crate::build::checksum;
-use crate::crd::FlickrHubSpec;
+use crate::crd::{FlickrHubSpec, SecretRef};
 
-/// The names of the Secrets that a spec refers to, without those for pulling images.
+/// The names of the Secrets that a spec refers to, without those for pulling images, and without what is no name: it would
+/// be a part of the path of a request to the API server, and can be the name of nothing there.
 pub fn referenced_secrets(spec: &FlickrHubSpec) -> BTreeSet<String> {
-    let apps = spec.flickr.apps.iter().map(|app| &app.credentials_secret_ref);
+    let names = references(spec).map(|(_, reference)| reference.name.clone());
+    names.filter(|name| is_object_name(name)).collect()
+}
+
+/// Each reference must be a name. The definition demands it too, but a hub may be older than that.
+pub(super) fn check_names(spec: &FlickrHubSpec) -> Result<(), ValidationError> {
+    match references(spec).find(|(_, reference)| !is_object_name(&reference.name)) {
+        Some((field, reference)) => Err(ValidationError::SecretName {
+            field,
+            name: reference.name.clone(),
+        }),
+        None => Ok(()),
+    }
+}
+
+/// The references, each with its path in the spec.
+fn references(spec: &FlickrHubSpec) -> impl Iterator<Item = (String, &SecretRef)> {
+    let apps = spec.flickr.apps.iter().enumerate().map(|(index, app)| {
+        let field = format!("flickr.apps[{index}].credentialsSecretRef");
+        (field, &app.credentials_secret_ref)
+    });
     let external = spec.vault.external.as_ref();
-    let ca = external.and_then(|vault| vault.ca_secret_ref.as_ref());
-    let app_role = external
-        .and_then(|vault| vault.auth.app_role.as_ref())
-        .map(|auth| &auth.secret_ref);
-    let token = external
-        .and_then(|vault| vault.auth.token.as_ref())
-        .map(|auth| &auth.secret_ref);
-    apps.chain(ca)
-        .chain(app_role)
-        .chain(token)
-        .map(|reference| reference.name.clone())
-        .collect()
+    let of_vault = [
+        (
+            "caSecretRef",
+            external.and_then(|vault| vault.ca_secret_ref.as_ref()),
+        ),
+        (
+            "auth.appRole.secretRef",
+            external
+                .and_then(|vault| vault.auth.app_role.as_ref())
+                .map(|auth| &auth.secret_ref),
+        ),
+        (
+            "auth.token.secretRef",
+            external
+                .and_then(|vault| vault.auth.token.as_ref())
+                .map(|auth| &auth.secret_ref),
+        ),
+    ];
+    let of_vault = of_vault.into_iter().filter_map(|(field, reference)| {
+        let field = format!("vault.external.{field}");
+        Some((field, reference?))
+    });
+    apps.chain(of_vault)
+}
+
+/// Whether an object can have this name: a DNS subdomain (RFC 1123 section 2.1, as Kubernetes reads it).
+fn is_object_name(name: &str) -> bool {
+    let is_label = |label: &str| {
+        !label.is_empty()
+            && !label.starts_with('-')
+            && !label.ends_with('-')
+            && label
+                .bytes()
+                .all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-')
+    };
+    name.len() <= 253 && name.split('.').all(is_label)
 }
 
 /// What the operator knows of a Secret.

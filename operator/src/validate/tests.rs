@@ -62,6 +62,41 @@ fn a_credentials_secret_without_content_under_a_key_is_named_with_the_key() {
 }
 
 #[test]
+fn what_is_no_name_of_a_secret_is_refused_and_never_asked_for() {
+    for name in [
+        "../../kube-system/secrets/a",
+        "a?watch=1",
+        "http://",
+        "A",
+        "a..b",
+        "-a",
+        "a/",
+        "",
+    ] {
+        let mut hub = fixtures::minimal();
+        name.clone_into(&mut hub.spec.flickr.apps[0].credentials_secret_ref.name);
+        assert!(referenced_secrets(&hub.spec).is_empty(), "{name}");
+        let (reason, message) = refused(&hub, &References::default()).unwrap_or_default();
+        assert_eq!(reason, "InvalidSpec", "{name}");
+        assert!(
+            message.starts_with("flickr.apps[0].credentialsSecretRef.name"),
+            "{message}"
+        );
+    }
+    let mut hub = fixtures::full();
+    if let Some(vault) = &mut hub.spec.vault.external {
+        vault.ca_secret_ref = Some(SecretRef {
+            name: "a/b".to_owned(),
+        });
+    }
+    let (_, message) = refused(&hub, &fixtures::references()).unwrap_or_default();
+    assert!(
+        message.starts_with("vault.external.caSecretRef.name"),
+        "{message}"
+    );
+}
+
+#[test]
 fn a_secret_of_an_external_vault_is_looked_for_too() {
     let mut references = References::default();
     for app in ["flickr-app", "flickr-partner"] {

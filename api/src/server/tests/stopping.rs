@@ -43,7 +43,10 @@ async fn the_last_answer_on_a_connection_says_so_and_none_is_closed_without_a_wo
     let mut late = TcpStream::connect(address).await.expect("it still listens");
     for stream in [&mut kept, &mut late] {
         let last = answer(stream).await;
-        assert!(last.contains("200 ok") && last.contains("connection: close"), "{last}");
+        assert!(
+            last.contains("200 ok") && last.contains("connection: close"),
+            "{last}"
+        );
         assert_eq!(stream.read(&mut [0; 1]).await.ok(), Some(0));
     }
     assert!(server.await.is_ok_and(|ended| ended.is_ok()));

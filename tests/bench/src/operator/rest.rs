@@ -35,7 +35,13 @@ pub(crate) async fn run(cluster: &Cluster, options: &Options, report: &mut Repor
         let created = operator.reconciliations().await?;
         let created = created.since(&before);
         quantiles(report, "create", resources, &created)?;
-        cpu_per_look(report, "create", resources, cpu.ms_until(operator.cpu()?), &created)?;
+        cpu_per_look(
+            report,
+            "create",
+            resources,
+            cpu.ms_until(operator.cpu()?),
+            &created,
+        )?;
 
         idle(cluster, options, report, resources, &operator).await?;
         let (rested, cpu) = (operator.reconciliations().await?, operator.cpu()?);
@@ -43,7 +49,13 @@ pub(crate) async fn run(cluster: &Cluster, options: &Options, report: &mut Repor
         settle(cluster, &operator, resources).await?;
         let changed = operator.reconciliations().await?.since(&rested);
         quantiles(report, "reconcile", resources, &changed)?;
-        cpu_per_look(report, "reconcile", resources, cpu.ms_until(operator.cpu()?), &changed)?;
+        cpu_per_look(
+            report,
+            "reconcile",
+            resources,
+            cpu.ms_until(operator.cpu()?),
+            &changed,
+        )?;
         operator.kill().await?;
 
         restart(cluster, report, resources).await?;
