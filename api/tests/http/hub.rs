@@ -246,7 +246,7 @@ impl Hub {
             user_id: user_id.to_owned(),
             username: "bees".to_owned(),
             full_name: String::new(),
-            app: "main".to_owned(),
+            app: self.state.config.flickr.apps[0].name.clone(),
             permission: permission.to_owned(),
             token: "vault:v1:none".to_owned(),
             token_secret: "vault:v1:none".to_owned(),
@@ -344,15 +344,18 @@ impl Hub {
             .unwrap()
     }
 
-    /// Waits until the body store holds no piece that this process wrote: a file appears in `uploads.files` only after
-    /// its last piece, so that it says nothing of what was left behind. The middle of an `ObjectId` is the process's.
+    /// Waits until the body store holds no piece that this process wrote and that is of no photo: a photo appears in
+    /// `uploads.files` only after its last piece. The middle of an `ObjectId` is the process's.
     pub async fn no_piece_is_left(&self) {
         let own = ObjectId::new().bytes();
         let chunks = self.database.collection::<Document>("uploads.chunks");
+        let files = self.database.collection::<Document>("uploads.files");
         for _ in 0..50 {
             let ids = chunks.distinct("files_id", doc! {}).await.unwrap();
+            let whole = files.distinct("_id", doc! {}).await.unwrap();
             let left = ids
                 .iter()
+                .filter(|id| !whole.contains(id))
                 .filter_map(mongodb::bson::Bson::as_object_id)
                 .filter(|id| id.bytes()[4..9] == own[4..9])
                 .count();

@@ -11,6 +11,7 @@
 //! | `turn`, `crash_points` | every request goes wrong |
 //! | `mutation`, `mutations` | every field is changed |
 //! | `keda` | kinds that come and go |
+//! | `misfit` | hubs that an older definition let in |
 //! | `cert_manager` | an issuer of a cert-manager that is not there |
 //! | `storage` | volumes that grow, and those that do not |
 //! | `planned` | changes that are planned and not made |
@@ -28,6 +29,7 @@ mod etcd;
 mod fault;
 mod idle;
 mod keda;
+mod misfit;
 mod mutation;
 mod mutations;
 mod planned;
