@@ -100,8 +100,7 @@ async fn change(scene: &Scene, per_app: u64, mut change: Value, components: &[&s
         let of_the_hub = format!("app.kubernetes.io/instance={}", cluster::hub());
         let pods = pods(scene).list(&ListParams::default().labels(&of_the_hub)).await;
         let mut pods = pods.ok()?.into_iter();
-        pods.all(|pod| pod.metadata.deletion_timestamp.is_none())
-            .then_some(())
+        pods.all(|pod| !is_going(&pod)).then_some(())
     })
     .await;
     eventually("the budget is in force", PATIENCE, || async {
@@ -114,6 +113,10 @@ fn pods(scene: &Scene) -> Api<Pod> {
     Api::namespaced(scene.client.clone(), &cluster::namespace())
 }
 
+fn is_going(pod: &Pod) -> bool {
+    pod.metadata.deletion_timestamp.is_some()
+}
+
 /// Replaces the pods of a component, and waits for those that follow.
 async fn replace(scene: &Scene, component: &str) {
     let pods = pods(scene);
@@ -123,6 +126,8 @@ async fn replace(scene: &Scene, component: &str) {
     );
     let these = ListParams::default().labels(&labels);
     let before = pods.list(&these).await.expect("the pods");
+    // Of the rollout that the change began some may still be on their way out: nobody follows these.
+    let wanted = before.iter().filter(|pod| !is_going(pod)).count();
     let before: Vec<_> = before.iter().filter_map(ResourceExt::uid).collect();
     pods.delete_collection(&DeleteParams::default(), &these)
         .await
@@ -131,7 +136,7 @@ async fn replace(scene: &Scene, component: &str) {
         let now = pods.list(&these).await.ok()?;
         let ready = now.iter().filter(|pod| is_ready(pod)).count();
         let is_old = |pod: &Pod| pod.uid().is_some_and(|uid| before.contains(&uid));
-        (ready >= before.len() && !now.iter().any(is_old)).then_some(())
+        (ready >= wanted && !now.iter().any(is_old)).then_some(())
     })
     .await;
 }
