@@ -20,17 +20,20 @@ fn budget(hub: &Hub) -> &FlickrBudget {
 }
 
 /// Our name of the application.
-fn app(hub: &Hub) -> &str {
+fn application(hub: &Hub) -> &str {
     &hub.state.config.flickr.apps[0].name
 }
 
 /// Makes Flickr answer 429 to somebody, and waits until every process can know.
 async fn open_circuits(hub: &Hub, retry_after: Duration) {
-    let permit = budget(hub).permit(app(hub), None, Endpoint::Rest).await.unwrap();
+    let permit = budget(hub)
+        .permit(application(hub), None, Endpoint::Rest)
+        .await
+        .unwrap();
     budget(hub).limited(permit, Some(retry_after));
     let open = async {
         loop {
-            let standing = budget(hub).look(app(hub), None).await.unwrap();
+            let standing = budget(hub).look(application(hub), None).await.unwrap();
             if standing.circuit(Endpoint::Rest).state == CircuitState::Open {
                 return;
             }
@@ -44,7 +47,7 @@ async fn open_circuits(hub: &Hub, retry_after: Duration) {
 async fn configure(hub: &Hub, span: Duration, per_app: u32) {
     let mut settings = BudgetSettings::of(&hub.state.config, &Limits::default());
     settings.span = span;
-    settings.apps = BTreeMap::from([(app(hub).to_owned(), per_app)]);
+    settings.apps = BTreeMap::from([(application(hub).to_owned(), per_app)]);
     settings.breaker.open_seconds = 1;
     budget(hub).configure(&settings).await.unwrap();
 }
@@ -65,7 +68,12 @@ async fn the_usage_is_that_of_the_application_and_of_a_user_who_authorised_the_c
     let user_id = hub.add_user("read").await;
     let budget = budget(&hub);
     for user in [Some(user_id.as_str()), Some(user_id.as_str()), None] {
-        budget.succeeded(budget.permit(app(&hub), user, Endpoint::Rest).await.unwrap());
+        budget.succeeded(
+            budget
+                .permit(application(&hub), user, Endpoint::Rest)
+                .await
+                .unwrap(),
+        );
     }
     let all = hub.ask("GET /api/v1/usage").await;
     assert_eq!(all.status, 200, "{all:?}");
@@ -73,7 +81,7 @@ async fn the_usage_is_that_of_the_application_and_of_a_user_who_authorised_the_c
     let app = &all.body["apps"][0];
     assert_eq!(
         (&app["name"], &app["budget"]["used"]),
-        (&json!(app(&hub)), &json!(3))
+        (&json!(application(&hub)), &json!(3))
     );
     assert!(app["budget"]["resets_at"].is_string(), "{app}");
     let circuits = [("rest", "closed"), ("upload", "closed")]
