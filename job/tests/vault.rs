@@ -7,10 +7,11 @@
 )]
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use flickrhub_job::config::{Config, VaultAuth, VaultConfig, read_secret};
 use flickrhub_job::vault::{Component, TransitKey, Vault, VaultError};
-use reqwest::{Certificate, Client, Method};
+use reqwest::{Certificate, Client, Method, StatusCode};
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::{Value, json};
 use uuid::Uuid;
@@ -134,21 +135,29 @@ impl Own {
         own
     }
 
+    /// Asks as root. A member that has not heard of a namespace yet says that nothing handles the path.
     async fn ask(&self, method: Method, namespace: &str, path: &str, body: Value) -> Value {
-        let request = self
-            .http
-            .request(
-                method,
-                self.config.address.join(&format!("v1/{path}")).expect("a URL"),
-            )
-            .header("X-Vault-Token", self.root.expose_secret())
-            .header("X-Vault-Namespace", namespace)
-            .json(&body);
-        let answer = request.send().await.expect("OpenBao answers");
-        let status = answer.status();
-        let body = answer.text().await.expect("a body");
-        assert!(status.is_success(), "{path}: {status} {body}");
-        serde_json::from_str(&body).unwrap_or_default()
+        for _ in 0..50 {
+            let request = self
+                .http
+                .request(
+                    method.clone(),
+                    self.config.address.join(&format!("v1/{path}")).expect("a URL"),
+                )
+                .header("X-Vault-Token", self.root.expose_secret())
+                .header("X-Vault-Namespace", namespace)
+                .json(&body);
+            let answer = request.send().await.expect("OpenBao answers");
+            let status = answer.status();
+            let body = answer.text().await.expect("a body");
+            if status.is_success() {
+                return serde_json::from_str(&body).unwrap_or_default();
+            }
+            let is_early = status == StatusCode::NOT_FOUND && body.contains("no handler for route");
+            assert!(is_early, "{path}: {status} {body}");
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        panic!("{path}: OpenBao does not know {namespace}")
     }
 
     fn file(&self, name: &str, value: &Value) -> PathBuf {

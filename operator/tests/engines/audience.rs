@@ -8,6 +8,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use bytes::Bytes;
 use flickrhub_operator::engine::Standard;
 use flickrhub_operator::engine::vault::{Desired, Setting, SettingState, wanted_settings};
+use flickrhub_operator::pki::Authority;
 use http::{Request, Response, StatusCode};
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::Incoming;
@@ -148,7 +149,13 @@ async fn a_role_lets_older_pods_in_until_it_demands_the_audience_and_then_only_t
     let bao = Bao::start(&folder).await;
     bao.write("sys/auth/kubernetes", &json!({"type": "kubernetes"}))
         .await;
-    let config = json!({"kubernetes_host": kubernetes().await, "disable_local_ca_jwt": true});
+    // It is asked for, and the stand-in speaks no TLS.
+    let authority = Authority::generate(&["localhost"], Timestamp::now()).expect("an authority");
+    let config = json!({
+        "kubernetes_host": kubernetes().await,
+        "kubernetes_ca_cert": authority.certificate(),
+        "disable_local_ca_jwt": true,
+    });
     bao.write("auth/kubernetes/config", &config).await;
 
     let (bare, bound) = (roles(false), roles(true));

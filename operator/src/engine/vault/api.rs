@@ -116,7 +116,7 @@ impl Api {
             ("uninitcode", "200"),
         ];
         let request = self
-            .request(Method::GET, "sys/health")?
+            .server_request(Method::GET, "sys/health")?
             .query(&states)
             .timeout(OBSERVE_TIMEOUT);
         body(answer(request).await?).await
@@ -125,7 +125,7 @@ impl Api {
     /// Initialises the server with one key share. The answer is the only copy of the keys.
     pub async fn initialise(&self) -> Result<Keys, ApiError> {
         let request = self
-            .request(Method::POST, "sys/init")?
+            .server_request(Method::POST, "sys/init")?
             .json(&json!({ "secret_shares": 1, "secret_threshold": 1 }))
             .timeout(INITIALISE_TIMEOUT);
         let initialised: Initialised = body(answer(request).await?).await?;
@@ -139,7 +139,7 @@ impl Api {
     /// Unseals the server; it goes on in the background after the answer.
     pub async fn unseal(&self, key: &SecretString) -> Result<(), ApiError> {
         let request = self
-            .request(Method::POST, "sys/unseal")?
+            .server_request(Method::POST, "sys/unseal")?
             .json(&json!({ "key": key.expose_secret() }));
         answer(request).await.map(drop)
     }
@@ -176,18 +176,24 @@ impl Api {
         body(found).await
     }
 
+    /// A request in the namespace.
     fn request(&self, method: Method, path: &str) -> Result<RequestBuilder, ApiError> {
+        let request = self.server_request(method, path)?;
+        Ok(match &self.namespace {
+            Some(namespace) => request.header("X-Vault-Namespace", namespace),
+            None => request,
+        })
+    }
+
+    /// A request about the server as a whole, which is refused in a namespace.
+    fn server_request(&self, method: Method, path: &str) -> Result<RequestBuilder, ApiError> {
         let mut url = self.address.clone();
         url.path_segments_mut()
             .map_err(|()| ApiError::Address)?
             .pop_if_empty()
             .push("v1")
             .extend(path.split('/'));
-        let request = self.client.request(method, url);
-        Ok(match &self.namespace {
-            Some(namespace) => request.header("X-Vault-Namespace", namespace),
-            None => request,
-        })
+        Ok(self.client.request(method, url))
     }
 }
 
