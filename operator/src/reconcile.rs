@@ -327,19 +327,7 @@ async fn write_status(
         "status": status,
     });
     let params = PatchParams::apply(FIELD_MANAGER).force();
-    let applied = patch_status(ctx, namespace, name, &params, &Patch::Apply(patch)).await;
-    match applied {
-        // It may be readable to the operator and not fit its schema all the same, as a list in the place of an object.
-        Err(ReconcileError::Status(kube::Error::Api(refused))) if does_not_fit(refused.code) => {
-            merge_status(ctx, namespace, name, status).await
-        }
-        applied => applied,
-    }
-}
-
-/// Whether the API server answers so where it cannot take the fields of an object apart.
-const fn does_not_fit(code: u16) -> bool {
-    matches!(code, 400 | 422 | 500)
+    patch_status(ctx, namespace, name, &params, &Patch::Apply(patch)).await
 }
 
 /// Writes the status of a hub that does not fit its schema: the API server cannot take the fields of such an object apart, and

@@ -1,6 +1,6 @@
-//! Hubs that an older definition let in: they do not fit the schema, or refer to what can have no name.
+//! Hubs that an older definition let in: they refer to what can have no name.
 
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::control_plane::ControlPlane;
 use crate::turn::Turn;
@@ -8,25 +8,15 @@ use crate::world::World;
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs the programs etcd and kube-apiserver: make test"]
-async fn a_hub_that_does_not_fit_is_told_so_and_its_status_is_not_left_as_it_was() {
+async fn a_hub_with_what_is_no_name_is_told_so_and_its_status_is_not_left_as_it_was() {
     let plane = ControlPlane::start("misfit").await;
     let world = World::new(&plane, "misfit").await;
     Turn::Create.begin(&world).await;
     world.rest().await;
     let sound = world.hub().await.expect("a hub")["spec"].clone();
-    let changed = |field: &str, value: Value| {
-        let mut spec = sound.clone();
-        spec[field] = value;
-        spec
-    };
-    let nameless = json!([{"name": "main", "credentialsSecretRef": {"name": "a?watch=1"}}]);
-    for (spec, stalled) in [
-        // A list can be read as an object, and the API server cannot take its fields apart.
-        (changed("redis", json!([[]])), None),
-        (changed("redis", json!(7)), Some("InvalidSpec")),
-        (changed("flickr", json!({"apps": nameless})), Some("InvalidSpec")),
-        (sound.clone(), None),
-    ] {
+    let mut nameless = sound.clone();
+    nameless["flickr"]["apps"] = json!([{"name": "main", "credentialsSecretRef": {"name": "a?watch=1"}}]);
+    for (spec, is_stalled) in [(nameless, "True"), (sound, "False")] {
         world.smuggle_spec(&spec).await;
         world.rest().await;
         let hub = world.hub().await.expect("a hub");
@@ -35,14 +25,7 @@ async fn a_hub_that_does_not_fit_is_told_so_and_its_status_is_not_left_as_it_was
             &hub["status"]["observedGeneration"],
         );
         assert_eq!(observed, generation, "{spec}");
-        let (status, reason, message) = world.condition("Stalled").await;
-        match stalled {
-            Some(expected) => assert_eq!(
-                (status.as_str(), reason.as_str()),
-                ("True", expected),
-                "{message}"
-            ),
-            None => assert_eq!(status, "False", "{message}"),
-        }
+        let (status, _, message) = world.condition("Stalled").await;
+        assert_eq!(status, is_stalled, "{message}");
     }
 }
