@@ -1,9 +1,10 @@
-//! Jobs and budgets for the unit tests of the routes.
+//! Jobs, windows and budgets for the unit tests of the routes.
 
 use std::collections::BTreeMap;
 
 use flickrhub_job::budget::{BudgetState, CircuitState, CircuitView, Endpoint, Standing};
-use flickrhub_job::limits::Limits;
+use flickrhub_job::lane::{Policy, Quota, Quotas};
+use flickrhub_job::limits::{Limits, RequestClass};
 use flickrhub_job::model::{Job, TraceContext};
 use flickrhub_job::queue::Queue;
 use jiff::Timestamp;
@@ -34,6 +35,17 @@ pub(crate) fn job() -> Job {
         traceparent: String::new(),
     };
     order.into_job(&caller, trace, now(), &Limits::default(), None)
+}
+
+/// The windows of a client, a user and what reads, which are full for seven more seconds.
+pub(crate) fn full_windows() -> Quotas {
+    let policies = [Policy::Client, Policy::User, Policy::Class(RequestClass::Read)];
+    Quotas(policies.map(|policy| Quota {
+        policy,
+        limit: 1,
+        remaining: 0,
+        reset: 7,
+    }))
 }
 
 /// An application that has used 1,200 requests and whose REST circuit is in this state, and a user who has used none.

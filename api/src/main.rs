@@ -9,7 +9,8 @@ use std::sync::Arc;
 
 use clap::{Parser, Subcommand};
 use flickrhub_api::data_tier::DataTier;
-use flickrhub_api::state::{AppState, DataTierSlot};
+use flickrhub_api::patience::Patience;
+use flickrhub_api::state::{AppState, DataTierSlot, Parts};
 use flickrhub_api::{openapi, problem, server};
 use flickrhub_flickr::{ClientError, Endpoints, FlickrClient};
 use flickrhub_job::config::{CONFIG_PATH, Config, ConfigError};
@@ -146,14 +147,16 @@ async fn serve(arguments: &Arguments) -> Result<(), Fatal> {
     let flickr = FlickrClient::new(endpoints, server::FLICKR_TIMEOUTS)?;
     let data = DataTierSlot::default();
     let limits = LimitsFile::beside(&arguments.config).await;
-    let state = AppState::new(
+    let state = AppState::of(Parts {
         config,
-        limits.limits(),
+        limits: limits.limits(),
         flickr,
-        Metrics::new()?,
-        data.clone(),
-        Arc::new(data.clone()),
-    );
+        metrics: Metrics::new()?,
+        keys: Arc::new(data.clone()),
+        audit: Arc::new(data.clone()),
+        data: data.clone(),
+        patience: Patience::default(),
+    });
 
     let addresses = server::Addresses {
         plain: arguments.listen,

@@ -109,28 +109,6 @@ impl Deref for AppState {
 }
 
 impl AppState {
-    /// A state over the data tier in `data`, which may still be connecting, with the API keys of `keys`. Must be called
-    /// within a Tokio runtime.
-    pub fn new(
-        config: Config,
-        limits: LiveLimits,
-        flickr: FlickrClient,
-        metrics: Metrics,
-        data: DataTierSlot,
-        keys: Arc<dyn KeyDirectory>,
-    ) -> Self {
-        Self::of(Parts {
-            audit: Arc::new(data.clone()),
-            patience: Patience::default(),
-            config,
-            limits,
-            flickr,
-            metrics,
-            data,
-            keys,
-        })
-    }
-
     /// A state of these parts. Must be called within a Tokio runtime.
     pub fn of(parts: Parts) -> Self {
         let Parts {

@@ -2,9 +2,8 @@
 
 use std::time::Duration;
 
-use flickrhub_job::lane::Quota;
-
 use super::*;
+use crate::fixtures::full_windows;
 
 #[test]
 fn methods_are_limited_by_what_they_do() {
@@ -24,14 +23,7 @@ fn methods_are_limited_by_what_they_do() {
 #[test]
 fn every_refusal_says_when_to_come_back() {
     let retry_after = Duration::from_secs(7);
-    let quotas = Quotas(
-        [Policy::Client, Policy::User, Policy::Class(RequestClass::Read)].map(|policy| Quota {
-            policy,
-            limit: 1,
-            remaining: 0,
-            reset: 7,
-        }),
-    );
+    let quotas = full_windows();
     let full = |policy| Admission::WindowFull { policy, retry_after };
     for (admission, status, code) in [
         (

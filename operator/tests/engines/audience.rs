@@ -6,7 +6,6 @@ use std::convert::Infallible;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use bytes::Bytes;
-use flickrhub_operator::engine::Standard;
 use flickrhub_operator::engine::vault::{Desired, Setting, SettingState, wanted_settings};
 use flickrhub_operator::pki::Authority;
 use http::{Request, Response, StatusCode};
@@ -19,7 +18,7 @@ use reqwest::Method;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 
-use crate::bao::Bao;
+use crate::bao::{Bao, desired};
 use crate::servers::Folder;
 
 /// Whom the tokens are for that the Kubernetes API accepts.
@@ -98,14 +97,8 @@ async fn kubernetes() -> String {
 
 fn roles(binds_audience: bool) -> Vec<Setting> {
     let desired = Desired {
-        members: Vec::new(),
-        hub: "gallery".to_owned(),
-        namespace: "photos".to_owned(),
-        kubernetes_host: "https://kubernetes.default.svc".to_owned(),
-        keys_secret: "gallery-vault-keys".to_owned(),
-        trust: None,
-        standard: Standard::Complete,
         binds_audience,
+        ..desired(Vec::new())
     };
     let mut settings = wanted_settings(&desired);
     settings.retain(|setting| setting.read_path.starts_with("auth/kubernetes/role/"));

@@ -7,10 +7,25 @@ use flickrhub_operator::engine::vault::{Access, Api, Desired, Owner, wanted_sett
 use reqwest::Method;
 use secrecy::SecretString;
 use serde_json::{Value, json};
+use url::Url;
 
 use crate::servers::{Folder, Server, free_ports};
 
 const ROOT: &str = "root-of-the-test";
+
+/// What the hub `gallery` wants of an OpenBao with these members.
+pub(crate) fn desired(members: Vec<Url>) -> Desired {
+    Desired {
+        members,
+        hub: "gallery".to_owned(),
+        namespace: "photos".to_owned(),
+        kubernetes_host: "https://kubernetes.default.svc".to_owned(),
+        keys_secret: "gallery-vault-keys".to_owned(),
+        trust: None,
+        standard: Standard::Complete,
+        binds_audience: true,
+    }
+}
 
 /// A running OpenBao.
 pub(crate) struct Bao {
@@ -57,17 +72,7 @@ impl Bao {
     }
 
     async fn configure(&self) {
-        let desired = Desired {
-            members: Vec::new(),
-            hub: "gallery".to_owned(),
-            namespace: "photos".to_owned(),
-            kubernetes_host: "https://kubernetes.default.svc".to_owned(),
-            keys_secret: "gallery-vault-keys".to_owned(),
-            trust: None,
-            standard: Standard::Complete,
-            binds_audience: true,
-        };
-        let settings = wanted_settings(&desired).into_iter();
+        let settings = wanted_settings(&desired(Vec::new())).into_iter();
         for setting in settings.filter(|setting| !setting.write_path.contains("auth/")) {
             self.api
                 .write(

@@ -5,11 +5,10 @@ use std::fmt::Write as _;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use crate::bao::desired;
 use crate::servers::{Folder, Server, free_ports, until_ready};
 use flickrhub_operator::engine::Standard;
-use flickrhub_operator::engine::vault::{
-    Api, Desired, KeyRecord, KeyStore, KeyStoreError, Keys, reconcile_desired,
-};
+use flickrhub_operator::engine::vault::{Api, KeyRecord, KeyStore, KeyStoreError, Keys, reconcile_desired};
 use secrecy::ExposeSecret as _;
 use tokio_util::task::TaskTracker;
 use url::Url;
@@ -122,22 +121,12 @@ async fn blank_members_become_an_unsealed_and_configured_openbao_that_survives_a
     let client = client.expect("a client for plain HTTP can be made");
     let saves = TaskTracker::new();
     let keys = MemoryKeys(Arc::new(Mutex::new(KeyRecord::Absent)));
-    let mut desired = Desired {
-        members: (0..3)
-            .map(|member| {
-                format!("http://127.0.0.1:{}", ports[2 * member])
-                    .parse()
-                    .expect("it is an address")
-            })
-            .collect(),
-        hub: "gallery".to_owned(),
-        namespace: "photos".to_owned(),
-        kubernetes_host: "https://kubernetes.default.svc".to_owned(),
-        keys_secret: "gallery-vault-keys".to_owned(),
-        trust: None,
-        standard: Standard::Complete,
-        binds_audience: true,
-    };
+    let addresses = (0..3).map(|member| {
+        format!("http://127.0.0.1:{}", ports[2 * member])
+            .parse()
+            .expect("it is an address")
+    });
+    let mut desired = desired(addresses.collect());
     let status = until_ready(async || reconcile_desired(&desired, keys.clone(), &saves).await).await;
     assert_eq!(status.reason, "Ready", "{}", status.message);
     let KeyRecord::Stored(stored) = keys.get() else {

@@ -292,3 +292,23 @@ pub struct History {
     /// When Redis may have lost writes, in the order of their times.
     pub losses: Vec<Loss>,
 }
+
+#[cfg(test)]
+impl History {
+    /// One in which nothing has happened yet.
+    pub(crate) fn of_nothing(limits: Vec<Limits>, window_ms: i64) -> Self {
+        Self {
+            operations: Vec::new(),
+            sightings: Vec::new(),
+            rested: BTreeMap::new(),
+            later: BTreeMap::new(),
+            listed: Vec::new(),
+            calls: Vec::new(),
+            deliveries: Vec::new(),
+            leaked: Vec::new(),
+            limits,
+            window_ms,
+            losses: Vec::new(),
+        }
+    }
+}

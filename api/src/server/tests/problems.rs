@@ -11,7 +11,6 @@ use axum::middleware::from_fn;
 use axum::routing::get;
 use flickrhub_flickr::Permission;
 use flickrhub_job::budget::{PermitError, Reason, Refused};
-use flickrhub_job::lane::{Policy, Quota, Quotas};
 use flickrhub_job::limits::RequestClass;
 use flickrhub_job::model::{CallbackState, JobId, JobState};
 use http_body_util::{BodyExt, Collected};
@@ -23,6 +22,7 @@ use super::{JSON, ask_of, config, directory, parts, request, state};
 use crate::auth::fixture::key;
 use crate::auth::signature::SignatureFault;
 use crate::auth::{ScopeName, StoredKey};
+use crate::fixtures::full_windows;
 use crate::middleware::time_limit::within;
 use crate::problem::{KINDS, Problem};
 use crate::state::{AppState, Parts};
@@ -30,14 +30,7 @@ use crate::state::{AppState, Parts};
 /// One of each kind.
 fn problems() -> Vec<Problem> {
     let retry_after = Duration::from_secs(7);
-    let quotas = Quotas(
-        [Policy::Client, Policy::User, Policy::Class(RequestClass::Read)].map(|policy| Quota {
-            policy,
-            limit: 1,
-            remaining: 0,
-            reset: 7,
-        }),
-    );
+    let quotas = full_windows();
     vec![
         Problem::RouteNotFound,
         Problem::MethodNotAllowed,

@@ -7,19 +7,7 @@ const WINDOW_MS: i64 = 3_600_000;
 
 /// A history of nothing but jobs, which are lost, and calls of nobody: only what it says of limits is looked at.
 fn history(limits: Vec<Limits>) -> History {
-    History {
-        operations: Vec::new(),
-        sightings: Vec::new(),
-        rested: [].into(),
-        later: [].into(),
-        listed: Vec::new(),
-        calls: Vec::new(),
-        deliveries: Vec::new(),
-        leaked: Vec::new(),
-        limits,
-        window_ms: WINDOW_MS,
-        losses: Vec::new(),
-    }
+    History::of_nothing(limits, WINDOW_MS)
 }
 
 fn limits(from_ms: i64, until_ms: i64, per_app: usize) -> Limits {

@@ -59,22 +59,11 @@ fn stories() -> impl Strategy<Value = Story> {
 
 /// A history in which everything is as promised.
 fn good(stories: &[Story]) -> History {
-    let mut history = History {
-        operations: Vec::new(),
-        sightings: Vec::new(),
-        rested: [].into(),
-        later: [].into(),
-        listed: Vec::new(),
-        calls: Vec::new(),
-        deliveries: Vec::new(),
-        leaked: Vec::new(),
-        limits: vec![Limits {
-            from_ms: 0,
-            ..Limits::NONE
-        }],
-        window_ms: 1000,
-        losses: Vec::new(),
+    let limits = Limits {
+        from_ms: 0,
+        ..Limits::NONE
     };
+    let mut history = History::of_nothing(vec![limits], 1000);
     for (number, story) in stories.iter().enumerate() {
         tell(&mut history, number, story);
     }
